@@ -1,0 +1,74 @@
+//! Buffers that are lent to a connection while a message of its is cut in two, and taken back after it.
+//!
+//! Owns the idle buffers of one event loop. It never keeps a large one: memory falls back after a burst.
+
+/// Size of a pooled buffer, in bytes; a message that outgrows it gets memory of its own.
+pub const LEASE_BYTES: usize = 4096;
+
+/// A buffer on loan.
+pub type Lease = Vec<u8>;
+
+/// The idle buffers of one loop.
+#[derive(Debug)]
+pub struct BufferPool {
+    idle: Vec<Lease>,
+    idle_max: usize,
+    lent: usize,
+}
+
+impl BufferPool {
+    /// Keeps at most `idle_max` buffers while nobody needs them.
+    #[must_use]
+    pub fn new(idle_max: usize) -> Self {
+        Self {
+            idle: Vec::new(),
+            idle_max,
+            lent: 0,
+        }
+    }
+
+    /// Lends an empty buffer.
+    pub fn lend(&mut self) -> Lease {
+        self.lent += 1;
+        self.idle
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(LEASE_BYTES))
+    }
+
+    /// Takes a buffer back; one that grew, or one too many, is freed.
+    pub fn take_back(&mut self, mut lease: Lease) {
+        self.lent -= 1;
+        if lease.capacity() == LEASE_BYTES && self.idle.len() < self.idle_max {
+            lease.clear();
+            self.idle.push(lease);
+        }
+    }
+
+    /// Buffers on loan.
+    #[must_use]
+    pub fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// Frees the idle buffers, for a loop that has been quiet.
+    pub fn trim(&mut self) {
+        self.idle = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grown_buffer_is_not_kept() {
+        let mut pool = BufferPool::new(1);
+        let (mut big, small, spare) = (pool.lend(), pool.lend(), pool.lend());
+        big.resize(LEASE_BYTES + 1, 0);
+        pool.take_back(big);
+        assert!(pool.idle.is_empty());
+        pool.take_back(small);
+        pool.take_back(spare);
+        assert_eq!((pool.idle.len(), pool.lent()), (1, 0));
+    }
+}

@@ -1,0 +1,196 @@
+//! Identifiers: which connection, which call, whose agent.
+//!
+//! Owns their bit layouts and their text forms. An identifier never owns what it names.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use compact_str::CompactString;
+
+/// Most event loops that a process can have: the loop takes eight bits of a [`ConnId`].
+pub const LOOPS_MAX: usize = 256;
+/// Most connections that a loop can hold: the slot takes 24 bits of a [`ConnId`].
+pub const SLOTS_MAX: usize = 1 << 24;
+
+/// One connection of this process, for ever: loop (8 bits), slot (24 bits), generation (32 bits).
+///
+/// A slot is used again, a generation is not (until 2³² accepts of one loop), so a stale id is recognised and never
+/// reaches the connection that took the slot over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(u64);
+
+impl ConnId {
+    /// Packs the three parts. `slot` must be below [`SLOTS_MAX`].
+    #[must_use]
+    pub fn new(loop_index: u8, slot: u32, generation: u32) -> Self {
+        debug_assert!((slot as usize) < SLOTS_MAX);
+        Self(u64::from(loop_index) << 56 | u64::from(slot) << 32 | u64::from(generation))
+    }
+
+    /// Index of the event loop that owns the connection.
+    #[must_use]
+    pub fn loop_index(self) -> usize {
+        (self.0 >> 56) as usize
+    }
+
+    /// Slot in that loop's table.
+    #[must_use]
+    pub fn slot(self) -> u32 {
+        (self.0 >> 32) as u32 & 0x00FF_FFFF
+    }
+
+    /// The loop's accept counter when this connection was accepted.
+    #[must_use]
+    pub fn generation(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// All 64 bits.
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{}#{}",
+            self.loop_index(),
+            self.slot(),
+            self.generation()
+        )
+    }
+}
+
+/// One call, unique over restarts of the gateway with high odds (the first id of a process is random), so that a
+/// reply that outlived its gateway cannot answer a newer call. Text form: 16 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "call {self}")
+    }
+}
+
+impl FromStr for CallId {
+    type Err = NotACallId;
+
+    fn from_str(text: &str) -> Result<Self, NotACallId> {
+        // `from_str_radix` would also take a sign.
+        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(NotACallId);
+        }
+        u64::from_str_radix(text, 16)
+            .map(CallId)
+            .map_err(|_| NotACallId)
+    }
+}
+
+/// The text is not 16 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotACallId;
+
+impl fmt::Display for NotACallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a call id is 16 hex digits")
+    }
+}
+
+impl std::error::Error for NotACallId {}
+
+/// Hands out call ids: a counter from a random start.
+#[derive(Debug)]
+pub struct CallIds(AtomicU64);
+
+impl CallIds {
+    /// Starts at `first`; a process passes a random number.
+    #[must_use]
+    pub fn starting_at(first: u64) -> Self {
+        Self(AtomicU64::new(first))
+    }
+
+    /// The next id.
+    pub fn next(&self) -> CallId {
+        CallId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// An agent's own id within its tenant: 1 to 128 bytes of printable ASCII without `/`. Up to 24 bytes are kept inline.
+pub type AgentId = CompactString;
+
+/// Longest agent id and tenant name, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Whether `text` can be an agent id or a tenant name: 1 to 128 characters of `A-Z a-z 0-9 . _ : @ -`.
+///
+/// The set needs no escaping in a URL path segment, in JSON or in a metric label.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-'))
+}
+
+/// A tenant, interned: an index into the directory's table of tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(pub u32);
+
+/// An agent's place in the directory while it is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AgentSlot(pub u32);
+
+impl AgentSlot {
+    /// The slot of a connection that is no agent (yet).
+    pub const NONE: AgentSlot = AgentSlot(u32::MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_id_keeps_its_parts() {
+        for (l, s, g) in [(0, 0, 0), (255, 0x00FF_FFFF, u32::MAX), (3, 77, 12)] {
+            let id = ConnId::new(l, s, g);
+            assert_eq!(
+                (id.loop_index(), id.slot(), id.generation()),
+                (l as usize, s, g)
+            );
+        }
+    }
+
+    #[test]
+    fn call_ids_survive_their_text() {
+        for id in [0, 1, u64::MAX, 0xdead_beef] {
+            assert_eq!(CallId(id).to_string().parse(), Ok(CallId(id)));
+        }
+        for bad in [
+            "",
+            "1",
+            "+00000000000000f",
+            "00000000000000zz",
+            "00000000000000000",
+        ] {
+            assert_eq!(bad.parse::<CallId>(), Err(NotACallId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert!(is_name("web-1.eu:rack_7@x"));
+        for bad in ["", "a/b", "a b", "ü", &"x".repeat(129)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

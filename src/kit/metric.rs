@@ -1,0 +1,58 @@
+//! Names of all metrics, each once, with its help text: a name spelled twice drifts apart.
+
+/// What kind of series a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution, in seconds.
+    Histogram,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+        /// Every metric: name, kind, help.
+        pub const ALL: &[(&str, Kind, &str)] = &[$(($name, Kind::$kind, $help)),*];
+    };
+}
+
+metrics! {
+    CONNECTIONS = Gauge "holdfast_connections", "Open connections, by loop.";
+    AGENTS = Gauge "holdfast_agents", "Agents in the directory of this node.";
+    ACCEPTED = Counter "holdfast_accepted_total", "Connections accepted, by loop.";
+    ACCEPT_ERRORS = Counter "holdfast_accept_errors_total", "Accepts that failed, by loop; each backs off.";
+    REFUSED = Counter "holdfast_refused_total", "Connections answered with an HTTP error instead of an upgrade, by status.";
+    CLOSED = Counter "holdfast_closed_total", "Connections that ended, by reason.";
+    FRAMES_IN = Counter "holdfast_messages_in_total", "Messages received from agents, by loop.";
+    FRAMES_OUT = Counter "holdfast_frames_out_total", "Frames queued to peers, by loop.";
+    BYTES_IN = Counter "holdfast_bytes_in_total", "Bytes read from sockets, by loop.";
+    BYTES_OUT = Counter "holdfast_bytes_out_total", "Bytes written to sockets, by loop.";
+    TURNS = Counter "holdfast_loop_turns_total", "Turns of an event loop.";
+    WORKERS_FULL = Counter "holdfast_workers_full_total", "Times a loop stopped reading because the workers were full.";
+    CALLS = Counter "holdfast_calls_total", "Calls that ended, by outcome.";
+    CALLS_IN_FLIGHT = Gauge "holdfast_calls_in_flight", "Calls that wait for their outcome.";
+    CALL_SECONDS = Histogram "holdfast_call_seconds", "Time from accepting a call to its outcome.";
+    REPLIES_DROPPED = Counter "holdfast_replies_dropped_total", "Replies that answered no waiting call: late, doubled or foreign.";
+    BAD_ENVELOPES = Counter "holdfast_bad_envelopes_total", "Messages from agents that were no envelope.";
+    AUTH_FAILURES = Counter "holdfast_auth_failures_total", "Upgrades refused for their token.";
+    REPLACED = Counter "holdfast_agents_replaced_total", "Connections that a newer one of the same agent replaced.";
+    HTTP_REQUESTS = Counter "holdfast_http_requests_total", "Requests to the control port, by route and status.";
+    DRAINING = Gauge "holdfast_draining", "1 while the node drains.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_prefixed() {
+        let mut names: Vec<_> = ALL.iter().map(|(name, ..)| *name).collect();
+        assert!(names.iter().all(|name| name.starts_with("holdfast_")));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}

@@ -1,0 +1,11 @@
+//! Floor 0: small containers, identifiers and clocks that every other floor may use.
+//!
+//! Nothing here knows of sockets, agents or protocols.
+
+pub mod buffer_pool;
+pub mod delivery;
+pub mod ids;
+pub mod metric;
+pub mod quota;
+pub mod slots;
+pub mod tick;

@@ -1,0 +1,112 @@
+//! Time as a value.
+//!
+//! Owns the two time types of the process and the one place that reads the system's clocks. Below the top
+//! floor time is always an argument named `now`; a file that needs "now" and is not handed one is wrong.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since the process' [`Clock`] was made. Monotonic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Now(pub u64);
+
+impl Now {
+    /// The moment `span` after this one; saturates at the end of time.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// How long ago `earlier` was; zero when it lies in the future.
+    #[must_use]
+    pub fn since(self, earlier: Now) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The 32-bit form that fits a connection's slot.
+    #[must_use]
+    pub fn tick(self) -> Tick {
+        // Truncation is the point: a tick is the low 32 bits, compared by wrapping distance only.
+        Tick(self.0 as u32)
+    }
+}
+
+/// The low 32 bits of a [`Now`], in milliseconds: wraps after 49 days, so only distances below 24 days mean anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// Milliseconds from `earlier` to this tick; zero when `earlier` is in the future (less than 24 days ahead).
+    #[must_use]
+    pub fn since(self, earlier: Tick) -> u32 {
+        let distance = self.0.wrapping_sub(earlier.0);
+        if distance > u32::MAX / 2 { 0 } else { distance }
+    }
+}
+
+/// A duration as whole milliseconds, saturating.
+#[must_use]
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The process' clock: a monotonic origin and the wall time at that origin.
+///
+/// Copies of one clock agree with each other. Only the top floor makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+    origin_unix_ms: u64,
+}
+
+impl Clock {
+    /// Starts a clock: [`Now`] counts from here.
+    #[must_use]
+    pub fn start() -> Self {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            origin: Instant::now(),
+            origin_unix_ms: millis(wall),
+        }
+    }
+
+    /// Reads the monotonic clock.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now(millis(self.origin.elapsed()))
+    }
+
+    /// Wall time of a moment, in milliseconds since the UNIX epoch. Steps of the system's clock after the start do not show.
+    #[must_use]
+    pub fn unix_ms(&self, now: Now) -> u64 {
+        self.origin_unix_ms.saturating_add(now.0)
+    }
+
+    /// The moment of a wall time in seconds since the UNIX epoch; moments before the start are [`Now`] zero.
+    #[must_use]
+    pub fn at_unix_secs(&self, secs: u64) -> Now {
+        Now(secs
+            .saturating_mul(1000)
+            .saturating_sub(self.origin_unix_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_measure_across_the_wrap() {
+        let before = Now(u64::from(u32::MAX) - 10).tick();
+        let after = Now(u64::from(u32::MAX) + 11).tick();
+        assert_eq!(after.since(before), 21);
+        assert_eq!(before.since(after), 0, "the future is no time ago");
+    }
+
+    #[test]
+    fn moments_saturate() {
+        assert_eq!(Now(5).after(Duration::MAX), Now(u64::MAX));
+        assert_eq!(Now(5).since(Now(9)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,11 @@
+//! Floor 0: bytes to values and back. No I/O, no clock, no state but what a decoder needs across a cut.
+
+pub mod close;
+pub mod decoder;
+pub mod encode;
+pub mod envelope;
+pub mod head;
+pub mod mask;
+pub mod rules;
+pub mod upgrade;
+pub mod utf8;
