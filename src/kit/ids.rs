@@ -153,6 +153,12 @@ pub struct AgentSlot(pub u32);
 impl AgentSlot {
     /// The slot of a connection that is no agent (yet).
     pub const NONE: AgentSlot = AgentSlot(u32::MAX);
+
+    /// Whether it names a place.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self != Self::NONE
+    }
 }
 
 #[cfg(test)]
