@@ -125,7 +125,7 @@ impl CallIds {
     }
 }
 
-/// An agent's own id within its tenant: 1 to 128 bytes of printable ASCII without `/`. Up to 24 bytes are kept inline.
+/// An agent's own id within its tenant, see [`is_name`]. Up to 24 bytes are kept inline.
 pub type AgentId = CompactString;
 
 /// Longest agent id and tenant name, in bytes.
