@@ -102,8 +102,8 @@ pub struct KeySource {
     pub id: String,
     /// What it may be used for.
     pub algorithm: Algorithm,
-    /// Secret bytes, or PEM: the public key to check tokens, the private one (PKCS #8) to sign them. One line ending
-    /// after a secret that is otherwise printable ASCII is not part of it, since editors and `openssl rand` add one.
+    /// Secret bytes, or PEM: the public key to check tokens, the private one (PKCS #8) to sign them. Line endings after
+    /// a secret that is text are not part of it, since editors and `openssl rand` add one; bytes stay as they are.
     pub material: Vec<u8>,
     /// Where set, the only tenant that this key's tokens may name.
     pub tenant: Option<String>,
@@ -187,7 +187,7 @@ fn check_form(source: &KeySource) -> Result<(), String> {
     }
 }
 
-/// The secret's bytes, without the line ending that a text file has.
+/// The secret's bytes, without the line endings of a text file.
 fn secret(material: &[u8]) -> Result<&[u8], String> {
     // A public key is no secret. Taking one as an HMAC secret is the classic confusion, so it is refused by its looks.
     if let Some(tag) = pem_tag(material) {
@@ -195,12 +195,15 @@ fn secret(material: &[u8]) -> Result<&[u8], String> {
             "HS256 needs a secret, and this is a PEM file ({tag})"
         ));
     }
-    let line = material.strip_suffix(b"\n").unwrap_or(material);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let bytes = if line.iter().all(u8::is_ascii_graphic) {
-        line
-    } else {
-        material
+    let bytes = match std::str::from_utf8(material) {
+        Ok(text)
+            if !text
+                .trim_end_matches(['\r', '\n'])
+                .contains(char::is_control) =>
+        {
+            text.trim_end_matches(['\r', '\n']).as_bytes()
+        }
+        _ => material,
     };
     if bytes.len() < SECRET_BYTES_MIN {
         return Err(format!(

@@ -558,15 +558,25 @@ fn bad_keys_are_named_with_what_is_wrong() {
 #[test]
 fn a_line_ending_is_no_part_of_a_text_secret_but_a_byte_of_a_binary_one() {
     let with = |ending: &[u8]| [SECRET, ending].concat();
-    for ending in [&b""[..], b"\n", b"\r\n"] {
+    for ending in [&b""[..], b"\n", b"\r\n", b"\n\n"] {
         let key = source("k", Algorithm::Hs256, &with(ending));
         let token = mint(&key, None, &claims()).unwrap();
         assert!(verifier(&[hs("k")]).verify(&token, NOW).is_ok());
     }
-    let binary = [&[0x80; 32][..], b"\n"].concat();
-    let token = signed(r#"{"alg":"HS256"}"#, r#"{"sub":"a","exp":9e9}"#, &binary);
-    let check = verifier(&[source("k", Algorithm::Hs256, &binary)]);
-    assert!(check.verify(&token, NOW).is_ok());
+    for byte in [0x80, 0x01] {
+        let binary = [&[byte; 32][..], b"\n"].concat();
+        let token = signed(r#"{"alg":"HS256"}"#, r#"{"sub":"a","exp":9e9}"#, &binary);
+        let check = verifier(&[source("k", Algorithm::Hs256, &binary)]);
+        assert!(check.verify(&token, NOW).is_ok());
+    }
+    let phrase = "the wörds of a phrase, with spaces";
+    let key = source("k", Algorithm::Hs256, format!("{phrase}\n").as_bytes());
+    let token = signed(
+        r#"{"alg":"HS256"}"#,
+        r#"{"sub":"a","exp":9e9}"#,
+        phrase.as_bytes(),
+    );
+    assert!(verifier(&[key]).verify(&token, NOW).is_ok());
 }
 
 #[test]
