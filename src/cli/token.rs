@@ -1,97 +1,20 @@
 //! `holdfast token`: makes tokens, says what is wrong with one, makes API keys.
 //!
-//! Owns the arguments and the messages. It decides nothing about tokens itself: what is good is `auth`'s business, and
+//! Owns the commands and their messages. It decides nothing about tokens itself: what is good is `auth`'s business, and
 //! the settings and the time are handed in.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Subcommand};
+mod args;
+
+pub use args::{ApiKeyArgs, MintArgs, TokenArgs, TokenCommand, VerifyArgs};
 
 use crate::auth::api_key;
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::token::{self, Algorithm, Claims, KeySource, TOKEN_BYTES_MAX, Verifier};
-use crate::kit::ids::is_name;
-
-/// Arguments of `holdfast token`.
-#[derive(Args, Debug)]
-pub struct TokenArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: TokenCommand,
-}
-
-/// The subcommands.
-#[derive(Subcommand, Debug)]
-pub enum TokenCommand {
-    /// Sign a token for an agent and print it.
-    Mint(MintArgs),
-    /// Print a token's claims as JSON, or say exactly why the gateway would refuse it (exit code 1).
-    Verify(VerifyArgs),
-    /// Make an API key for a backend, and the settings' block with its hash.
-    ApiKey(ApiKeyArgs),
-}
-
-/// Arguments of `holdfast token mint`.
-#[derive(Args, Debug)]
-pub struct MintArgs {
-    /// The agent's id.
-    #[arg(long, value_name = "ID", value_parser = parse_name)]
-    pub agent: String,
-    /// Its tenant; without it, the tenant that the key is for, or `default`.
-    #[arg(long, value_name = "TENANT", value_parser = parse_name)]
-    pub tenant: Option<String>,
-    /// A label; may be given more than once.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
-    pub label: Vec<(String, String)>,
-    /// How long the token is good, from now: 90s, 15m, 24h, 30d.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_ttl)]
-    pub ttl: Duration,
-    /// The key of the settings to sign for; needed only where they have several.
-    #[arg(long, value_name = "KEYID")]
-    pub key: Option<String>,
-    /// Sign with the HS256 secret in this file, without settings.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "private_key_file", "config"])]
-    pub secret_file: Option<PathBuf>,
-    /// The private key in PEM (PKCS #8), for RS256, ES256 and EdDSA: the settings have its public half only.
-    #[arg(long, value_name = "FILE")]
-    pub private_key_file: Option<PathBuf>,
-    /// The algorithm, to sign without settings: HS256, RS256, ES256 or EdDSA.
-    #[arg(long, value_name = "ALGORITHM", conflicts_with_all = ["key", "config"])]
-    pub algorithm: Option<Algorithm>,
-    /// Whom the token is for (`aud`); without it, what the settings require.
-    #[arg(long, value_name = "AUDIENCE")]
-    pub audience: Option<String>,
-    /// The settings file.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-/// Arguments of `holdfast token verify`.
-#[derive(Args, Debug)]
-pub struct VerifyArgs {
-    /// The token, or `-` to read it from standard input (which keeps it out of the shell's history).
-    #[arg(value_name = "TOKEN|-")]
-    pub token: String,
-    /// The settings file.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-/// Arguments of `holdfast token api-key`.
-#[derive(Args, Debug)]
-pub struct ApiKeyArgs {
-    /// A name for the key, for logs.
-    #[arg(long, value_name = "NAME", default_value = "backend", value_parser = parse_name)]
-    pub name: String,
-    /// The tenant whose agents it may call.
-    #[arg(long, value_name = "TENANT", default_value = TENANT_WHEN_ABSENT, value_parser = parse_name)]
-    pub tenant: String,
-}
 
 /// What `holdfast token` needs of the settings.
 #[derive(Clone, Debug)]
@@ -120,11 +43,12 @@ pub fn run(
         }
         TokenCommand::ApiKey(args) => new_api_key(args),
     };
-    match answer {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+    // Not `println!`, which panics when whoever reads has gone away.
+    let said = answer.and_then(|text| {
+        writeln!(io::stdout(), "{text}").map_err(|error| format!("cannot write: {error}"))
+    });
+    match said {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("holdfast: {why}");
             ExitCode::FAILURE
@@ -205,15 +129,12 @@ pub fn verify(
 /// The system gives no random bytes.
 pub fn new_api_key(args: &ApiKeyArgs) -> Result<String, String> {
     let (key, sha256) = api_key::generate()?;
-    let mut text = format!("{key}\n\n");
     // Names need no escaping in TOML; that is what `is_name` is for.
-    let _ = write!(
-        text,
-        "# The key is above, and it is shown this once. This goes into the settings, and holds its hash only:\n\
+    Ok(format!(
+        "{key}\n\n# The key is above, and it is shown this once. This goes into the settings, and holds its hash only:\n\
          [[api.keys]]\nname = \"{}\"\nsha256 = \"{sha256}\"\ntenant = \"{}\"",
         args.name, args.tenant
-    );
-    Ok(text)
+    ))
 }
 
 /// What signs, and what the gateway would check it with.
@@ -343,30 +264,6 @@ fn read_token(input: impl Read) -> Result<String, String> {
         .read_to_string(&mut text)
         .map_err(|error| format!("cannot read the token from standard input: {error}"))?;
     Ok(text.trim().to_owned())
-}
-
-fn parse_name(text: &str) -> Result<String, String> {
-    if is_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ -".into())
-    }
-}
-
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("must be KEY=VALUE".into()),
-    }
-}
-
-fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let ttl = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it like 90s, 15m, 24h or 30d"))?;
-    if ttl < Duration::from_secs(1) {
-        return Err("must be a second or more".into());
-    }
-    Ok(ttl)
 }
 
 #[cfg(test)]

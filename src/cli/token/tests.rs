@@ -1,5 +1,7 @@
 //! Each way to sign, and each message for what does not fit.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 use super::*;
