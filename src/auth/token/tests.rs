@@ -382,22 +382,17 @@ fn no_header_makes_a_key_into_something_else() {
             }
         }
     }
-    let good = saying(payload);
-    let (_, signature) = good.rsplit_once('.').unwrap();
+    // Signed over this very header by a secret that is good for HS256, so that only the `alg` is wrong.
     for alg in [
         "none", "None", "NONE", "", "hs256", "HS384", "HS512", "PS256", "ES384", "RS256", "EdDSA",
     ] {
-        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}"}}"#));
-        let body = URL_SAFE_NO_PAD.encode(payload);
-        for signature in ["", signature] {
-            let token = format!("{header}.{body}.{signature}");
-            assert_eq!(
-                both.verify(&token, NOW),
-                Err(Refused::Unverified),
-                "{alg:?}"
-            );
+        let token = signed(&format!(r#"{{"alg":"{alg}"}}"#), payload, SECRET);
+        let (message, _) = token.rsplit_once('.').unwrap();
+        for token in [&token, &format!("{message}.")] {
+            assert_eq!(both.verify(token, NOW), Err(Refused::Unverified), "{alg:?}");
         }
     }
+    assert!(both.verify(&saying(payload), NOW).is_ok());
 }
 
 #[test]
@@ -454,6 +449,9 @@ fn what_is_no_token() {
         &good.replacen('.', "", 1),
     ] {
         assert_eq!(check.verify(bad, NOW), Err(Refused::Unverified), "{bad:?}");
+    }
+    for parts in ["a", "a.b", "a.b.c.d", "a.b.c.d.e"] {
+        assert_eq!(check.examine(parts, NOW), Err(Fault::NotThreeParts));
     }
     assert!(check.verify(&good, NOW).is_ok());
 }
