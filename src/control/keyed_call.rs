@@ -2,7 +2,7 @@
 //!
 //! Owns the waiting; [`super::idempotency`] owns the remembering. The lock on it is never held across a call of anything else.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -15,6 +15,7 @@ use super::problem::{Fault, Kind, Problem};
 use super::shared::Shared;
 use crate::calls::Outcome;
 use crate::kit::ids::CallId;
+use crate::kit::lock::lock;
 use crate::kit::tick::millis;
 use crate::work::dispatch::CallRequest;
 
@@ -112,7 +113,7 @@ impl Ending {
     /// Puts one half in; with the second one, answers everybody who waits.
     fn meet(&self, put: impl FnOnce(&mut Halves)) {
         let (call, outcome, took) = {
-            let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut halves = lock(&self.halves);
             put(&mut halves);
             let Some(call) = halves.call else { return };
             let Some((outcome, took)) = halves.outcome.take() else {

@@ -23,6 +23,9 @@ mod route;
 mod server;
 mod shared;
 
+#[cfg(test)]
+mod tests;
+
 pub use idempotency::Bounds as IdempotencyBounds;
 pub use server::{Stop, serve};
 pub use shared::{Access, Limits, Live, Setup, Shared};

@@ -16,6 +16,7 @@ use super::problem::Closed;
 use crate::auth::api_key::ApiKeys;
 use crate::directory::LastClose;
 use crate::kit::ids::TenantId;
+use crate::kit::lock::lock;
 use crate::kit::tick::{Clock, Now};
 use crate::work::dispatch::Dispatch;
 
@@ -125,9 +126,7 @@ impl Shared {
 
     /// The idempotency keys. Nothing may be called out of while this is held.
     pub(super) fn idempotency(&self) -> MutexGuard<'_, Idempotency<Waiter>> {
-        self.idempotency
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idempotency)
     }
 
     /// The tenant that a request with this `Authorization` header belongs to; `None` when it may not come in.
