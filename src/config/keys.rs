@@ -227,17 +227,16 @@ impl<'a> Entry<'a> {
                 None
             }
             (true, false) => Some(key.secret.0.clone().into_bytes()),
-            (false, true) => self.read(&key.file, algorithm, read),
+            (false, true) => self.read(&key.file, read),
         }
     }
 
-    fn read(&mut self, file: &str, algorithm: Algorithm, read: ReadFile<'_>) -> Option<Vec<u8>> {
+    fn read(&mut self, file: &str, read: ReadFile<'_>) -> Option<Vec<u8>> {
         match read(Path::new(file)) {
             Ok(bytes) if bytes.is_empty() => {
                 self.problem("file", &format!("\"{file}\" is empty"));
                 None
             }
-            Ok(bytes) if algorithm == Algorithm::Hs256 => Some(without_newline(bytes)),
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 self.problem("file", &format!("\"{file}\" cannot be read: {error}"));
@@ -245,17 +244,4 @@ impl<'a> Entry<'a> {
             }
         }
     }
-}
-
-/// The secret in a file. Editors and `echo` end a text with a newline that nobody means; bytes that are not text stay as
-/// they are.
-#[must_use]
-pub fn without_newline(mut secret: Vec<u8>) -> Vec<u8> {
-    if secret.is_ascii() && secret.last() == Some(&b'\n') {
-        secret.pop();
-        if secret.last() == Some(&b'\r') {
-            secret.pop();
-        }
-    }
-    secret
 }
