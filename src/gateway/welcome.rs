@@ -14,8 +14,8 @@ pub fn what_to_try(settings: &Settings) -> String {
         (String::new(), String::new())
     } else {
         (
-            format!(" --url ws://{}/v1/agent", agents),
-            format!(" --control http://{}", control),
+            format!(" --url ws://{}", agents),
+            format!(" --url http://{}", control),
         )
     };
     let api = format!("http://{}", control);
