@@ -1,1 +1,4 @@
 //! cli
+
+pub mod agent;
+pub mod call;
