@@ -1,66 +1,33 @@
 //! Agents' tokens: JSON Web Tokens (RFC 7519), the algorithm pinned to each key.
+//!
+//! Owns the order of the checks: size, header, key, signature, and only then the claims. The library does the
+//! cryptography; its own `decode` is not used, because it reads the system's clock, allocates each header field and
+//! parses header and claims twice.
 
-/// An algorithm that a key is pinned to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// HMAC with SHA-256; the key is a secret of 32 bytes or more.
-    Hs256,
-    /// RSA with SHA-256, 2048 bits or more; the key is a public key in PEM.
-    Rs256,
-    /// ECDSA on P-256 with SHA-256; the key is a public key in PEM.
-    Es256,
-    /// Ed25519; the key is a public key in PEM.
-    EdDsa,
-}
+use std::borrow::Cow;
 
-/// A key as the settings give it, its file read.
-#[derive(Clone, Debug)]
-pub struct KeySource {
-    /// `kid`: tokens that name one are checked with that key alone; tokens that name none with each key of their algorithm.
-    pub id: String,
-    /// What it may be used for.
-    pub algorithm: Algorithm,
-    /// Secret bytes, or PEM.
-    pub material: Vec<u8>,
-    /// Where set, the only tenant that this key's tokens may name.
-    pub tenant: Option<String>,
-}
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-/// What a good token says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claims {
-    /// `sub`: the agent's id, a name.
-    pub agent: String,
-    /// `tenant`: a name; "default" where absent.
-    pub tenant: String,
-    /// `labels`, sorted by key; at most 32, keys and values of at most 128 bytes.
-    pub labels: Vec<(String, String)>,
-    /// `exp`, in seconds since the UNIX epoch.
-    pub expires_unix: u64,
-}
+pub use super::claims::Claims;
+pub use super::key::{Algorithm, KeySource};
+pub use super::limits::TOKEN_BYTES_MAX;
+pub use super::refused::{Fault, Refused};
 
-/// Why a token was refused: for the log and the metric, never for the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// No token.
-    Missing,
-    /// Not a token, an algorithm that no key allows, an unknown `kid`, or a bad signature.
-    Unverified,
-    /// `exp` has passed, or is missing.
-    Expired,
-    /// `nbf` has not come.
-    NotYet,
-    /// `aud` is not ours.
-    Audience,
-    /// A claim that is missing or out of form.
-    Claims,
-}
+use super::claims::{self, Rules, Text, Wire};
+use super::key::{VerifyingKey, signing_key};
 
 /// The keys and rules that tokens are checked by.
-pub struct Verifier {}
+pub struct Verifier {
+    keys: Vec<VerifyingKey>,
+    rules: Rules,
+}
 
 impl Verifier {
-    /// Prepares the keys. `audience`: tokens must name it when set. `leeway_secs` for clocks that differ.
+    /// Prepares the keys. `audience`: tokens must name it when set, and must name none when not. `leeway_secs` for
+    /// clocks that differ. Without keys every token is refused.
     ///
     /// # Errors
     /// Names the key and what is wrong with it.
@@ -69,8 +36,21 @@ impl Verifier {
         audience: Option<&str>,
         leeway_secs: u64,
     ) -> Result<Self, String> {
-        let _ = (keys, audience, leeway_secs);
-        todo!()
+        for (place, key) in keys.iter().enumerate() {
+            if keys[..place].iter().any(|before| before.id == key.id) {
+                return Err(format!("key {:?}: two keys have this id", key.id));
+            }
+        }
+        Ok(Self {
+            keys: keys
+                .iter()
+                .map(VerifyingKey::new)
+                .collect::<Result<_, _>>()?,
+            rules: Rules {
+                audience: audience.map(str::to_owned),
+                leeway_secs,
+            },
+        })
     }
 
     /// Checks a token at `now_unix` (seconds since the UNIX epoch).
@@ -78,16 +58,136 @@ impl Verifier {
     /// # Errors
     /// Why it was refused.
     pub fn verify(&self, token: &str, now_unix: u64) -> Result<Claims, Refused> {
-        let _ = (token, now_unix);
-        todo!()
+        self.examine(token, now_unix)
+            .map_err(|fault| fault.refused())
+    }
+
+    /// As [`Verifier::verify`], for the person who holds the token.
+    ///
+    /// # Errors
+    /// Exactly what is wrong with it.
+    pub fn examine(&self, token: &str, now_unix: u64) -> Result<Claims, Fault> {
+        if token.is_empty() {
+            return Err(Fault::Missing);
+        }
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Fault::TooLong(token.len()));
+        }
+        let parts = Parts::cut(token)?;
+        let header = URL_SAFE_NO_PAD
+            .decode(parts.header)
+            .map_err(|error| Fault::Header(error.to_string()))?;
+        let key = self.key_of(&parts, &header)?;
+        let payload = URL_SAFE_NO_PAD
+            .decode(parts.payload)
+            .map_err(|error| Fault::Payload(error.to_string()))?;
+        let claims = claims::read(&payload, &self.rules, now_unix)?;
+        match &key.tenant {
+            Some(only) if *only != claims.tenant => Err(Fault::TenantOfKey(only.clone())),
+            _ => Ok(claims),
+        }
+    }
+
+    /// The key that made the signature. With a `kid` that key alone is asked, and only for its own algorithm; without
+    /// one, each key of the header's algorithm. The header never chooses how a key is used.
+    fn key_of(&self, parts: &Parts<'_>, header: &[u8]) -> Result<&VerifyingKey, Fault> {
+        let header: Header<'_> =
+            serde_json::from_slice(header).map_err(|error| Fault::Header(error.to_string()))?;
+        if header.crit.is_some() {
+            return Err(Fault::Critical);
+        }
+        let algorithm: Algorithm = header
+            .alg
+            .parse()
+            .map_err(|_| Fault::Algorithm(header.alg.to_string()))?;
+        let Some(kid) = header.kid else {
+            let mut of_algorithm = self.keys.iter().filter(|key| key.algorithm == algorithm);
+            let mut asked = of_algorithm.clone();
+            if asked.next().is_none() {
+                return Err(Fault::Algorithm(header.alg.to_string()));
+            }
+            return of_algorithm
+                .find(|key| key.made(parts.signature, parts.signed))
+                .ok_or(Fault::Signature);
+        };
+        let key = self
+            .keys
+            .iter()
+            .find(|key| key.id == kid.0)
+            .ok_or_else(|| Fault::UnknownKey(kid.0.to_string()))?;
+        if key.algorithm != algorithm {
+            return Err(Fault::PinnedAlgorithm {
+                key: key.id.clone(),
+                pinned: key.algorithm,
+                header: algorithm,
+            });
+        }
+        if !key.made(parts.signature, parts.signed) {
+            return Err(Fault::Signature);
+        }
+        Ok(key)
     }
 }
 
-/// Signs a token (for `holdfast token mint` and tests).
+/// Signs a token (for `holdfast token mint` and tests). `key.material` is the secret or the private key in PEM; an
+/// empty `key.id` gives a token without `kid`.
 ///
 /// # Errors
-/// What is wrong with the key.
+/// What is wrong with the key or the claims.
 pub fn mint(key: &KeySource, audience: Option<&str>, claims: &Claims) -> Result<String, String> {
-    let _ = (key, audience, claims);
-    todo!()
+    let encoding = signing_key(key)?;
+    claims.check_form().map_err(|fault| fault.to_string())?;
+    if let Some(only) = key.tenant.as_ref().filter(|only| **only != claims.tenant) {
+        return Err(format!(
+            "key {:?} is for tenant {only:?} only, not for {:?}",
+            key.id, claims.tenant
+        ));
+    }
+    let mut header = jsonwebtoken::Header::new(key.algorithm.backend());
+    header.kid = Some(key.id.clone()).filter(|id| !id.is_empty());
+    let token = jsonwebtoken::encode(&header, &Wire { claims, audience }, &encoding)
+        .map_err(|error| format!("key {:?} cannot sign: {error}", key.id))?;
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(Fault::TooLong(token.len()).to_string());
+    }
+    Ok(token)
 }
+
+/// A token's parts, still in base64url, and what the signature is over (RFC 7515 section 7.1).
+struct Parts<'a> {
+    header: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+    signed: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn cut(token: &'a str) -> Result<Self, Fault> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Fault::NotThreeParts)?;
+        let (header, payload) = signed.split_once('.').ok_or(Fault::NotThreeParts)?;
+        // A further dot would make a JWE (five parts) or nonsense.
+        if payload.contains('.') {
+            return Err(Fault::NotThreeParts);
+        }
+        Ok(Self {
+            header,
+            payload,
+            signature,
+            signed,
+        })
+    }
+}
+
+/// The header fields that matter. Keys that a token brings along (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
+#[derive(Deserialize)]
+struct Header<'a> {
+    #[serde(borrow)]
+    alg: Cow<'a, str>,
+    #[serde(borrow)]
+    kid: Option<Text<'a>>,
+    crit: Option<IgnoredAny>,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

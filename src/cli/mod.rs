@@ -1,4 +1,132 @@
-//! cli
+//! The command line: one file for each subcommand, each thin.
+//!
+//! Owns the list of subcommands, and turns a failure into one sentence on standard error and an exit code. What the
+//! subcommands do lives in the floors below.
 
 pub mod agent;
 pub mod call;
+pub mod check_config;
+pub mod failure;
+pub mod logging;
+pub mod serve;
+pub mod token;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::failure::Failure;
+use crate::config::{self, Sources};
+use crate::kit::tick::Clock;
+
+/// holdfast: a low-footprint gateway for fleets of agents.
+#[derive(Parser)]
+#[command(name = "holdfast", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Args),
+    Agent(agent::AgentArgs),
+    Call(call::CallArgs),
+    Token(token::TokenArgs),
+    /// Check the settings: print every value in effect and what follows from them, or all problems.
+    CheckConfig(check_config::Args),
+    /// Print a configuration file with every key, its meaning and its default.
+    DefaultConfig,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program: reads the command line of this process and obeys.
+///
+/// Exit codes: 0 all well, 1 it failed while it ran, 2 the command line or the settings are wrong.
+#[must_use]
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Agent(args) => return agent::run(args),
+        Command::Call(args) => return call::run(args),
+        Command::Token(args) => return run_token(&args),
+        Command::CheckConfig(args) => check_config::run(args),
+        Command::DefaultConfig => print(&config::template::text()),
+        Command::Completions { shell } => completions(shell),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+/// `holdfast token` takes its settings and the time as arguments.
+fn run_token(args: &token::TokenArgs) -> ExitCode {
+    let load = |file: Option<&Path>| {
+        let sources = Sources::of_process(file.map(Path::to_owned), Vec::new());
+        let auth = config::load(&sources)
+            .map_err(|problems| problems.to_string())?
+            .settings
+            .auth;
+        Ok(token::TokenSettings {
+            keys: auth.keys.0,
+            audience: (!auth.audience.is_empty()).then_some(auth.audience),
+            leeway_secs: auth.leeway.as_secs(),
+        })
+    };
+    let clock = Clock::start();
+    token::run(args, load, clock.unix_ms(clock.now()) / 1000)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "holdfast", &mut text);
+    print(&String::from_utf8_lossy(&text))
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Running(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn names_that_others_script_stay() {
+        let line = "holdfast serve --dev --listen 127.0.0.1:8080 --control 127.0.0.1:8081 --loops 2 --workers 1 \
+                    --config f.toml --log-format json --log-level debug";
+        let cli = Cli::try_parse_from(line.split_whitespace()).expect("parses");
+        assert!(matches!(cli.command, Command::Serve(_)));
+        for line in [
+            "holdfast check-config --config f.toml",
+            "holdfast default-config",
+            "holdfast completions bash",
+        ] {
+            assert!(
+                Cli::try_parse_from(line.split_whitespace()).is_ok(),
+                "{line}"
+            );
+        }
+        assert!(Cli::try_parse_from(["holdfast"]).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! What a token says, and whether it may say so now.
+//!
+//! Owns the form of the claims and their checks. It knows nothing of keys and signatures: whoever calls it has
+//! verified the bytes before.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::limits::{LABEL_BYTES_MAX, LABELS_MAX};
+use super::refused::Fault;
+use crate::kit::ids::is_name;
+
+/// The tenant of tokens that name none: the contract with agents, no setting.
+pub const TENANT_WHEN_ABSENT: &str = "default";
+
+/// What a good token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `sub`: the agent's id, a name.
+    pub agent: String,
+    /// `tenant`: a name; "default" where absent.
+    pub tenant: String,
+    /// `labels`, sorted by key; at most 32, keys and values of at most 128 bytes.
+    pub labels: Vec<(String, String)>,
+    /// `exp`, in seconds since the UNIX epoch.
+    pub expires_unix: u64,
+}
+
+impl Claims {
+    /// Whether names and labels are in form. Labels must be sorted by key.
+    ///
+    /// # Errors
+    /// The first thing that is not.
+    pub fn check_form(&self) -> Result<(), Fault> {
+        if !is_name(&self.agent) {
+            return Err(Fault::Subject);
+        }
+        if !is_name(&self.tenant) {
+            return Err(Fault::Tenant);
+        }
+        if self.labels.len() > LABELS_MAX {
+            return Err(Fault::LabelCount(self.labels.len()));
+        }
+        let fits = |(key, value): &(String, String)| {
+            (1..=LABEL_BYTES_MAX).contains(&key.len()) && value.len() <= LABEL_BYTES_MAX
+        };
+        if let Some(place) = self.labels.iter().position(|label| !fits(label)) {
+            return Err(Fault::LabelSize(place));
+        }
+        match self.labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(Fault::LabelTwice(pair[0].0.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// When and for whom tokens are good.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) audience: Option<String>,
+    pub(super) leeway_secs: u64,
+}
+
+/// Reads verified JSON and checks it at `now_unix`.
+pub(super) fn read(json: &[u8], rules: &Rules, now_unix: u64) -> Result<Claims, Fault> {
+    let payload: Payload<'_> =
+        serde_json::from_slice(json).map_err(|error| Fault::Payload(error.to_string()))?;
+    let expires = payload.exp.ok_or(Fault::NoExpiry)?.0;
+    // RFC 7519 section 4.1.4: "on or after" `exp` it is over, so the last good second is the one before.
+    let end = expires.saturating_add(rules.leeway_secs);
+    if now_unix >= end {
+        return Err(Fault::Expired(now_unix - end));
+    }
+    // RFC 7519 section 4.1.5: at `nbf` itself it is good.
+    let from = payload.nbf.map_or(0, |date| date.0);
+    let latest_start = now_unix.saturating_add(rules.leeway_secs);
+    if latest_start < from {
+        return Err(Fault::NotYet(from - latest_start));
+    }
+    check_audience(payload.aud.as_ref(), rules.audience.as_deref())?;
+    let mut labels = payload.labels.map_or_else(Vec::new, |labels| labels.0);
+    labels.sort_unstable();
+    let claims = Claims {
+        agent: payload.sub.ok_or(Fault::NoSubject)?.0.into_owned(),
+        tenant: payload
+            .tenant
+            .map_or(Cow::Borrowed(TENANT_WHEN_ABSENT), |tenant| tenant.0)
+            .into_owned(),
+        labels,
+        expires_unix: expires,
+    };
+    claims.check_form()?;
+    Ok(claims)
+}
+
+/// RFC 7519 section 4.1.3: who is not named by a token's `aud` must refuse it, and who has no name is never named.
+fn check_audience(aud: Option<&Audience<'_>>, ours: Option<&str>) -> Result<(), Fault> {
+    match (aud, ours) {
+        (None, None) => Ok(()),
+        (Some(_), None) => Err(Fault::ForeignAudience),
+        (Some(Audience(names)), Some(ours)) if names.iter().any(|name| name.0 == ours) => Ok(()),
+        (_, Some(ours)) => Err(Fault::Audience(ours.to_owned())),
+    }
+}
+
+/// The claims that are read; others are skipped. A claim that is there twice is an error, as RFC 7519 section 4 allows.
+#[derive(serde::Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    sub: Option<Text<'a>>,
+    #[serde(borrow)]
+    tenant: Option<Text<'a>>,
+    labels: Option<Labels>,
+    #[serde(borrow)]
+    aud: Option<Audience<'a>>,
+    exp: Option<NumericDate>,
+    nbf: Option<NumericDate>,
+}
+
+/// A string that borrows from the JSON unless it has escapes. (serde borrows a bare `Cow`, but none within an `Option`.)
+#[derive(serde::Deserialize)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// `aud`: a string or a list of strings.
+struct Audience<'a>(Vec<Text<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Audience<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Audience<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`aud` as a string or a list of strings")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Audience(vec![Text(Cow::Borrowed(name))]))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Audience(vec![Text(Cow::Owned(name.to_owned()))]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = list.next_element()? {
+                    names.push(name);
+                }
+                Ok(Audience(names))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// `labels`: an object of strings, in the order of the token.
+struct Labels(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Labels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`labels` as an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Labels(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// Seconds since the epoch (RFC 7519 section 2), which may have a fraction; it is cut off. What lies before the epoch is 0.
+struct NumericDate(u64);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Seconds;
+        impl Visitor<'_> for Seconds {
+            type Value = NumericDate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time in seconds since the epoch")
+            }
+
+            fn visit_u64<E>(self, seconds: u64) -> Result<NumericDate, E> {
+                Ok(NumericDate(seconds))
+            }
+
+            fn visit_i64<E>(self, seconds: i64) -> Result<NumericDate, E> {
+                Ok(NumericDate(u64::try_from(seconds).unwrap_or(0)))
+            }
+
+            fn visit_f64<E>(self, seconds: f64) -> Result<NumericDate, E> {
+                // `as` saturates at both ends, which is what is meant here.
+                Ok(NumericDate(seconds as u64))
+            }
+        }
+        deserializer.deserialize_any(Seconds)
+    }
+}
+
+/// Claims in the form that a token carries.
+pub(super) struct Wire<'a> {
+    pub(super) claims: &'a Claims,
+    pub(super) audience: Option<&'a str>,
+}
+
+impl Serialize for Wire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("sub", &self.claims.agent)?;
+        map.serialize_entry("tenant", &self.claims.tenant)?;
+        if !self.claims.labels.is_empty() {
+            map.serialize_entry("labels", &LabelMap(&self.claims.labels))?;
+        }
+        if let Some(audience) = self.audience {
+            map.serialize_entry("aud", audience)?;
+        }
+        map.serialize_entry("exp", &self.claims.expires_unix)?;
+        map.end()
+    }
+}
+
+struct LabelMap<'a>(&'a [(String, String)]);
+
+impl Serialize for LabelMap<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+impl Serialize for Claims {
+    /// The claims as a token carries them, `aud` apart.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Wire {
+            claims: self,
+            audience: None,
+        }
+        .serialize(serializer)
+    }
+}
