@@ -85,6 +85,16 @@ struct Response<'a> {
     error: Option<AgentError<'a>>,
     title: Option<String>,
     detail: Option<String>,
+    #[serde(default)]
+    errors: Vec<Fault>,
+}
+
+/// One place in the request that the gateway did not like.
+#[derive(Deserialize)]
+struct Fault {
+    detail: Option<String>,
+    pointer: Option<String>,
+    parameter: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -230,18 +240,29 @@ fn verdict(status: u16, body: &[u8]) -> Verdict {
     match response.outcome.as_deref() {
         Some("ok") => result(&response),
         Some("agent_error") => agent_error(response.error),
-        outcome => {
-            let mut err = outcome.map_or_else(|| format!("HTTP {status}"), str::to_owned);
-            for part in [response.title, response.detail].into_iter().flatten() {
-                // Writing to a string cannot fail.
-                let _ = write!(err, ": {part}");
-            }
-            if status == 401 {
-                err.push_str(" (give --api-key or HOLDFAST_API_KEY)");
-            }
-            Verdict::failed(Exit::Other, err)
-        }
+        _ => Verdict::failed(Exit::Other, problem(status, &response)),
     }
+}
+
+fn problem(status: u16, response: &Response<'_>) -> String {
+    let mut err = match &response.outcome {
+        Some(outcome) => outcome.clone(),
+        None => format!("HTTP {status}"),
+    };
+    // Writing to a string cannot fail.
+    for part in [&response.title, &response.detail].into_iter().flatten() {
+        let _ = write!(err, ": {}", part.trim_end_matches('.'));
+    }
+    for fault in &response.errors {
+        let place = fault.pointer.as_ref().or(fault.parameter.as_ref());
+        let place = place.map_or("", String::as_str);
+        let detail = fault.detail.as_deref().unwrap_or_default();
+        let _ = write!(err, "\n  {place} {detail}");
+    }
+    if status == 401 {
+        err.push_str(" (give --api-key or HOLDFAST_API_KEY)");
+    }
+    err
 }
 
 fn result(response: &Response<'_>) -> Verdict {
@@ -367,6 +388,13 @@ mod tests {
                 Exit::Other,
                 "",
                 "HTTP 401: Unauthorized (give --api-key or HOLDFAST_API_KEY)",
+            ),
+            (
+                400,
+                r##"{"title":"Bad","detail":"It is bad.","errors":[{"detail":"is missing","pointer":"#/method"}]}"##,
+                Exit::Other,
+                "",
+                "HTTP 400: Bad: It is bad\n  #/method is missing",
             ),
             (
                 500,
