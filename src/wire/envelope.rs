@@ -2,6 +2,7 @@
 //!
 //! Owns the values. `json` and `binary` turn them into bytes and back; payloads pass through unparsed.
 
+pub mod agent_side;
 mod binary;
 mod json;
 

@@ -1,11 +1,21 @@
 //! The head of a frame (RFC 6455 section 5.2): tungstenite reads its fields, the rules it does not check are here.
 
-use tungstenite::protocol::frame::coding::OpCode;
+use std::io::Cursor;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::rules::Violation;
 
 /// Longest head of a masked frame, in bytes.
 pub const HEAD_BYTES_MAX: usize = 14;
+
+/// Longest payload of a control frame, in bytes (section 5.5).
+pub const CONTROL_BYTES_MAX: usize = 125;
+
+const FIN: u8 = 0x80;
+const RESERVED_BITS: u8 = 0x70;
+const MASKED: u8 = 0x80;
 
 /// A legal head of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +35,146 @@ pub struct Head {
 /// Reads a head at the start of `bytes`: `None` when it is cut.
 ///
 /// # Errors
-/// The first rule that it breaks, also when the head is cut after the offending byte.
+/// The first rule that it breaks, in the order of the bytes, also when the head is cut after the offending byte.
+#[inline]
 pub fn parse(bytes: &[u8]) -> Result<Option<Head>, Violation> {
-    let _ = bytes;
-    todo!()
+    let Some(&first) = bytes.first() else {
+        return Ok(None);
+    };
+    let opcode = first_byte(first)?;
+    if let Some(&second) = bytes.get(1) {
+        second_byte(opcode, second)?;
+        length(second & !MASKED, &bytes[2..])?;
+    }
+    let mut cursor = Cursor::new(bytes);
+    // Its one error is a reserved opcode, which is out already.
+    let Ok(Some((header, payload_bytes))) = FrameHeader::parse(&mut cursor) else {
+        return Ok(None);
+    };
+    Ok(Some(Head {
+        fin: header.is_final,
+        opcode,
+        mask: header.mask.ok_or(Violation::Unmasked)?,
+        payload_bytes,
+        head_bytes: cursor.position() as usize,
+    }))
+}
+
+/// The rules that the first byte alone can break.
+///
+/// # Errors
+/// Reserved bits, a reserved opcode, a control frame that is a fragment.
+#[inline]
+pub(super) fn first_byte(byte: u8) -> Result<OpCode, Violation> {
+    if byte & RESERVED_BITS != 0 {
+        return Err(Violation::ReservedBits);
+    }
+    match OpCode::from(byte & 0x0F) {
+        OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => {
+            Err(Violation::ReservedOpcode)
+        }
+        OpCode::Control(_) if byte & FIN == 0 => Err(Violation::FragmentedControl),
+        opcode => Ok(opcode),
+    }
+}
+
+#[inline]
+fn second_byte(opcode: OpCode, byte: u8) -> Result<(), Violation> {
+    if byte & MASKED == 0 {
+        return Err(Violation::Unmasked);
+    }
+    if matches!(opcode, OpCode::Control(_)) && usize::from(byte & !MASKED) > CONTROL_BYTES_MAX {
+        return Err(Violation::LongControl);
+    }
+    Ok(())
+}
+
+/// The rules of the longer forms; `rest` is what there is behind the second byte, maybe cut.
+#[inline]
+fn length(short: u8, rest: &[u8]) -> Result<(), Violation> {
+    match (short, rest) {
+        // Two bytes are for 126 and more.
+        (126, [0, 0..=125, ..]) => Err(Violation::LengthNotMinimal),
+        (127, [0x80..=0xFF, ..]) => Err(Violation::LengthTopBit),
+        // Eight bytes are for 65,536 and more, so one of the upper six is not zero.
+        (127, [0, 0, 0, 0, 0, 0, ..]) => Err(Violation::LengthNotMinimal),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_at_its_first_offending_byte() {
+        use Violation::*;
+        // The bytes end with the offending one; one byte less is no violation yet.
+        let table: &[(&[u8], Violation)] = &[
+            (&[0xC1], ReservedBits),
+            (&[0xA1], ReservedBits),
+            (&[0x91], ReservedBits),
+            (&[0x83], ReservedOpcode),
+            (&[0x87], ReservedOpcode),
+            (&[0x8B], ReservedOpcode),
+            (&[0x8F], ReservedOpcode),
+            (&[0x08], FragmentedControl),
+            (&[0x09], FragmentedControl),
+            (&[0x0A], FragmentedControl),
+            (&[0x81, 0x05], Unmasked),
+            (&[0x89, 0xFE], LongControl),
+            (&[0x88, 0xFF], LongControl),
+            (&[0x82, 0xFE, 0, 125], LengthNotMinimal),
+            (&[0x82, 0xFF, 0x80], LengthTopBit),
+            (&[0x82, 0xFF, 0, 0, 0, 0, 0, 0], LengthNotMinimal),
+        ];
+        for (bytes, violation) in table {
+            assert_eq!(parse(bytes), Err(*violation), "{bytes:x?}");
+            let cut = &bytes[..bytes.len() - 1];
+            assert_eq!(parse(cut), Ok(None), "{cut:x?}");
+            let mut longer = bytes.to_vec();
+            longer.extend([0xFF; 14]);
+            assert_eq!(parse(&longer), Err(*violation), "{longer:x?}");
+        }
+    }
+
+    #[test]
+    fn legal_heads_at_every_cut() {
+        let mask = [1, 2, 3, 4];
+        let lengths: &[(u64, &[u8])] = &[
+            (0, &[0x80]),
+            (125, &[0x80 | 125]),
+            (126, &[0xFE, 0, 126]),
+            (65_535, &[0xFE, 0xFF, 0xFF]),
+            (65_536, &[0xFF, 0, 0, 0, 0, 0, 1, 0, 0]),
+            (
+                i64::MAX as u64,
+                &[0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+            ),
+        ];
+        for (first, opcode) in [
+            (0x00, OpCode::Data(Data::Continue)),
+            (0x81, OpCode::Data(Data::Text)),
+            (0x82, OpCode::Data(Data::Binary)),
+            (0x89, OpCode::Control(Control::Ping)),
+        ] {
+            for (payload_bytes, length) in lengths {
+                if first == 0x89 && *payload_bytes > 125 {
+                    continue;
+                }
+                let bytes = [&[first], *length, &mask].concat();
+                for cut in 0..bytes.len() {
+                    assert_eq!(parse(&bytes[..cut]), Ok(None), "{bytes:x?} at {cut}");
+                }
+                let expected = Head {
+                    fin: first & FIN != 0,
+                    opcode,
+                    mask,
+                    payload_bytes: *payload_bytes,
+                    head_bytes: bytes.len(),
+                };
+                assert_eq!(parse(&bytes), Ok(Some(expected)));
+            }
+        }
+    }
 }
