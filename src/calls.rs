@@ -2,14 +2,25 @@
 //!
 //! Owns every waiter of this node: opened before the call is posted to a loop, ended exactly once, by a reply, by
 //! the loop's word that it was not written, by the end of its connection, by its deadline, or by its caller.
-//! Completions run outside of the lock. It never waits and never touches a connection.
+//! It never waits and never touches a connection.
+//!
+//! The table is cut into shards by connection, and a call's id names its shard in its low bits: each step takes one
+//! lock, never two. A call is ended by taking its waiter out under that lock, so exactly one of all who race for it wins;
+//! the completion runs after the lock is given back.
+
+mod deadlines;
+mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
+use self::shard::{Ended, Shard};
 use crate::kit::delivery::Delivery;
-use crate::kit::ids::{CallId, ConnId};
+use crate::kit::ids::{CallId, CallIds, ConnId};
 use crate::kit::quota::{Hold, Quota};
 use crate::kit::tick::Now;
 
@@ -99,21 +110,32 @@ pub struct Abandoned {
     pub conn: ConnId,
 }
 
+/// Bits of a call's id that name its shard.
+const SHARD_BITS: u32 = 6;
+/// Parts with a lock each.
+const SHARDS: usize = 1 << SHARD_BITS;
+
 /// All waiters of this node.
-pub struct Calls {}
+pub struct Calls {
+    shards: Box<[Shard]>,
+    ids: CallIds,
+    per_agent_max: AtomicU32,
+}
 
 impl Calls {
     /// An empty table that allows `per_agent_max` calls in flight on one connection; `first` seeds the ids (random).
     #[must_use]
     pub fn new(first: u64, per_agent_max: u32) -> Self {
-        let _ = (first, per_agent_max);
-        todo!()
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            ids: CallIds::starting_at(first),
+            per_agent_max: AtomicU32::new(per_agent_max),
+        }
     }
 
-    /// Changes the limit for one agent.
+    /// Changes the limit for one agent; calls in flight stay.
     pub fn set_per_agent_max(&self, max: u32) {
-        let _ = max;
-        todo!()
+        self.per_agent_max.store(max, Ordering::Relaxed);
     }
 
     /// Opens a waiter.
@@ -121,77 +143,118 @@ impl Calls {
     /// # Errors
     /// Hands `on_end` back, not run, when the agent has too many calls in flight.
     pub fn open(&self, call: NewCall) -> Result<CallId, OnEnd> {
-        let _ = call;
-        todo!()
+        let shard = shard_index(call.conn);
+        // The counter stays unique when the top bits are shifted out: it would take 2^58 calls to come round.
+        let id = CallId(self.ids.next().0 << SHARD_BITS | shard as u64);
+        let per_agent_max = self.per_agent_max.load(Ordering::Relaxed);
+        self.shards[shard]
+            .change(|waiting| waiting.open(id, call, per_agent_max))
+            .map(|()| id)
     }
 
     /// A reply came in on `conn`. False, and nothing happens, when no call with this id waits on this connection.
     pub fn reply(&self, conn: ConnId, call: CallId, outcome: Outcome) -> bool {
-        let _ = (conn, call, outcome);
-        todo!()
+        let ended = self
+            .shard_of(call)
+            .change(|waiting| waiting.take_from(conn, call));
+        ended.map(|ended| ended.end(outcome)).is_some()
     }
 
     /// A receipt or a progress came in on `conn`. False when no call with this id waits on this connection.
     pub fn receipt(&self, conn: ConnId, call: CallId) -> bool {
-        let _ = (conn, call);
-        todo!()
+        self.shard_of(call)
+            .change(|waiting| waiting.receipt(conn, call))
     }
 
     /// The loop says that the call was not, and will not be, written whole: [`Outcome::NotDelivered`].
     pub fn not_written(&self, call: CallId) {
-        let _ = call;
-        todo!()
+        if let Some(ended) = self.take(call) {
+            ended.end(Outcome::NotDelivered);
+        }
     }
 
     /// The way into the loop was full: [`Outcome::Busy`].
     pub fn refused(&self, call: CallId) {
-        let _ = call;
-        todo!()
+        if let Some(ended) = self.take(call) {
+            ended.end(Outcome::Busy);
+        }
     }
 
     /// The connection ended. Calls that were written whole are [`Outcome::Lost`]; for each other one the loop says
     /// [`Calls::not_written`], before or after.
     pub fn conn_ended(&self, conn: ConnId) {
-        let _ = conn;
-        todo!()
+        let shard = &self.shards[shard_index(conn)];
+        for ended in shard.change(|waiting| waiting.take_written(conn)) {
+            ended.end(Outcome::Lost);
+        }
     }
 
     /// The caller went away: [`Outcome::Cancelled`]. `Some` when the agent should be told.
     pub fn cancel(&self, call: CallId) -> Option<Abandoned> {
-        let _ = call;
-        todo!()
+        let ended = self.take(call)?;
+        let abandoned = (!ended.delivery.withdraw()).then_some(Abandoned {
+            call,
+            conn: ended.conn,
+        });
+        ended.end(Outcome::Cancelled);
+        abandoned
     }
 
     /// Ends every call whose deadline is at or before `now`: [`Outcome::NoReply`] after a receipt; else
     /// [`Outcome::NotDelivered`] when it could be withdrawn in time; else [`Outcome::NoReceipt`]. Pushes those whose
     /// agents should be told (not the withdrawn ones).
     pub fn expire(&self, now: Now, abandoned: &mut Vec<Abandoned>) {
-        let _ = (now, abandoned);
-        todo!()
+        for shard in &self.shards {
+            if shard.earliest().is_none_or(|earliest| earliest > now) {
+                continue;
+            }
+            for ended in shard.change(|waiting| waiting.take_due(now)) {
+                let outcome = match ended.receipt {
+                    true => Outcome::NoReply,
+                    false if ended.delivery.withdraw() => Outcome::NotDelivered,
+                    false => Outcome::NoReceipt,
+                };
+                if outcome != Outcome::NotDelivered {
+                    abandoned.push(Abandoned {
+                        call: ended.call,
+                        conn: ended.conn,
+                    });
+                }
+                ended.end(outcome);
+            }
+        }
     }
 
-    /// The earliest deadline, or an earlier moment; `None` when no call waits.
+    /// The earliest deadline, or an earlier moment; `None` when no call waits. Takes no lock.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
-        todo!()
+        self.shards.iter().filter_map(Shard::earliest).min()
     }
 
     /// The process ends: every call ends as [`Outcome::NotDelivered`] when it can be withdrawn, else [`Outcome::Lost`].
     pub fn end_all(&self) {
-        todo!()
+        for shard in &self.shards {
+            for ended in shard.change(|waiting| waiting.take_all()) {
+                let outcome = if ended.delivery.withdraw() {
+                    Outcome::NotDelivered
+                } else {
+                    Outcome::Lost
+                };
+                ended.end(outcome);
+            }
+        }
     }
 
     /// Calls in flight on one connection.
     #[must_use]
     pub fn in_flight(&self, conn: ConnId) -> u32 {
-        let _ = conn;
-        todo!()
+        self.shards[shard_index(conn)].in_flight(conn)
     }
 
-    /// Calls in flight on this node.
+    /// Calls in flight on this node. Takes no lock.
     #[must_use]
     pub fn len(&self) -> usize {
-        todo!()
+        self.shards.iter().map(Shard::len).sum()
     }
 
     /// Whether none is in flight.
@@ -199,6 +262,22 @@ impl Calls {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The shard that a call's id names. Any id names one, so one that came from outside is safe here.
+    fn shard_of(&self, call: CallId) -> &Shard {
+        &self.shards[call.0 as usize % SHARDS]
+    }
+
+    /// Takes a call out of its shard: whoever gets it ends it.
+    fn take(&self, call: CallId) -> Option<Ended> {
+        self.shard_of(call).change(|waiting| waiting.take(call))
+    }
+}
+
+/// The shard of a connection. Multiplying by an odd number spreads neighbouring slots and generations (Knuth's
+/// multiplicative hash); nobody gains by filling one shard, whose size changes no result.
+fn shard_index(conn: ConnId) -> usize {
+    (conn.bits().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - SHARD_BITS)) as usize
 }
 
 /// The calls of one tenant in flight.

@@ -1,10 +1,28 @@
 //! Which agent is on which connection of this node.
 //!
 //! Owns agent ids, tenants, labels and the closes of late. It never owns a connection and never talks to one.
+//!
+//! The table is cut into shards by the hash of tenant and id; an agent's slot names its shard in the high bits. Label sets,
+//! tenants and closes have a lock each. A step takes one lock after the other, never two at once.
 
-use std::sync::Arc;
+mod closes;
+mod label_sets;
+mod page;
+mod table;
+mod tenants;
+#[cfg(test)]
+mod tests;
 
+use std::hash::RandomState;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use self::closes::Closes;
+use self::label_sets::LabelSets;
+use self::table::{Profile, Table};
+use self::tenants::Tenants;
 use crate::kit::ids::{AgentId, AgentSlot, ConnId, TenantId};
+use crate::kit::lock::lock;
 use crate::kit::quota::Quota;
 use crate::kit::tick::Now;
 use crate::session::reason::Reason;
@@ -85,94 +103,131 @@ pub struct LastClose {
     pub at: Now,
 }
 
+/// Bits of a slot that name its shard.
+const SHARD_BITS: u32 = 6;
+/// Parts with a lock each. Many, since a part is locked while its hash table grows, for as long as it has entries.
+const SHARDS: usize = 1 << SHARD_BITS;
+/// Bits of a slot that are the index in its shard.
+const INDEX_BITS: u32 = u32::BITS - SHARD_BITS;
+
 /// Agents and tenants of this node.
-pub struct Directory {}
+pub struct Directory {
+    shards: Box<[Mutex<Table>]>,
+    /// Keyed at random: agents choose their ids.
+    hashing: RandomState,
+    label_sets: Mutex<LabelSets>,
+    tenants: Mutex<Tenants>,
+    closes: Mutex<Closes>,
+    len: AtomicUsize,
+}
 
 impl Directory {
     /// An empty directory: `calls_per_tenant_max` calls in flight for each tenant, the last `closes_kept` closes remembered.
     #[must_use]
     pub fn new(calls_per_tenant_max: u32, closes_kept: usize) -> Self {
-        let _ = (calls_per_tenant_max, closes_kept);
-        todo!()
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(Table::new())).collect(),
+            hashing: RandomState::new(),
+            label_sets: Mutex::new(LabelSets::new()),
+            tenants: Mutex::new(Tenants::new(calls_per_tenant_max)),
+            closes: Mutex::new(Closes::new(closes_kept)),
+            len: AtomicUsize::new(0),
+        }
     }
 
     /// Changes the limit of each tenant.
     pub fn set_calls_per_tenant_max(&self, max: u32) {
-        let _ = max;
-        todo!()
+        lock(&self.tenants).set_calls_max(max);
     }
 
     /// The id of a tenant, made when it is new.
     pub fn tenant(&self, name: &str) -> TenantId {
-        let _ = name;
-        todo!()
+        lock(&self.tenants).of_name(name)
     }
 
-    /// The name of a tenant.
+    /// The name of a tenant; empty for an id that this directory never made.
     #[must_use]
     pub fn tenant_name(&self, tenant: TenantId) -> Arc<str> {
-        let _ = tenant;
-        todo!()
+        let tenants = lock(&self.tenants);
+        tenants
+            .get(tenant)
+            .map_or_else(|| Arc::from(""), |(name, _)| Arc::clone(name))
     }
 
-    /// The count of a tenant's calls in flight.
+    /// The count of a tenant's calls in flight; one without room for an id that this directory never made.
     #[must_use]
     pub fn tenant_calls(&self, tenant: TenantId) -> Arc<Quota> {
-        let _ = tenant;
-        todo!()
+        let tenants = lock(&self.tenants);
+        tenants
+            .get(tenant)
+            .map_or_else(|| Quota::new(0), |(_, calls)| Arc::clone(calls))
     }
 
     /// Puts an agent in, in the place of an older connection of the same agent.
     pub fn join(&self, agent: &NewAgent<'_>) -> Joined {
-        let _ = agent;
-        todo!()
+        let labels = lock(&self.label_sets).hold(agent.labels);
+        let profile = Profile::new(labels, agent.encoding);
+        let name = table::hash(&self.hashing, agent.tenant, agent.id);
+        let shard = shard_index(name);
+        let put = lock(&self.shards[shard]).put(&self.hashing, name, agent, profile);
+        match put.before {
+            None => drop(self.len.fetch_add(1, Ordering::Relaxed)),
+            Some((_, profile)) => lock(&self.label_sets).give_back(profile.labels()),
+        }
+        let replaced = put.before.map(|(conn, _)| conn);
+        Joined {
+            slot: slot(shard, put.index),
+            // A connection that joins twice has not been replaced by another.
+            replaced: replaced.filter(|conn| *conn != agent.conn),
+        }
     }
 
     /// Takes an agent out, if it is still on this connection; remembers why. False when it has moved on.
     pub fn leave(&self, slot: AgentSlot, conn: ConnId, close: LastClose) -> bool {
-        let _ = (slot, conn, close);
-        todo!()
+        let (shard, index) = (slot.0 >> INDEX_BITS, slot.0 & (u32::MAX >> SHARD_BITS));
+        let taken = lock(&self.shards[shard as usize]).take(&self.hashing, index, conn);
+        let Some(entry) = taken else {
+            return false;
+        };
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.label_sets).give_back(entry.profile.labels());
+        lock(&self.closes).remember(entry.tenant, entry.id, close);
+        true
     }
 
     /// Where an agent is.
     #[must_use]
     pub fn locate(&self, tenant: TenantId, id: &str) -> Option<Located> {
-        let _ = (tenant, id);
-        todo!()
+        let name = table::hash(&self.hashing, tenant, id);
+        lock(&self.shards[shard_index(name)])
+            .get(name, tenant, id)
+            .map(table::Entry::located)
     }
 
     /// Its labels.
     #[must_use]
     pub fn labels(&self, tenant: TenantId, id: &str) -> Option<Labels> {
-        let _ = (tenant, id);
-        todo!()
+        let name = table::hash(&self.hashing, tenant, id);
+        let shard = &self.shards[shard_index(name)];
+        // The set may be freed between the two locks, when the agent leaves or comes back with other labels: look again.
+        loop {
+            let profile = lock(shard).get(name, tenant, id)?.profile;
+            if let Some(labels) = lock(&self.label_sets).get(profile.labels()) {
+                return Some(labels);
+            }
+        }
     }
 
     /// Why and when its connection last ended; `None` when that is not remembered.
     #[must_use]
     pub fn last_close(&self, tenant: TenantId, id: &str) -> Option<LastClose> {
-        let _ = (tenant, id);
-        todo!()
-    }
-
-    /// Agents of a tenant from `cursor` (0 at the start), at most `limit`; looks at a bounded number of entries.
-    #[must_use]
-    pub fn page(&self, tenant: TenantId, filter: &Filter, cursor: u64, limit: usize) -> Page {
-        let _ = (tenant, filter, cursor, limit);
-        todo!()
-    }
-
-    /// Connections of all tenants from `cursor` on, at most `limit`, with how each is written to: for the drain.
-    #[must_use]
-    pub fn sweep(&self, cursor: u64, limit: usize) -> (Vec<Located>, Option<u64>) {
-        let _ = (cursor, limit);
-        todo!()
+        lock(&self.closes).get(tenant, id)
     }
 
     /// How many agents there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        todo!()
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Whether there is none.
@@ -180,4 +235,23 @@ impl Directory {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Bytes that agents and their labels take, without ids longer than 24 bytes, tenants and closes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let shards: usize = self.shards.iter().map(|shard| lock(shard).bytes()).sum();
+        shards + lock(&self.label_sets).bytes()
+    }
+}
+
+/// The shard of a name's hash: bits that the shard's own table does not look at, neither for the place (the lowest) nor for
+/// the tag (the highest).
+fn shard_index(name: u64) -> usize {
+    (name >> 40) as usize % SHARDS
+}
+
+/// The slot of an index in a shard. A shard would need 2^26 agents to run over, more than a node has descriptors for.
+fn slot(shard: usize, index: u32) -> AgentSlot {
+    debug_assert!(index >> INDEX_BITS == 0);
+    AgentSlot((shard as u32) << INDEX_BITS | index)
 }

@@ -133,6 +133,7 @@ fn from_hex(hex: &str) -> Option<[u8; SHA256_OUTPUT_LEN]> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

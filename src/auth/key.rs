@@ -6,18 +6,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
-use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
+use super::pem::{Kind, pem_tag, private_key, public_key};
 use crate::kit::ids::is_name;
 
 /// Shortest HS256 secret, in bytes: as long as the hash (RFC 7518 section 3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
-/// Shortest RSA modulus, in bits (RFC 7518 section 3.3).
-pub const RSA_BITS_MIN: usize = 2048;
-/// Longest RSA modulus, in bits: a longer one makes each check cost milliseconds, and the backend refuses it.
-pub const RSA_BITS_MAX: usize = 8192;
 /// Longest key id, in bytes.
 pub const KEY_ID_BYTES_MAX: usize = 128;
 
@@ -102,8 +97,8 @@ pub struct KeySource {
     pub id: String,
     /// What it may be used for.
     pub algorithm: Algorithm,
-    /// Secret bytes, or PEM: the public key to check tokens, the private one (PKCS #8) to sign them. One line ending
-    /// after a secret that is otherwise printable ASCII is not part of it, since editors and `openssl rand` add one.
+    /// Secret bytes, or PEM: the public key to check tokens, the private one (PKCS #8) to sign them. Line endings after
+    /// a secret that is text are not part of it, since editors and `openssl rand` add one; bytes stay as they are.
     pub material: Vec<u8>,
     /// Where set, the only tenant that this key's tokens may name.
     pub tenant: Option<String>,
@@ -187,7 +182,7 @@ fn check_form(source: &KeySource) -> Result<(), String> {
     }
 }
 
-/// The secret's bytes, without the line ending that a text file has.
+/// The secret's bytes, without the line endings of a text file.
 fn secret(material: &[u8]) -> Result<&[u8], String> {
     // A public key is no secret. Taking one as an HMAC secret is the classic confusion, so it is refused by its looks.
     if let Some(tag) = pem_tag(material) {
@@ -195,12 +190,15 @@ fn secret(material: &[u8]) -> Result<&[u8], String> {
             "HS256 needs a secret, and this is a PEM file ({tag})"
         ));
     }
-    let line = material.strip_suffix(b"\n").unwrap_or(material);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let bytes = if line.iter().all(u8::is_ascii_graphic) {
-        line
-    } else {
-        material
+    let bytes = match std::str::from_utf8(material) {
+        Ok(text)
+            if !text
+                .trim_end_matches(['\r', '\n'])
+                .contains(char::is_control) =>
+        {
+            text.trim_end_matches(['\r', '\n']).as_bytes()
+        }
+        _ => material,
     };
     if bytes.len() < SECRET_BYTES_MIN {
         return Err(format!(
@@ -209,158 +207,4 @@ fn secret(material: &[u8]) -> Result<&[u8], String> {
         ));
     }
     Ok(bytes)
-}
-
-/// What a PEM file may hold.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Rsa,
-    Ec,
-    Ed25519,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Rsa => "an RSA key",
-            Kind::Ec => "an EC key",
-            Kind::Ed25519 => "an Ed25519 key",
-        }
-    }
-
-    /// Picks what was found; the kinds are told apart by the object identifier within the file.
-    fn of<K, E>(
-        ec: Result<K, E>,
-        ed: Result<K, E>,
-        rsa: impl FnOnce() -> Result<K, E>,
-    ) -> Result<(Kind, K), String> {
-        match (ec, ed) {
-            (Ok(key), _) => Ok((Kind::Ec, key)),
-            (_, Ok(key)) => Ok((Kind::Ed25519, key)),
-            _ => rsa().map(|key| (Kind::Rsa, key)).map_err(|_| {
-                "damaged PEM, or a type of key that is neither RSA, EC nor Ed25519".into()
-            }),
-        }
-    }
-
-    fn must_be(self, wanted: Kind) -> Result<(), String> {
-        if self == wanted {
-            return Ok(());
-        }
-        Err(format!(
-            "its algorithm needs {}, and this is {}",
-            wanted.name(),
-            self.name()
-        ))
-    }
-}
-
-fn public_key(wanted: Kind, pem: &[u8]) -> Result<DecodingKey, String> {
-    let tag = pem_tag(pem).ok_or("not PEM: there is no \"-----BEGIN PUBLIC KEY-----\" line")?;
-    match tag.as_str() {
-        "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
-        "CERTIFICATE" => {
-            return Err("a certificate, not a public key: take the key out with `openssl x509 -in FILE -noout -pubkey`".into());
-        }
-        tag if tag.ends_with("PRIVATE KEY") => {
-            return Err("a private key, and the gateway must not have it: give it the public half, `openssl pkey -in FILE -pubout`".into());
-        }
-        tag => return Err(format!("a PEM block {tag:?}, not a public key")),
-    }
-    let (found, key) = Kind::of(
-        DecodingKey::from_ec_pem(pem),
-        DecodingKey::from_ed_pem(pem),
-        || DecodingKey::from_rsa_pem(pem),
-    )?;
-    found.must_be(wanted)?;
-    let bytes = key
-        .try_get_as_bytes()
-        .map_err(|_| "a form of key that is not supported")?;
-    match wanted {
-        Kind::Rsa => {
-            let components = DEFAULT_PROVIDER
-                .key_utils
-                .rsa_pub_components_from_public_key;
-            let (modulus, _) = components(bytes).map_err(|_| "the RSA key in it is damaged")?;
-            rsa_bits_fit(&modulus)?;
-        }
-        Kind::Ec => {
-            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes)
-                .map_err(|_| "ES256 needs a key on the curve P-256 (prime256v1)")?;
-        }
-        Kind::Ed25519 => {
-            ParsedPublicKey::new(&ED25519, bytes)
-                .map_err(|_| "the Ed25519 key in it is damaged")?;
-        }
-    }
-    Ok(key)
-}
-
-fn private_key(wanted: Kind, pem: &[u8]) -> Result<EncodingKey, String> {
-    let tag = pem_tag(pem).ok_or("not PEM: there is no \"-----BEGIN PRIVATE KEY-----\" line")?;
-    match tag.as_str() {
-        "PRIVATE KEY" | "RSA PRIVATE KEY" => {}
-        "EC PRIVATE KEY" | "EC PARAMETERS" => {
-            return Err(
-                "not in PKCS #8: convert it with `openssl pkcs8 -topk8 -nocrypt -in FILE -out NEW`"
-                    .into(),
-            );
-        }
-        "ENCRYPTED PRIVATE KEY" => {
-            return Err("encrypted: decrypt it with `openssl pkey -in FILE -out NEW`".into());
-        }
-        tag => {
-            return Err(format!(
-                "a PEM block {tag:?}: signing needs the private key"
-            ));
-        }
-    }
-    let (found, key) = Kind::of(
-        EncodingKey::from_ec_pem(pem),
-        EncodingKey::from_ed_pem(pem),
-        || EncodingKey::from_rsa_pem(pem),
-    )?;
-    found.must_be(wanted)?;
-    let utils = &DEFAULT_PROVIDER.key_utils;
-    match wanted {
-        Kind::Rsa => {
-            let (modulus, _) = (utils.rsa_pub_components_from_private_key)(key.as_bytes())
-                .map_err(|_| {
-                    format!("the RSA key in it is damaged or shorter than {RSA_BITS_MIN} bits")
-                })?;
-            rsa_bits_fit(&modulus)?;
-        }
-        Kind::Ec => {
-            let es256 = Algorithm::Es256.backend();
-            (utils.ec_pub_components_from_private_key)(key.as_bytes(), es256)
-                .map_err(|_| "ES256 needs a key on the curve P-256 (prime256v1)")?;
-        }
-        Kind::Ed25519 => {
-            let curve = jsonwebtoken::jwk::EllipticCurve::Ed25519;
-            (utils.ed_pub_components_from_private_key)(key.as_bytes(), &curve)
-                .map_err(|_| "the Ed25519 key in it is damaged")?;
-        }
-    }
-    Ok(key)
-}
-
-/// `modulus` is big-endian and may start with zeros.
-fn rsa_bits_fit(modulus: &[u8]) -> Result<(), String> {
-    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-    let top = modulus.get(zeros).map_or(0, |byte| byte.leading_zeros());
-    let bits = (modulus.len() - zeros) * 8 - top as usize;
-    if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
-        return Ok(());
-    }
-    Err(format!(
-        "an RSA key needs {RSA_BITS_MIN} to {RSA_BITS_MAX} bits, and this one has {bits}"
-    ))
-}
-
-/// The label of the first PEM block (RFC 7468), `None` where there is none.
-fn pem_tag(material: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(material).ok()?;
-    let (_, rest) = text.split_once("-----BEGIN ")?;
-    let (tag, _) = rest.split_once("-----")?;
-    Some(tag.to_owned())
 }

@@ -6,5 +6,6 @@ pub mod api_key;
 pub mod claims;
 pub mod key;
 pub mod limits;
+mod pem;
 pub mod refused;
 pub mod token;

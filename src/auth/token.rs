@@ -189,4 +189,5 @@ struct Header<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -44,6 +44,13 @@ impl BufferPool {
         }
     }
 
+    /// Takes back what may not have been lent.
+    pub fn give_back(&mut self, lease: Option<Lease>) {
+        if let Some(lease) = lease {
+            self.take_back(lease);
+        }
+    }
+
     /// Buffers on loan.
     #[must_use]
     pub fn lent(&self) -> usize {

@@ -10,9 +10,18 @@
 //!                                                             v
 //!                                                          Written
 //! ```
+//!
+//! A loom model tries every interleaving of the two sides: `RUSTFLAGS="--cfg loom" cargo test --lib delivery`.
 
+#[cfg(not(loom))]
 use std::sync::Arc;
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicU8, Ordering};
+
+#[cfg(loom)]
+use loom::sync::Arc;
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU8, Ordering};
 
 const WAITING: u8 = 0;
 const CLAIMED: u8 = 1;
@@ -91,7 +100,7 @@ impl Delivery {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -111,5 +120,96 @@ mod tests {
         call.written();
         assert!(!call.withdraw());
         assert_eq!(call.stage(), Stage::Written);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+
+    /// What each side saw.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Seen {
+        Written,
+        Skipped,
+    }
+
+    /// The loop's side: claims, may be refused once by the kernel, then writes. `wire` is the socket.
+    fn write_out(call: &Delivery, refusals: u32, wire: &AtomicU8) -> Seen {
+        for _ in 0..refusals {
+            if !call.claim() {
+                return Seen::Skipped;
+            }
+            call.unclaim();
+        }
+        if !call.claim() {
+            return Seen::Skipped;
+        }
+        wire.fetch_add(1, Ordering::Relaxed);
+        call.written();
+        Seen::Written
+    }
+
+    #[test]
+    fn withdrawn_means_never_on_the_wire() {
+        for refusals in 0..2 {
+            loom::model(move || {
+                let call = Delivery::waiting();
+                let wire = Arc::new(AtomicU8::new(0));
+                let writer = {
+                    let (call, wire) = (call.clone(), Arc::clone(&wire));
+                    thread::spawn(move || write_out(&call, refusals, &wire))
+                };
+                let withdrawn = call.withdraw();
+                let seen = writer.join().unwrap();
+                assert_eq!(withdrawn, seen == Seen::Skipped);
+                let stage = if withdrawn {
+                    Stage::Withdrawn
+                } else {
+                    Stage::Written
+                };
+                assert_eq!(call.stage(), stage);
+                assert_eq!(wire.load(Ordering::Relaxed), u8::from(!withdrawn));
+            });
+        }
+    }
+
+    #[test]
+    fn two_who_withdraw_agree_with_the_loop() {
+        loom::model(|| {
+            let call = Delivery::waiting();
+            let wire = Arc::new(AtomicU8::new(0));
+            let writer = {
+                let (call, wire) = (call.clone(), Arc::clone(&wire));
+                thread::spawn(move || write_out(&call, 0, &wire))
+            };
+            let other = {
+                let call = call.clone();
+                thread::spawn(move || call.withdraw())
+            };
+            let mine = call.withdraw();
+            let theirs = other.join().unwrap();
+            let seen = writer.join().unwrap();
+            assert_eq!(mine, theirs);
+            assert_eq!(mine, seen == Seen::Skipped);
+        });
+    }
+
+    #[test]
+    fn who_sees_it_written_sees_what_the_loop_did_before() {
+        loom::model(|| {
+            let call = Delivery::waiting();
+            let wire = Arc::new(AtomicU8::new(0));
+            let writer = {
+                let (call, wire) = (call.clone(), Arc::clone(&wire));
+                thread::spawn(move || write_out(&call, 0, &wire))
+            };
+            if call.stage() == Stage::Written {
+                assert_eq!(wire.load(Ordering::Relaxed), 1);
+            }
+            assert_eq!(writer.join().unwrap(), Seen::Written);
+        });
     }
 }

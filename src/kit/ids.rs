@@ -125,7 +125,7 @@ impl CallIds {
     }
 }
 
-/// An agent's own id within its tenant: 1 to 128 bytes of printable ASCII without `/`. Up to 24 bytes are kept inline.
+/// An agent's own id within its tenant, see [`is_name`]. Up to 24 bytes are kept inline.
 pub type AgentId = CompactString;
 
 /// Longest agent id and tenant name, in bytes.
@@ -153,6 +153,12 @@ pub struct AgentSlot(pub u32);
 impl AgentSlot {
     /// The slot of a connection that is no agent (yet).
     pub const NONE: AgentSlot = AgentSlot(u32::MAX);
+
+    /// Whether it names a place.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self != Self::NONE
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 pub mod buffer_pool;
 pub mod delivery;
 pub mod ids;
+pub mod lock;
 pub mod metric;
 pub mod quota;
 pub mod slots;

@@ -1,32 +1,48 @@
 //! A table that grows in chunks: no growth copies what is there, so none stalls a loop or doubles its memory.
 //!
-//! Owns values by index. It knows no generations: who hands an index out keeps the means to tell a stale one.
+//! Owns values by index, and gives the memory of empty chunks back. It knows no generations: who hands an index out
+//! keeps the means to tell a stale one. It never moves a value.
+
+use std::collections::BTreeSet;
 
 use slab::Slab;
 
-/// Slots in one chunk.
+/// Places in one chunk, where the owner asks for nothing else.
 const CHUNK: usize = 4096;
 
 /// Values by `u32` index; a freed index is used again.
 #[derive(Debug)]
 pub struct Slots<T> {
+    /// A chunk without capacity has given its memory back; its indices are free.
     chunks: Vec<Slab<T>>,
-    /// Chunks that have room, lowest last; a full chunk is not listed.
-    open: Vec<u32>,
+    /// Places in each chunk, a power of two.
+    chunk_places: usize,
+    /// Chunks that have room. The lowest is filled first, so that the high ones run empty and can be freed.
+    open: BTreeSet<u32>,
+    /// One empty chunk that keeps its memory: else a value that comes and goes would allocate each time.
+    spare: Option<u32>,
     len: usize,
 }
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self {
-            chunks: Vec::new(),
-            open: Vec::new(),
-            len: 0,
-        }
+        Self::with_chunk(CHUNK)
     }
 }
 
 impl<T> Slots<T> {
+    /// An empty table that grows by `chunk_places` places (rounded up to a power of two) at a time.
+    #[must_use]
+    pub fn with_chunk(chunk_places: usize) -> Self {
+        Self {
+            chunks: Vec::new(),
+            chunk_places: chunk_places.next_power_of_two(),
+            open: BTreeSet::new(),
+            spare: None,
+            len: 0,
+        }
+    }
+
     /// How many values there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -39,63 +55,72 @@ impl<T> Slots<T> {
         self.len == 0
     }
 
-    /// One more than the highest index that was ever used: the range to sweep.
+    /// Every index in use is below this: the range to sweep. Falls again when the last chunks run empty.
     #[must_use]
     pub fn span(&self) -> u32 {
-        (self.chunks.len() * CHUNK) as u32
+        (self.chunks.len() * self.chunk_places) as u32
     }
 
     /// Bytes that the table itself takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.chunks
-            .iter()
-            .map(|chunk| chunk.capacity() * size_of::<Option<T>>())
-            .sum()
+        // A place is the value or the index of the next free place.
+        let places: usize = self.chunks.iter().map(Slab::capacity).sum();
+        places * size_of::<Result<usize, T>>() + self.chunks.capacity() * size_of::<Slab<T>>()
     }
 
     /// Puts a value in and returns its index.
     pub fn insert(&mut self, value: T) -> u32 {
-        let chunk = match self.open.last() {
-            Some(&chunk) => chunk as usize,
+        let chunk = match self.open.first() {
+            Some(&chunk) => chunk,
             None => {
-                self.chunks.push(Slab::with_capacity(CHUNK));
-                self.open.push((self.chunks.len() - 1) as u32);
-                self.chunks.len() - 1
+                let chunk = self.chunks.len() as u32;
+                self.chunks.push(Slab::new());
+                self.open.insert(chunk);
+                chunk
             }
         };
-        let place = self.chunks[chunk].insert(value);
-        if self.chunks[chunk].len() == CHUNK {
-            self.open.pop();
+        let slab = &mut self.chunks[chunk as usize];
+        if slab.capacity() == 0 {
+            *slab = Slab::with_capacity(self.chunk_places);
+        }
+        let place = slab.insert(value);
+        if slab.len() == self.chunk_places {
+            self.open.remove(&chunk);
+        }
+        if self.spare == Some(chunk) {
+            self.spare = None;
         }
         self.len += 1;
-        (chunk * CHUNK + place) as u32
+        (chunk as usize * self.chunk_places + place) as u32
     }
 
     /// The value at `index`.
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&T> {
-        self.chunks
-            .get(index as usize / CHUNK)?
-            .get(index as usize % CHUNK)
+        let (chunk, place) = self.split(index);
+        self.chunks.get(chunk)?.get(place)
     }
 
     /// The value at `index`, to change.
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.chunks
-            .get_mut(index as usize / CHUNK)?
-            .get_mut(index as usize % CHUNK)
+        let (chunk, place) = self.split(index);
+        self.chunks.get_mut(chunk)?.get_mut(place)
     }
 
     /// Takes the value at `index` out.
     pub fn remove(&mut self, index: u32) -> Option<T> {
-        let chunk = index as usize / CHUNK;
+        let (chunk, place) = self.split(index);
         let slab = self.chunks.get_mut(chunk)?;
-        let value = slab.try_remove(index as usize % CHUNK)?;
-        if slab.len() == CHUNK - 1 {
-            self.open.push(chunk as u32);
-        }
+        let value = slab.try_remove(place)?;
+        let left = slab.len();
         self.len -= 1;
+        if left == self.chunk_places - 1 {
+            self.open.insert(chunk as u32);
+        }
+        if left == 0 {
+            self.ran_empty(chunk as u32);
+        }
         Some(value)
     }
 
@@ -103,10 +128,45 @@ impl<T> Slots<T> {
     pub fn range(&self, from: u32, to: u32) -> impl Iterator<Item = (u32, &T)> {
         (from..to.min(self.span())).filter_map(|index| self.get(index).map(|value| (index, value)))
     }
+
+    /// Chunk and place of an index.
+    fn split(&self, index: u32) -> (usize, usize) {
+        let index = index as usize;
+        (
+            index >> self.chunk_places.trailing_zeros(),
+            index & (self.chunk_places - 1),
+        )
+    }
+
+    /// Keeps the lowest empty chunk as the spare and frees any other.
+    fn ran_empty(&mut self, chunk: u32) {
+        let freed = match self.spare {
+            None => {
+                self.spare = Some(chunk);
+                return;
+            }
+            Some(spare) => {
+                self.spare = Some(spare.min(chunk));
+                spare.max(chunk)
+            }
+        };
+        self.chunks[freed as usize] = Slab::new();
+        while self.chunks.last().is_some_and(|slab| slab.capacity() == 0) {
+            self.chunks.pop();
+            self.open.remove(&(self.chunks.len() as u32));
+        }
+        if self.chunks.len() < self.chunks.capacity() / 4 {
+            self.chunks.shrink_to(self.chunks.len() * 2);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -129,7 +189,66 @@ mod tests {
     #[test]
     fn an_unknown_index_is_a_value() {
         let mut slots: Slots<u8> = Slots::default();
-        assert_eq!((slots.get(1 << 31), slots.remove(u32::MAX)), (None, None));
+        assert_eq!(slots.get(1 << 31), None);
+        assert_eq!(slots.remove(u32::MAX), None);
         assert_eq!(slots.range(0, u32::MAX).count(), 0);
+    }
+
+    #[test]
+    fn memory_falls_back_but_for_one_spare_chunk() {
+        let mut slots = Slots::with_chunk(64);
+        let one_chunk = {
+            slots.insert(0u64);
+            slots.bytes()
+        };
+        for n in 1..64 * 100 {
+            slots.insert(n);
+        }
+        assert!(slots.bytes() > 50 * one_chunk);
+        for n in 0..64 * 100 {
+            assert_eq!(slots.remove(n), Some(u64::from(n)));
+        }
+        assert!(slots.bytes() <= one_chunk);
+        assert!(slots.span() <= 64);
+        assert!(slots.insert(5) < 64, "the spare chunk is used");
+    }
+
+    #[test]
+    fn a_freed_chunk_below_a_used_one_is_used_again() {
+        let mut slots = Slots::with_chunk(4);
+        for n in 0..12u32 {
+            slots.insert(n);
+        }
+        for n in 0..8 {
+            slots.remove(n);
+        }
+        let before = slots.bytes();
+        assert_eq!(slots.span(), 12, "the last chunk keeps its indices");
+        let mut sorted: Vec<_> = (0..8).map(|n| slots.insert(n)).collect();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..8).collect::<Vec<_>>());
+        assert!(slots.bytes() > before);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map(ops in proptest::collection::vec((any::<bool>(), 0u32..40), 0..300)) {
+            let mut slots = Slots::with_chunk(4);
+            let mut model = BTreeMap::new();
+            for (step, (put, index)) in ops.into_iter().enumerate() {
+                if put {
+                    let index = slots.insert(step);
+                    prop_assert_eq!(model.insert(index, step), None, "an index in use is not handed out");
+                } else {
+                    prop_assert_eq!(slots.remove(index), model.remove(&index));
+                }
+                let all: Vec<_> = slots.range(0, u32::MAX).map(|(i, v)| (i, *v)).collect();
+                let expected: Vec<_> = model.iter().map(|(i, v)| (*i, *v)).collect();
+                prop_assert_eq!(all, expected);
+                prop_assert_eq!(slots.len(), model.len());
+                let idle = slots.chunks.iter().filter(|c| c.capacity() > 0 && c.is_empty()).count();
+                prop_assert!(idle <= 1, "{} idle chunks", idle);
+            }
+        }
     }
 }

@@ -1,3 +1,187 @@
 //! Floor 1: one connection's life. Bytes and time are arguments; there is no I/O here.
+//!
+//! A [`Session`] is what a resting connection owns of its protocol: 24 bytes. [`websocket`] feeds it bytes, [`heartbeat`]
+//! says what time demands, and both answer in [`effect::Effect`]s that the event loop carries out.
 
+pub mod effect;
+pub mod heartbeat;
+pub mod partial;
+pub mod phase;
 pub mod reason;
+pub mod rules;
+pub mod websocket;
+
+use crate::kit::buffer_pool::BufferPool;
+use crate::kit::tick::{Now, Tick};
+use crate::wire::encode;
+use crate::wire::envelope::Encoding;
+use crate::wire::upgrade::Refusal;
+
+use effect::Effect;
+use partial::Partial;
+use phase::{Event, Phase};
+use reason::Reason;
+use rules::Rules;
+
+/// A round trip that was not measured yet.
+const UNMEASURED: u32 = u32::MAX;
+
+/// The protocol life of one connection.
+#[derive(Debug)]
+pub struct Session {
+    /// What a message or a head that is cut in two needs; nothing at rest.
+    partial: Option<Box<Partial>>,
+    /// While open: when a byte last came in. Before and after: when the phase's deadline began to run.
+    heard: Tick,
+    /// Milliseconds, [`UNMEASURED`] before the first pong.
+    round_trip_ms: u32,
+    /// Seconds since the process' clock started at which the token runs out; zero for never.
+    expires_secs: u32,
+    phase: Phase,
+    reason: Option<Reason>,
+    /// Whether a ping waits for its answer.
+    pinged: bool,
+    /// One byte for whoever owns the session; it is never read here. It lies here because the slot has no other place.
+    pub owner_marks: u8,
+}
+
+const _: () = assert!(
+    size_of::<Session>() == 24,
+    "a resting session is 24 bytes of the 64-byte slot"
+);
+
+/// What the functions of a session are lent for one call.
+pub struct Lent<'a> {
+    /// The moment of this turn.
+    pub now: Now,
+    /// The limits in force.
+    pub rules: &'a Rules,
+    /// Buffers for what is cut.
+    pub pool: &'a mut BufferPool,
+    /// Where the effects go, in order.
+    pub effects: &'a mut Vec<Effect>,
+}
+
+impl Session {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(now: Now) -> Self {
+        Self {
+            partial: None,
+            heard: now.tick(),
+            round_trip_ms: UNMEASURED,
+            expires_secs: 0,
+            phase: Phase::Handshake,
+            reason: None,
+            pinged: false,
+            owner_marks: 0,
+        }
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Why it ended, or is about to.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// The last heartbeat's round trip in milliseconds.
+    #[must_use]
+    pub fn round_trip_ms(&self) -> Option<u32> {
+        (self.round_trip_ms != UNMEASURED).then_some(self.round_trip_ms)
+    }
+
+    /// When a byte last came in.
+    #[must_use]
+    pub fn heard(&self) -> Tick {
+        self.heard
+    }
+
+    /// The workers let the agent in: `response` is the 101 and whatever goes with it. Nothing happens unless one was asked for.
+    pub fn admit(
+        &mut self,
+        encoding: Encoding,
+        expires: Option<Now>,
+        response: bytes::Bytes,
+        lent: &mut Lent<'_>,
+    ) -> bool {
+        if self.phase != Phase::Verifying {
+            return false;
+        }
+        self.phase = self.phase.on(Event::Admitted(encoding));
+        self.expires_secs = expires.map_or(0, |at| {
+            u32::try_from(at.0 / 1000).unwrap_or(u32::MAX).max(1)
+        });
+        self.heard = lent.now.tick();
+        lent.effects.push(Effect::Send(response));
+        true
+    }
+
+    /// Answers the request with an HTTP error, before the upgrade. Nothing happens after it.
+    pub fn refuse(&mut self, refusal: Refusal, lent: &mut Lent<'_>) {
+        if self.phase.is_half_open() {
+            lent.effects.push(Effect::Send(refusal.response()));
+            lent.effects.push(Effect::Refused(refusal.status()));
+            self.end(Event::Failed, Reason::Refused, lent);
+        }
+    }
+
+    /// Begins to close, for our reason: a close frame and a wait for the peer's, or an HTTP error before the upgrade.
+    pub fn close(&mut self, reason: Reason, lent: &mut Lent<'_>) {
+        if self.phase.is_half_open() {
+            return self.refuse(Refusal::Unavailable, lent);
+        }
+        if self.phase.is_open() {
+            push_close_frame(reason, lent);
+            self.end(Event::CloseSent, reason, lent);
+        }
+    }
+
+    /// Ends for a fault of the peer's: a close frame, and nothing that it sends is heard any more (RFC 6455 section 7.1.7).
+    pub fn fail(&mut self, reason: Reason, lent: &mut Lent<'_>) {
+        if self.phase.is_open() {
+            push_close_frame(reason, lent);
+        }
+        self.end(Event::Failed, reason, lent);
+    }
+
+    /// The socket is at its end or broken: there is no one to talk to.
+    pub fn gone(&mut self, reason: Reason) {
+        self.reason.get_or_insert(reason);
+        self.phase = Phase::Dead;
+    }
+
+    /// Everything that was queued is with the kernel.
+    pub fn flushed(&mut self) {
+        self.phase = self.phase.on(Event::Flushed);
+    }
+
+    /// Gives the buffers back; the session is over.
+    pub fn recycle(&mut self, pool: &mut BufferPool) {
+        if let Some(partial) = self.partial.take() {
+            partial.recycle(pool);
+        }
+    }
+
+    fn end(&mut self, event: Event, reason: Reason, lent: &mut Lent<'_>) {
+        self.reason.get_or_insert(reason);
+        self.phase = self.phase.on(event);
+        self.heard = lent.now.tick();
+        if !self.phase.decodes() {
+            self.recycle(lent.pool);
+        }
+    }
+}
+
+fn push_close_frame(reason: Reason, lent: &mut Lent<'_>) {
+    let row = reason.row();
+    if let Some(code) = row.code {
+        lent.effects
+            .push(Effect::Send(encode::close(code.into(), row.text)));
+    }
+}

@@ -1,10 +1,26 @@
 //! The request that asks for a WebSocket (RFC 6455 section 4.2, HTTP/1.1), and the answers to it.
 
+mod fields;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
+use httparse::Status;
+use tungstenite::handshake::derive_accept_key;
 
+use self::fields::Fields;
 use super::envelope::Encoding;
+
+/// Most header fields that a head can have, whatever the limits say: they are parsed on the stack.
+const FIELDS_MAX: usize = 64;
+
+/// When a refused agent may try again, in seconds. Agents add their own back-off to it.
+const RETRY_AFTER_SECONDS: u32 = 5;
+
+const BAD_KEY: &str = "There must be one Sec-WebSocket-Key: the base64 of 16 bytes.";
 
 /// Limits on a request head; over either the answer is 431.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +102,60 @@ impl Refusal {
     /// The whole response, ready to write: plain text that says what to change.
     #[must_use]
     pub fn response(self) -> Bytes {
-        todo!()
+        let (reason, fields, text) = self.words();
+        let status = self.status();
+        let text_bytes = text.len() + 1;
+        Bytes::from(format!(
+            "HTTP/1.1 {status} {reason}\r\n{fields}Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {text_bytes}\r\nConnection: close\r\n\r\n{text}\n"
+        ))
+    }
+
+    /// Reason phrase, extra fields, and the text.
+    fn words(self) -> (&'static str, Cow<'static, str>, &'static str) {
+        match self {
+            Self::Malformed(why) => ("Bad Request", "".into(), why),
+            Self::Unauthorized => (
+                "Unauthorized",
+                "WWW-Authenticate: Bearer\r\n".into(),
+                "The token is missing or not accepted: send a valid one as `Authorization: Bearer …` or `?access_token=…`.",
+            ),
+            Self::NotFound => (
+                "Not Found",
+                "".into(),
+                "There is nothing here: agents connect to /v1/agent.",
+            ),
+            Self::Method => (
+                "Method Not Allowed",
+                "Allow: GET\r\n".into(),
+                "A WebSocket is opened with GET.",
+            ),
+            Self::Timeout => (
+                "Request Timeout",
+                "".into(),
+                "The request did not arrive in time.",
+            ),
+            Self::UpgradeRequired => (
+                "Upgrade Required",
+                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
+                "This is a WebSocket port: send `Connection: Upgrade`, `Upgrade: websocket` and `Sec-WebSocket-Version: 13`.",
+            ),
+            Self::HeadTooLarge => (
+                "Request Header Fields Too Large",
+                "".into(),
+                "The request head is too large: send fewer or shorter header fields.",
+            ),
+            Self::Unavailable => (
+                "Service Unavailable",
+                format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n").into(),
+                "This node takes no new connections now: come back later.",
+            ),
+            Self::Version => (
+                "HTTP Version Not Supported",
+                "".into(),
+                "A WebSocket is opened with HTTP/1.1.",
+            ),
+        }
     }
 }
 
@@ -95,20 +164,137 @@ impl Refusal {
 /// # Errors
 /// Why it cannot be upgraded. `NotFound`, `Unauthorized`, `Unavailable` and `Timeout` are never returned: they are not for the parser to say.
 pub fn parse(bytes: &[u8], limits: HeadLimits) -> Result<Option<Upgrade>, Refusal> {
-    let _ = (bytes, limits);
-    todo!()
+    // What lies behind the limit is not looked at, so a head that is cut there is too large, wherever the input ends.
+    let bytes = &bytes[..bytes.len().min(limits.bytes_max)];
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut fields[..limits.fields_max.min(FIELDS_MAX)]);
+    let head_bytes = match request.parse(bytes).map_err(refuse)? {
+        Status::Complete(head_bytes) => head_bytes,
+        Status::Partial if bytes.len() >= limits.bytes_max => return Err(Refusal::HeadTooLarge),
+        Status::Partial => return Ok(None),
+    };
+    if has_bare_line_feed(&bytes[..head_bytes]) {
+        return Err(Refusal::Malformed("Every line must end with CR LF."));
+    }
+    if request.version != Some(1) {
+        return Err(Refusal::Version);
+    }
+    if request.method != Some("GET") {
+        return Err(Refusal::Method);
+    }
+    let (path, query) = target(request.path.unwrap_or_default())?;
+    let fields = Fields::new(request.headers);
+    fields.check()?;
+    let key = fields.key()?;
+    Ok(Some(Upgrade {
+        head_bytes,
+        path: range_in(bytes, path),
+        query: query.map(|query| range_in(bytes, query)),
+        bearer: fields.bearer()?.map(|bearer| range_in(bytes, bearer)),
+        origin: fields.origin()?.map(|origin| range_in(bytes, origin)),
+        accept: accept(key)?,
+        offer: fields.offer()?,
+    }))
 }
 
-/// The value of `key` in a query string, percent-decoded; `None` when absent or not UTF-8.
+fn refuse(error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::HeadTooLarge,
+        httparse::Error::Version => Refusal::Version,
+        httparse::Error::HeaderName => Refusal::Malformed(
+            "A header field's name is broken (no space before the colon, no folded lines).",
+        ),
+        httparse::Error::HeaderValue => {
+            Refusal::Malformed("A header field's value has a control character.")
+        }
+        _ => Refusal::Malformed("This is not an HTTP/1.1 request."),
+    }
+}
+
+/// httparse takes a lone LF for the end of a line. Proxies disagree about it, and that is how requests are smuggled.
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    let mut before = 0;
+    head.iter().any(|&byte| {
+        let bare = byte == b'\n' && before != b'\r';
+        before = byte;
+        bare
+    })
+}
+
+/// Splits the request target, which must be in origin form (RFC 9112 section 3.2.1).
+fn target(target: &str) -> Result<(&str, Option<&str>), Refusal> {
+    if !target.starts_with('/') || target.contains('#') || !is_visible_ascii(target.as_bytes()) {
+        return Err(Refusal::Malformed(
+            "The request target must be a path in visible ASCII, without a fragment.",
+        ));
+    }
+    Ok(match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    })
+}
+
+fn is_visible_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_graphic)
+}
+
+/// Where `part`, which was cut out of `whole`, lies in it.
+fn range_in(whole: &[u8], part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
+}
+
+fn accept(key: &[u8]) -> Result<[u8; 28], Refusal> {
+    derive_accept_key(key)
+        .as_bytes()
+        .try_into()
+        .map_err(|_| Refusal::Malformed(BAD_KEY))
+}
+
+/// The value of `key` in a query string, percent-decoded; `None` when absent, given more than once, wrongly escaped or
+/// not UTF-8.
 #[must_use]
 pub fn query_value(query: &str, key: &str) -> Option<String> {
-    let _ = (query, key);
-    todo!()
+    let mut values = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| *name == key);
+    // Who checks a request before us may look at another of two values than we do.
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => percent_decode(value),
+        _ => None,
+    }
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        if byte == b'%' {
+            let (digits, behind) = rest.split_at_checked(2)?;
+            let [high, low] = [digits[0], digits[1]].map(|digit| char::from(digit).to_digit(16));
+            out.push((high? << 4 | low?) as u8);
+            rest = behind;
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
 }
 
 /// The 101 response.
 #[must_use]
 pub fn switching(accept: [u8; 28], offer: Offer) -> Bytes {
-    let _ = (accept, offer);
-    todo!()
+    let mut out = Vec::with_capacity(192);
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(&accept);
+    if let Offer::Ours(encoding) = offer {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        out.extend_from_slice(encoding.subprotocol().as_bytes());
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+    Bytes::from(out)
 }

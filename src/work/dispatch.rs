@@ -1,13 +1,26 @@
 //! What backends can ask of this node: the one door from the control floor down to agents.
+//!
+//! Owns the directory, the calls and the mailboxes of all loops. No method blocks on an agent.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::calls::OnEnd;
-use crate::directory::{Filter, Labels, LastClose, Page};
-use crate::kit::ids::{CallId, TenantId};
-use crate::kit::tick::Now;
-use crate::wire::envelope::{Encoding, Payload};
+use bytes::Bytes;
+
+use crate::calls::{Abandoned, Calls, NewCall, OnEnd, Outcome};
+use crate::directory::{Directory, Filter, Labels, LastClose, Located, Page};
+use crate::kit::delivery::Delivery;
+use crate::kit::ids::{CallId, ConnId, TenantId};
+use crate::kit::tick::{Clock, Now, millis};
+use crate::net::event_loop::LoopStatus;
+use crate::net::mailbox::{Described, Full, Mailbox, Order};
+use crate::session::reason::Reason;
+use crate::wire::envelope::{self, Encoding, Outbound, Payload};
+
+use super::alarm::Alarm;
+use super::gate::Gate;
 
 /// A call as a backend asks for it.
 pub struct CallRequest<'a> {
@@ -36,8 +49,8 @@ pub struct AgentView {
     pub peer: Option<SocketAddr>,
     /// Calls in flight.
     pub calls_in_flight: u32,
-    /// Round trip of the last heartbeat, in microseconds; `None` before the first.
-    pub round_trip_us: Option<u32>,
+    /// Round trip of the last heartbeat, in milliseconds; `None` before the first.
+    pub round_trip_ms: Option<u32>,
     /// Bytes read from it, all layers above TCP.
     pub bytes_in: u64,
     /// Bytes written to it.
@@ -65,65 +78,335 @@ pub struct NodeView {
     pub uptime: Duration,
 }
 
-/// The door to agents. Cheap to share; every method may be called from any thread and none blocks.
-pub struct Dispatch {}
+/// One event loop, as others reach it.
+pub struct LoopDoor {
+    /// The way in.
+    pub mailbox: Mailbox,
+    /// How it is.
+    pub status: Arc<LoopStatus>,
+}
+
+/// What a [`Dispatch`] is made of.
+pub struct DispatchParts {
+    /// The node's name.
+    pub name: String,
+    /// A random number: tells this process' sessions from those of its predecessors.
+    pub epoch: u32,
+    /// The process' clock.
+    pub clock: Clock,
+    /// Agents.
+    pub directory: Directory,
+    /// Waiters.
+    pub calls: Calls,
+    /// Event loops, by index.
+    pub loops: Vec<LoopDoor>,
+    /// Who is let in.
+    pub gate: Gate,
+    /// Told to agents, in milliseconds.
+    pub heartbeat_ms: u32,
+    /// Most connections of one loop.
+    pub connections_max_per_loop: u32,
+    /// Ends calls at their deadlines.
+    pub alarm: Alarm,
+}
+
+/// The door to agents. Cheap to share; every method may be called from any thread.
+pub struct Dispatch {
+    name: String,
+    epoch: u32,
+    clock: Clock,
+    pub(super) directory: Directory,
+    pub(super) calls: Calls,
+    loops: Vec<LoopDoor>,
+    gate: RwLock<Arc<Gate>>,
+    heartbeat_ms: AtomicU32,
+    connections_max_per_loop: AtomicU32,
+    draining: AtomicBool,
+    alarm: Alarm,
+}
 
 impl Dispatch {
+    /// A node without agents.
+    #[must_use]
+    pub fn new(parts: DispatchParts) -> Self {
+        Self {
+            name: parts.name,
+            epoch: parts.epoch,
+            clock: parts.clock,
+            directory: parts.directory,
+            calls: parts.calls,
+            loops: parts.loops,
+            gate: RwLock::new(Arc::new(parts.gate)),
+            heartbeat_ms: AtomicU32::new(parts.heartbeat_ms),
+            connections_max_per_loop: AtomicU32::new(parts.connections_max_per_loop),
+            draining: AtomicBool::new(false),
+            alarm: parts.alarm,
+        }
+    }
+
     /// The id of a tenant, made when it is new.
     pub fn tenant(&self, name: &str) -> TenantId {
-        let _ = name;
-        todo!()
+        self.directory.tenant(name)
     }
 
     /// Sends a call; `on_end` runs exactly once with its outcome, maybe before this returns. `None` when the call ended
     /// before it was sent.
     pub fn call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
-        let _ = (now, request, on_end);
-        todo!()
+        if self.is_draining() {
+            on_end(Outcome::Draining);
+            return None;
+        }
+        let Some(Located { conn, encoding }) = self.directory.locate(request.tenant, request.agent)
+        else {
+            on_end(Outcome::Offline);
+            return None;
+        };
+        let Some(tenant) = self.directory.tenant_calls(request.tenant).hold() else {
+            on_end(Outcome::Busy);
+            return None;
+        };
+        let delivery = Delivery::waiting();
+        let deadline = now.after(request.timeout);
+        // The waiter is opened before the order is posted: whatever the loop says of the call finds it.
+        let opened = self.calls.open(NewCall {
+            conn,
+            tenant,
+            deadline,
+            delivery: delivery.clone(),
+            on_end,
+        });
+        let call = match opened {
+            Ok(call) => call,
+            Err(on_end) => {
+                on_end(Outcome::Busy);
+                return None;
+            }
+        };
+        self.alarm.set(deadline);
+        let envelope = Outbound::Call {
+            call,
+            method: request.method,
+            params: request.params,
+            deadline_ms: u32::try_from(millis(request.timeout)).unwrap_or(u32::MAX),
+        };
+        let frame = envelope::encode(encoding, &envelope);
+        let order = Order::Call {
+            conn,
+            frame,
+            call,
+            delivery,
+        };
+        match self.mailbox(conn).map(|mailbox| mailbox.offer(order)) {
+            Some(Ok(())) => Some(call),
+            Some(Err(Full(_))) | None => {
+                self.calls.refused(call);
+                None
+            }
+        }
     }
 
     /// The caller went away: ends the call as cancelled and tells the agent. Nothing happens when it has ended.
     pub fn cancel(&self, call: CallId) {
-        let _ = call;
-        todo!()
+        if let Some(abandoned) = self.calls.cancel(call) {
+            self.tell_abandoned(abandoned);
+        }
     }
 
     /// Agents of a tenant.
     #[must_use]
     pub fn agents(&self, tenant: TenantId, filter: &Filter, cursor: u64, limit: usize) -> Page {
-        let _ = (tenant, filter, cursor, limit);
-        todo!()
+        self.directory.page(tenant, filter, cursor, limit)
     }
 
-    /// Asks for what is known about an agent; `on_view` runs exactly once, on a loop's thread, and must not block: `None` when it
-    /// is not connected.
+    /// Asks for what is known about an agent; `on_view` runs exactly once, maybe on a loop's thread, and must not block:
+    /// `None` when it is not connected.
     pub fn describe(
         &self,
         tenant: TenantId,
         agent: &str,
         on_view: Box<dyn FnOnce(Option<AgentView>) + Send>,
     ) {
-        let _ = (tenant, agent, on_view);
-        todo!()
+        let (Some(Located { conn, encoding }), Some(labels)) = (
+            self.directory.locate(tenant, agent),
+            self.directory.labels(tenant, agent),
+        ) else {
+            return on_view(None);
+        };
+        let calls_in_flight = self.calls.in_flight(conn);
+        let on_described = Box::new(move |described: Option<Described>| {
+            on_view(described.map(|told| AgentView {
+                labels,
+                encoding,
+                since: told.since,
+                peer: told.peer,
+                calls_in_flight,
+                round_trip_ms: told.round_trip_ms,
+                bytes_in: told.bytes_in,
+                bytes_out: told.bytes_out,
+                last_heard: told.last_heard,
+            }));
+        });
+        let refused = match self.mailbox(conn) {
+            Some(mailbox) => mailbox.offer(Order::Describe { conn, on_described }).err(),
+            None => Some(Full(Order::Describe { conn, on_described })),
+        };
+        if let Some(Full(Order::Describe { on_described, .. })) = refused {
+            on_described(None);
+        }
     }
 
     /// The last close of an agent's connection, where remembered.
     #[must_use]
     pub fn last_close(&self, tenant: TenantId, agent: &str) -> Option<LastClose> {
-        let _ = (tenant, agent);
-        todo!()
+        self.directory.last_close(tenant, agent)
     }
 
     /// Disconnects an agent; `reason` goes into its `goaway`. False when it is not connected.
     pub fn disconnect(&self, tenant: TenantId, agent: &str, reason: &str) -> bool {
-        let _ = (tenant, agent, reason);
-        todo!()
+        let Some(located) = self.directory.locate(tenant, agent) else {
+            return false;
+        };
+        self.send_away(
+            located,
+            Reason::Disconnected,
+            &Outbound::Goaway {
+                reconnect_after_ms: 0,
+                reason,
+            },
+        )
     }
 
     /// About this node.
     #[must_use]
     pub fn node(&self, now: Now) -> NodeView {
-        let _ = now;
-        todo!()
+        NodeView {
+            name: self.name.clone(),
+            connections: self
+                .loops
+                .iter()
+                .map(|door| door.status.connections.load(Ordering::Relaxed))
+                .collect(),
+            connections_max_per_loop: self.connections_max_per_loop.load(Ordering::Relaxed),
+            agents: self.directory.len(),
+            calls_in_flight: self.calls.len(),
+            draining: self.is_draining(),
+            uptime: now.since(Now(0)),
+        }
+    }
+
+    /// Whether the node is stopping: no new calls, no new agents.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Begins to stop: new calls and new agents are refused from now on.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Ends every call that is left, because the process ends.
+    pub fn end_all_calls(&self) {
+        self.calls.end_all();
+    }
+
+    /// Swaps the keys.
+    pub fn set_gate(&self, gate: Gate) {
+        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(gate);
+    }
+
+    /// Changes the limits that are kept here.
+    pub fn set_limits(
+        &self,
+        calls_per_agent: u32,
+        calls_per_tenant: u32,
+        connections_max_per_loop: u32,
+    ) {
+        self.calls.set_per_agent_max(calls_per_agent);
+        self.directory.set_calls_per_tenant_max(calls_per_tenant);
+        self.connections_max_per_loop
+            .store(connections_max_per_loop, Ordering::Relaxed);
+    }
+
+    /// Posts an order that `make` builds to every loop; waits while a mailbox is full.
+    pub fn tell_loops(&self, make: impl Fn() -> Order) {
+        self.loops.iter().for_each(|door| door.mailbox.post(make()));
+    }
+
+    /// The process' clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(super) fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Now> {
+        self.calls.next_deadline()
+    }
+
+    /// Ends the calls that are due and tells their agents.
+    pub fn expire(&self, now: Now) {
+        let mut abandoned = Vec::new();
+        self.calls.expire(now, &mut abandoned);
+        abandoned
+            .into_iter()
+            .for_each(|each| self.tell_abandoned(each));
+    }
+
+    pub(super) fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Posts an order to the loop of a connection; waits while its mailbox is full, so only workers may call it.
+    pub(super) fn post(&self, conn: ConnId, order: Order) {
+        if let Some(mailbox) = self.mailbox(conn) {
+            mailbox.post(order);
+        }
+    }
+
+    /// The first frame on a connection.
+    pub(super) fn welcome(&self, conn: ConnId, encoding: Encoding) -> Bytes {
+        let session = format!("{:08x}-{:016x}", self.epoch, conn.bits());
+        let heartbeat_ms = self.heartbeat_ms.load(Ordering::Relaxed);
+        envelope::encode(
+            encoding,
+            &Outbound::Welcome {
+                session: &session,
+                heartbeat_ms,
+                node: &self.name,
+            },
+        )
+    }
+
+    /// A `goaway`, then a close. False when the loop's mailbox is full.
+    pub(super) fn send_away(&self, to: Located, reason: Reason, goaway: &Outbound<'_>) -> bool {
+        let last_words = Some(envelope::encode(to.encoding, goaway));
+        let order = Order::Close {
+            conn: to.conn,
+            reason,
+            last_words,
+        };
+        self.mailbox(to.conn)
+            .is_some_and(|mailbox| mailbox.offer(order).is_ok())
+    }
+
+    /// Tells an agent that nobody waits any more: best effort, a full mailbox has worse to carry.
+    fn tell_abandoned(&self, abandoned: Abandoned) {
+        let Abandoned {
+            call,
+            conn,
+            encoding,
+        } = abandoned;
+        let frame = envelope::encode(encoding, &Outbound::Cancel { call });
+        if let Some(mailbox) = self.mailbox(conn) {
+            let _ = mailbox.offer(Order::Send { conn, frame });
+        }
+    }
+
+    fn mailbox(&self, conn: ConnId) -> Option<&Mailbox> {
+        self.loops.get(conn.loop_index()).map(|door| &door.mailbox)
     }
 }

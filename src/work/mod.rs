@@ -1,3 +1,9 @@
-//! Floor 3: where the two wings meet. Workers take what the loops heard, and apply it to calls and directory.
+//! Floor 3: where the two wings meet. Workers take what the loops heard and apply it to calls and directory; backends
+//! reach agents through [`dispatch`]. A worker never waits for an agent.
 
+pub mod alarm;
 pub mod dispatch;
+pub mod drain;
+pub mod gate;
+mod handlers;
+pub mod pool;

@@ -382,22 +382,17 @@ fn no_header_makes_a_key_into_something_else() {
             }
         }
     }
-    let good = saying(payload);
-    let (_, signature) = good.rsplit_once('.').unwrap();
+    // Signed over this very header by a secret that is good for HS256, so that only the `alg` is wrong.
     for alg in [
         "none", "None", "NONE", "", "hs256", "HS384", "HS512", "PS256", "ES384", "RS256", "EdDSA",
     ] {
-        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}"}}"#));
-        let body = URL_SAFE_NO_PAD.encode(payload);
-        for signature in ["", signature] {
-            let token = format!("{header}.{body}.{signature}");
-            assert_eq!(
-                both.verify(&token, NOW),
-                Err(Refused::Unverified),
-                "{alg:?}"
-            );
+        let token = signed(&format!(r#"{{"alg":"{alg}"}}"#), payload, SECRET);
+        let (message, _) = token.rsplit_once('.').unwrap();
+        for token in [&token, &format!("{message}.")] {
+            assert_eq!(both.verify(token, NOW), Err(Refused::Unverified), "{alg:?}");
         }
     }
+    assert!(both.verify(&saying(payload), NOW).is_ok());
 }
 
 #[test]
@@ -454,6 +449,9 @@ fn what_is_no_token() {
         &good.replacen('.', "", 1),
     ] {
         assert_eq!(check.verify(bad, NOW), Err(Refused::Unverified), "{bad:?}");
+    }
+    for parts in ["a", "a.b", "a.b.c.d", "a.b.c.d.e"] {
+        assert_eq!(check.examine(parts, NOW), Err(Fault::NotThreeParts));
     }
     assert!(check.verify(&good, NOW).is_ok());
 }
@@ -558,15 +556,25 @@ fn bad_keys_are_named_with_what_is_wrong() {
 #[test]
 fn a_line_ending_is_no_part_of_a_text_secret_but_a_byte_of_a_binary_one() {
     let with = |ending: &[u8]| [SECRET, ending].concat();
-    for ending in [&b""[..], b"\n", b"\r\n"] {
+    for ending in [&b""[..], b"\n", b"\r\n", b"\n\n"] {
         let key = source("k", Algorithm::Hs256, &with(ending));
         let token = mint(&key, None, &claims()).unwrap();
         assert!(verifier(&[hs("k")]).verify(&token, NOW).is_ok());
     }
-    let binary = [&[0x80; 32][..], b"\n"].concat();
-    let token = signed(r#"{"alg":"HS256"}"#, r#"{"sub":"a","exp":9e9}"#, &binary);
-    let check = verifier(&[source("k", Algorithm::Hs256, &binary)]);
-    assert!(check.verify(&token, NOW).is_ok());
+    for byte in [0x80, 0x01] {
+        let binary = [&[byte; 32][..], b"\n"].concat();
+        let token = signed(r#"{"alg":"HS256"}"#, r#"{"sub":"a","exp":9e9}"#, &binary);
+        let check = verifier(&[source("k", Algorithm::Hs256, &binary)]);
+        assert!(check.verify(&token, NOW).is_ok());
+    }
+    let phrase = "the wörds of a phrase, with spaces";
+    let key = source("k", Algorithm::Hs256, format!("{phrase}\n").as_bytes());
+    let token = signed(
+        r#"{"alg":"HS256"}"#,
+        r#"{"sub":"a","exp":9e9}"#,
+        phrase.as_bytes(),
+    );
+    assert!(verifier(&[key]).verify(&token, NOW).is_ok());
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! The arguments of `holdfast token`, and what their values must look like.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::auth::claims::TENANT_WHEN_ABSENT;
+use crate::auth::token::Algorithm;
+use crate::kit::ids::is_name;
+
+/// Arguments of `holdfast token`.
+#[derive(Args, Debug)]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Sign a token for an agent and print it.
+    Mint(MintArgs),
+    /// Print a token's claims as JSON, or say exactly why the gateway would refuse it (exit code 1).
+    Verify(VerifyArgs),
+    /// Make an API key for a backend, and the settings' block with its hash.
+    ApiKey(ApiKeyArgs),
+}
+
+/// Arguments of `holdfast token mint`.
+#[derive(Args, Debug)]
+pub struct MintArgs {
+    /// The agent's id.
+    #[arg(long, value_name = "ID", value_parser = parse_name)]
+    pub agent: String,
+    /// Its tenant; without it, the tenant that the key is for, or `default`.
+    #[arg(long, value_name = "TENANT", value_parser = parse_name)]
+    pub tenant: Option<String>,
+    /// A label; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub label: Vec<(String, String)>,
+    /// How long the token is good, from now: 90s, 15m, 24h, 30d.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_ttl)]
+    pub ttl: Duration,
+    /// The key of the settings to sign for; needed only where they have several.
+    #[arg(long, value_name = "KEYID")]
+    pub key: Option<String>,
+    /// Sign with the HS256 secret in this file, without settings.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "private_key_file", "config"])]
+    pub secret_file: Option<PathBuf>,
+    /// The private key in PEM (PKCS #8), for RS256, ES256 and EdDSA: the settings have its public half only.
+    #[arg(long, value_name = "FILE")]
+    pub private_key_file: Option<PathBuf>,
+    /// The algorithm, to sign without settings: HS256, RS256, ES256 or EdDSA.
+    #[arg(long, value_name = "ALGORITHM", conflicts_with_all = ["key", "config"])]
+    pub algorithm: Option<Algorithm>,
+    /// Whom the token is for (`aud`); without it, what the settings require.
+    #[arg(long, value_name = "AUDIENCE")]
+    pub audience: Option<String>,
+    /// The settings file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `holdfast token verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// The token, or `-` to read it from standard input (which keeps it out of the shell's history).
+    #[arg(value_name = "TOKEN|-")]
+    pub token: String,
+    /// The settings file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `holdfast token api-key`.
+#[derive(Args, Debug)]
+pub struct ApiKeyArgs {
+    /// A name for the key, for logs.
+    #[arg(long, value_name = "NAME", default_value = "backend", value_parser = parse_name)]
+    pub name: String,
+    /// The tenant whose agents it may call.
+    #[arg(long, value_name = "TENANT", default_value = TENANT_WHEN_ABSENT, value_parser = parse_name)]
+    pub tenant: String,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ -".into())
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE".into()),
+    }
+}
+
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it like 90s, 15m, 24h or 30d"))?;
+    if ttl < Duration::from_secs(1) {
+        return Err("must be a second or more".into());
+    }
+    Ok(ttl)
+}

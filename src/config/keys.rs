@@ -1,0 +1,261 @@
+//! The two lists of keys in the settings: agents' token keys and backends' API keys.
+//!
+//! Owns reading their files and keeping their secrets out of every `Debug`. What a key must be like is `auth`'s business.
+
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+
+use super::kind::parse_algorithm;
+use super::problem::Problems;
+use super::schema::{Entries, Field, entry};
+use crate::auth::api_key::ApiKeySource;
+use crate::auth::token::{Algorithm, KeySource};
+use crate::kit::ids::is_name;
+
+/// The tenant of what names none.
+pub const TENANT_DEFAULT: &str = "default";
+
+/// Reads a file, from a place that relative paths mean.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+entry! {
+    /// A key that agents' tokens are checked with.
+    RawAuthKey {
+        /// The key's id; tokens that name a `kid` are checked with that key alone.
+        id: String = "main",
+        /// "HS256", "RS256", "ES256" or "EdDSA"; the key checks nothing else.
+        algorithm: String = "ES256",
+        /// The public key in PEM, or for HS256 a file with the secret; relative to this file. Exactly one of `file` and `secret`.
+        file: String = "agents.pem",
+        /// For HS256, the secret itself, 32 bytes or more. Better from the environment: `HOLDFAST_AUTH__KEYS__0__SECRET`.
+        secret: Secret = "",
+        /// Where set, the only tenant that this key's tokens may name.
+        tenant: String = "",
+    }
+}
+
+entry! {
+    /// An API key of a backend; `holdfast token api-key` makes one.
+    RawApiKey {
+        /// A name for the log.
+        name: String = "billing",
+        /// The SHA-256 of the key, 64 hex digits.
+        sha256: String = "",
+        /// The tenant whose agents it may call.
+        tenant: String = "default",
+    }
+}
+
+/// A text that no `Debug` shows.
+#[derive(Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if self.0.is_empty() {
+            "\"\""
+        } else {
+            "(hidden)"
+        })
+    }
+}
+
+/// Token keys, their files read.
+#[derive(Clone, Default)]
+pub struct AuthKeys(pub Vec<KeySource>);
+
+impl Deref for AuthKeys {
+    type Target = [KeySource];
+
+    fn deref(&self) -> &[KeySource] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AuthKeys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|key| (&key.id, key.algorithm, &key.tenant));
+        out.debug_list().entries(shown).finish()
+    }
+}
+
+/// API keys.
+#[derive(Clone, Default)]
+pub struct ApiKeys(pub Vec<ApiKeySource>);
+
+impl Deref for ApiKeys {
+    type Target = [ApiKeySource];
+
+    fn deref(&self) -> &[ApiKeySource] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|key| (&key.name, &key.tenant));
+        out.debug_list().entries(shown).finish()
+    }
+}
+
+/// The token keys, as far as they are right.
+pub(super) fn resolve_auth(
+    raw: &[RawAuthKey],
+    read: ReadFile<'_>,
+    problems: &mut Problems,
+) -> AuthKeys {
+    let mut keys: Vec<KeySource> = Vec::with_capacity(raw.len());
+    for (index, key) in raw.iter().enumerate() {
+        let mut entry = Entry::new("auth", index, problems);
+        if entry.present("id", &key.id) && raw[..index].iter().any(|other| other.id == key.id) {
+            entry.problem("id", &format!("\"{}\" is used twice", key.id));
+        }
+        let algorithm = entry.algorithm(&key.algorithm);
+        let material = entry.material(key, algorithm, read);
+        let tenant = entry.tenant(&key.tenant);
+        if let (Some(algorithm), Some(material)) = (algorithm, material) {
+            keys.push(KeySource {
+                id: key.id.clone(),
+                algorithm,
+                material,
+                tenant,
+            });
+        }
+    }
+    AuthKeys(keys)
+}
+
+/// The API keys, as far as they are right.
+pub(super) fn resolve_api(raw: &[RawApiKey], problems: &mut Problems) -> ApiKeys {
+    let mut keys = Vec::with_capacity(raw.len());
+    for (index, key) in raw.iter().enumerate() {
+        let mut entry = Entry::new("api", index, problems);
+        let earlier = &raw[..index];
+        if entry.present("name", &key.name) && earlier.iter().any(|other| other.name == key.name) {
+            entry.problem("name", &format!("\"{}\" is used twice", key.name));
+        }
+        let hex = key.sha256.len() == 64 && key.sha256.bytes().all(|b| b.is_ascii_hexdigit());
+        if entry.present("sha256", &key.sha256) && !hex {
+            // Whoever typed the key itself in here must not find it in a log.
+            let what = "must be the SHA-256 of the key, 64 hex digits (`holdfast token api-key` makes both)";
+            entry.problem("sha256", what);
+        }
+        let same = |other: &RawApiKey| other.sha256.eq_ignore_ascii_case(&key.sha256);
+        if hex && earlier.iter().any(same) {
+            entry.problem("sha256", "is that of an earlier key");
+        }
+        let tenant = entry.tenant(&key.tenant);
+        keys.push(ApiKeySource {
+            name: key.name.clone(),
+            sha256: key.sha256.to_ascii_lowercase(),
+            tenant: tenant.unwrap_or_else(|| TENANT_DEFAULT.to_owned()),
+        });
+    }
+    ApiKeys(keys)
+}
+
+/// One entry of a list while it is looked at.
+struct Entry<'a> {
+    section: &'static str,
+    index: usize,
+    problems: &'a mut Problems,
+}
+
+impl<'a> Entry<'a> {
+    fn new(section: &'static str, index: usize, problems: &'a mut Problems) -> Self {
+        Self {
+            section,
+            index,
+            problems,
+        }
+    }
+
+    fn problem(&mut self, field: &str, what: &str) {
+        let key = format!("{}.keys.{}.{field}", self.section, self.index);
+        let text = format!("`{key}` {what}");
+        self.problems.push(Default::default(), key, text);
+    }
+
+    fn present(&mut self, field: &str, text: &str) -> bool {
+        if text.is_empty() {
+            self.problem(field, "is missing");
+        }
+        !text.is_empty()
+    }
+
+    fn tenant(&mut self, text: &str) -> Option<String> {
+        if !text.is_empty() && !is_name(text) {
+            let what = "must be a name: 1 to 128 letters, digits, or any of . _ : @ -";
+            self.problem("tenant", what);
+        }
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn algorithm(&mut self, text: &str) -> Option<Algorithm> {
+        if !self.present("algorithm", text) {
+            return None;
+        }
+        let parsed = parse_algorithm(text);
+        if let Err(what) = &parsed {
+            self.problem("algorithm", &format!("is \"{text}\", {what}"));
+        }
+        parsed.ok()
+    }
+
+    fn material(
+        &mut self,
+        key: &RawAuthKey,
+        algorithm: Option<Algorithm>,
+        read: ReadFile<'_>,
+    ) -> Option<Vec<u8>> {
+        let algorithm = algorithm?;
+        match (key.file.is_empty(), key.secret.0.is_empty()) {
+            (true, true) => {
+                self.problem("file", "is missing: give `file` or `secret`");
+                None
+            }
+            (false, false) => {
+                self.problem("secret", "is given beside `file`: give exactly one of them");
+                None
+            }
+            (true, false) if algorithm != Algorithm::Hs256 => {
+                let what = "is for HS256 alone; other algorithms take the `file` of a public key";
+                self.problem("secret", what);
+                None
+            }
+            (true, false) => Some(key.secret.0.clone().into_bytes()),
+            (false, true) => self.read(&key.file, algorithm, read),
+        }
+    }
+
+    fn read(&mut self, file: &str, algorithm: Algorithm, read: ReadFile<'_>) -> Option<Vec<u8>> {
+        match read(Path::new(file)) {
+            Ok(bytes) if bytes.is_empty() => {
+                self.problem("file", &format!("\"{file}\" is empty"));
+                None
+            }
+            Ok(bytes) if algorithm == Algorithm::Hs256 => Some(without_newline(bytes)),
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.problem("file", &format!("\"{file}\" cannot be read: {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// The secret in a file. Editors and `echo` end a text with a newline that nobody means; bytes that are not text stay as
+/// they are.
+#[must_use]
+pub fn without_newline(mut secret: Vec<u8>) -> Vec<u8> {
+    if secret.is_ascii() && secret.last() == Some(&b'\n') {
+        secret.pop();
+        if secret.last() == Some(&b'\r') {
+            secret.pop();
+        }
+    }
+    secret
+}

@@ -1,0 +1,138 @@
+//! How settings must relate to each other.
+//!
+//! Owns every rule that names two keys. A rule is left out when one of its keys has a problem of its own.
+
+use super::problem::{Origin, Problems};
+use super::settings::{Raw, Settings};
+
+/// Notes each rule that is broken; `origin` tells where a key was typed.
+pub(super) fn check(
+    settings: &Settings,
+    raw: &Raw,
+    origin: &dyn Fn(&str) -> Origin,
+    problems: &mut Problems,
+) {
+    let mut rules = Rules {
+        origin,
+        problems,
+        found: Vec::new(),
+    };
+    limits(settings, raw, &mut rules);
+    times(settings, raw, &mut rules);
+    let (agents, control) = (settings.server.listen, settings.control.listen);
+    let same_ip = agents.ip() == control.ip()
+        || agents.ip().is_unspecified()
+        || control.ip().is_unspecified();
+    rules.hold(
+        agents.port() == 0 || agents.port() != control.port() || !same_ip,
+        ["server.listen", "control.listen"],
+        [&raw.server.listen, &raw.control.listen],
+        "needs another port than",
+        "agents and backends never share a port",
+    );
+    rules.tell();
+}
+
+fn limits(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    let limits = &settings.limits;
+    rules.hold(
+        limits.queue_soft < limits.queue_hard,
+        ["limits.queue_soft", "limits.queue_hard"],
+        [&raw.limits.queue_soft, &raw.limits.queue_hard],
+        "must be less than",
+        "between the two an agent has `limits.write_deadline` to catch up",
+    );
+    rules.hold(
+        limits.message_max <= limits.queue_hard,
+        ["limits.message_max", "limits.queue_hard"],
+        [&raw.limits.message_max, &raw.limits.queue_hard],
+        "must not be more than",
+        "a message that no queue can hold could never be sent on",
+    );
+    rules.hold(
+        settings.control.body_max <= limits.queue_hard,
+        ["control.body_max", "limits.queue_hard"],
+        [&raw.control.body_max, &raw.limits.queue_hard],
+        "must not be more than",
+        "a call that no queue can hold would close its agent",
+    );
+    rules.hold(
+        limits.calls_per_agent <= limits.calls_per_tenant,
+        ["limits.calls_per_agent", "limits.calls_per_tenant"],
+        [
+            &raw.limits.calls_per_agent.to_string(),
+            &raw.limits.calls_per_tenant.to_string(),
+        ],
+        "must not be more than",
+        "the tenant's limit would always come first",
+    );
+}
+
+fn times(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    rules.hold(
+        settings.calls.timeout <= settings.calls.timeout_max,
+        ["calls.timeout", "calls.timeout_max"],
+        [&raw.calls.timeout, &raw.calls.timeout_max],
+        "must not be more than",
+        "the default is bound by the limit too",
+    );
+    rules.hold(
+        settings.calls.timeout_max <= settings.calls.idempotency_window,
+        ["calls.timeout_max", "calls.idempotency_window"],
+        [&raw.calls.timeout_max, &raw.calls.idempotency_window],
+        "must not be more than",
+        "a call must not outlive the memory of its key",
+    );
+    rules.hold(
+        settings.heartbeat.timeout < settings.heartbeat.interval,
+        ["heartbeat.timeout", "heartbeat.interval"],
+        [&raw.heartbeat.timeout, &raw.heartbeat.interval],
+        "must be less than",
+        "one ping is answered or missed before the next is due",
+    );
+    rules.hold(
+        settings.drain.window <= settings.drain.hard_end,
+        ["drain.window", "drain.hard_end"],
+        [&raw.drain.window, &raw.drain.hard_end],
+        "must not be more than",
+        "the process ends at `drain.hard_end`",
+    );
+}
+
+/// Rules while they are checked. What they find is told at the end, so that one broken rule hides no other.
+struct Rules<'a> {
+    origin: &'a dyn Fn(&str) -> Origin,
+    problems: &'a mut Problems,
+    found: Vec<([&'static str; 2], String)>,
+}
+
+impl Rules<'_> {
+    fn hold(
+        &mut self,
+        holds: bool,
+        keys: [&'static str; 2],
+        typed: [&String; 2],
+        relation: &str,
+        because: &str,
+    ) {
+        if holds || keys.iter().any(|key| self.problems.mention(key)) {
+            return;
+        }
+        let text = format!(
+            "`{}` ({}) {relation} `{}` ({}): {because}",
+            keys[0], typed[0], keys[1], typed[1]
+        );
+        self.found.push((keys, text));
+    }
+
+    fn tell(self) {
+        for ([first, second], text) in self.found {
+            // Of two values the one that somebody typed is the one to change.
+            let typed = match (self.origin)(first) {
+                Origin::Default => (self.origin)(second),
+                origin => origin,
+            };
+            self.problems.push(typed, first, text);
+        }
+    }
+}

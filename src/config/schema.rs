@@ -1,0 +1,216 @@
+//! What a table of settings is, as data: sections, keys, documentation, defaults and bounds.
+//!
+//! Owns the macros that turn one table into the types for what was typed and for what the program uses, so that a key is written
+//! down once. It holds no key itself.
+
+use super::kind::{Kind, Shape};
+use super::problem::Problems;
+
+/// A section of the file.
+pub struct Section {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is about, line by line.
+    pub doc: &'static [&'static str],
+    /// Its keys.
+    pub keys: Vec<Key>,
+    /// Its list of tables (`[[section.keys]]`), where it has one.
+    pub entries: Option<Entries>,
+}
+
+/// One key.
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means, line by line.
+    pub doc: &'static [&'static str],
+    /// How it is typed.
+    pub shape: Shape,
+    /// Its default as TOML text.
+    pub default: String,
+    /// The lowest and the highest value, as TOML text.
+    pub bounds: Option<(String, String)>,
+}
+
+/// A list of tables, `[[section.keys]]`.
+#[derive(Clone, Copy)]
+pub struct Entries {
+    /// What an entry is, line by line.
+    pub doc: &'static [&'static str],
+    /// The fields of an entry, all of them text; an empty text is as good as none.
+    pub fields: &'static [Field],
+}
+
+/// A field of an entry.
+#[derive(Clone, Copy)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means, line by line.
+    pub doc: &'static [&'static str],
+    /// An example.
+    pub example: &'static str,
+}
+
+/// Parses one value and holds it to its bounds. A problem is noted and the default used instead, so that the rest
+/// of the settings can be looked at too.
+pub(super) fn resolve<K: Kind>(
+    path: &str,
+    raw: &K::Raw,
+    default: K::Literal,
+    bounds: Option<(K::Literal, K::Literal)>,
+    problems: &mut Problems,
+) -> Option<K::Value> {
+    let typed = K::toml(raw);
+    match K::parse(raw) {
+        Ok(value) if within::<K>(&value, bounds) => return Some(value),
+        Ok(_) => {
+            let (low, high) = bounds.map(bounds_text::<K>).unwrap_or_default();
+            let text = format!("`{path}` is {typed}, must lie between {low} and {high}");
+            problems.push(Default::default(), path, text);
+        }
+        Err(what) => {
+            problems.push(
+                Default::default(),
+                path,
+                format!("`{path}` is {typed}, {what}"),
+            );
+        }
+    }
+    K::parse(&K::raw(default)).ok()
+}
+
+fn within<K: Kind>(value: &K::Value, bounds: Option<(K::Literal, K::Literal)>) -> bool {
+    let Some((low, high)) = bounds else {
+        return true;
+    };
+    let above = K::parse(&K::raw(low)).is_ok_and(|low| low <= *value);
+    above && K::parse(&K::raw(high)).is_ok_and(|high| *value <= high)
+}
+
+/// Bounds as TOML text.
+pub(super) fn bounds_text<K: Kind>((low, high): (K::Literal, K::Literal)) -> (String, String) {
+    (K::toml(&K::raw(low)), K::toml(&K::raw(high)))
+}
+
+/// Turns a table of sections into types. For each section: the raw type (what was typed), the effective type (what the
+/// program uses), both with the documentation of the table; and [`Section`]s for whoever wants them as data.
+macro_rules! sections {
+    ($(
+        $(#[doc = $doc:literal])+
+        $section:ident: $raw:ident => $value:ident {
+            $(
+                $(#[doc = $key_doc:literal])+
+                $key:ident: $kind:ident $([$low:literal, $high:literal])? = $default:literal,
+            )*
+            $(keys: $raw_entry:ident => $entries:ident,)?
+        }
+    )*) => {
+        $(
+            $(#[doc = $doc])+
+            ///
+            /// As it was typed.
+            #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+            #[serde(deny_unknown_fields, default)]
+            pub struct $raw {
+                $($(#[doc = $key_doc])+ pub $key: <$kind as Kind>::Raw,)*
+                $(
+                    /// The list of tables.
+                    pub keys: Vec<$raw_entry>,
+                )?
+            }
+
+            impl Default for $raw {
+                fn default() -> Self {
+                    Self {
+                        $($key: <$kind as Kind>::raw($default),)*
+                        $(keys: Vec::<$raw_entry>::new(),)?
+                    }
+                }
+            }
+
+            $(#[doc = $doc])+
+            #[derive(Clone, Debug)]
+            pub struct $value {
+                $($(#[doc = $key_doc])+ pub $key: <$kind as Kind>::Value,)*
+                $(
+                    /// The list of tables.
+                    pub keys: $entries,
+                )?
+            }
+
+            impl $value {
+                /// Parses every value of the section. `None` only when a default of the table is no value, which a
+                /// test rules out.
+                fn resolve(raw: &$raw, $(keys: $entries,)? problems: &mut Problems) -> Option<Self> {
+                    // A section may have a list of tables and no key of its own.
+                    let _ = (raw, &problems);
+                    $(
+                        let path = concat!(stringify!($section), ".", stringify!($key));
+                        let bounds = None$(.or(Some(($low, $high))))?;
+                        let $key = schema::resolve::<$kind>(path, &raw.$key, $default, bounds, problems);
+                    )*
+                    Some(Self {
+                        $($key: $key?,)*
+                        $(keys: <$entries as From<$entries>>::from(keys),)?
+                    })
+                }
+            }
+        )*
+
+        /// All settings, as they were typed.
+        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Raw {
+            $($(#[doc = $doc])+ pub $section: $raw,)*
+        }
+
+        /// The table as data.
+        #[must_use]
+        pub fn sections() -> Vec<Section> {
+            vec![$(Section {
+                name: stringify!($section),
+                doc: &[$($doc),+],
+                keys: vec![$(Key {
+                    name: stringify!($key),
+                    doc: &[$($key_doc),+],
+                    shape: <$kind as Kind>::SHAPE,
+                    default: <$kind as Kind>::toml(&<$kind as Kind>::raw($default)),
+                    bounds: None$(.or(Some(schema::bounds_text::<$kind>(($low, $high)))))?,
+                }),*],
+                entries: None$(.or(Some($raw_entry::ENTRIES)))?,
+            }),*]
+        }
+    };
+}
+pub(super) use sections;
+
+/// Turns a table of fields into the raw type of an entry of `[[section.keys]]`.
+macro_rules! entry {
+    (
+        $(#[doc = $doc:literal])+
+        $raw:ident {
+            $($(#[doc = $field_doc:literal])+ $field:ident: $kind:ty = $example:literal,)*
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $raw {
+            $($(#[doc = $field_doc])+ pub $field: $kind,)*
+        }
+
+        impl $raw {
+            /// The table as data.
+            pub const ENTRIES: Entries = Entries {
+                doc: &[$($doc),+],
+                fields: &[$(Field {
+                    name: stringify!($field),
+                    doc: &[$($field_doc),+],
+                    example: $example,
+                }),*],
+            };
+        }
+    };
+}
+pub(super) use entry;

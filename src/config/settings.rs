@@ -1,0 +1,170 @@
+//! The table of settings: every key with its meaning, kind, bounds and default.
+//!
+//! This is the only home of defaults. Two types come out of it for each section: what was typed (`Raw…`), and what
+//! the program uses.
+
+use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey};
+use super::kind::{Address, Count, Format, Kind, Level, OptionalName, Places, Size, Span, Text};
+use super::problem::Problems;
+use super::schema::{self, Key, Section, sections};
+
+sections! {
+    /// Where agents connect, and the threads that serve them.
+    server: RawServer => Server {
+        /// Where agents connect (WebSocket, `/v1/agent`). Never the control port.
+        listen: Address = "127.0.0.1:8080",
+        /// The name of this node, which agents are told. Empty: the host's name.
+        node: OptionalName = "",
+        /// Event loops, a thread each. 0: one for each core.
+        loops: Places [0, 1024] = 0,
+        /// Worker threads. 0: half as many as there are cores, at least one.
+        workers: Places [0, 1024] = 0,
+    }
+
+    /// The HTTP API for backends and operators, on a port of its own.
+    control: RawControl => Control {
+        /// Where backends and operators connect. Never the agents' port.
+        listen: Address = "127.0.0.1:8081",
+        /// The largest request body.
+        body_max: Size ["1KiB", "1GiB"] = "1MiB",
+    }
+
+    /// What one peer, one tenant and the whole node may use.
+    limits: RawLimits => Limits {
+        /// Connections of the node; each loop holds its even share, since loops share no count. 0: as many as the descriptors allow.
+        connections: Count [0, 1_000_000_000] = 0,
+        /// Descriptors of each loop that connections never take: for logs, the control port, and files.
+        descriptors_reserve: Count [16, 65536] = 64,
+        /// The largest head of an upgrade request; above it 431.
+        head_max: Size ["256B", "64KiB"] = "8KiB",
+        /// The most header fields of an upgrade request; above it 431.
+        head_fields_max: Places [8, 256] = 64,
+        /// The largest message from an agent; above it close code 1009.
+        message_max: Size ["125B", "1GiB"] = "1MiB",
+        /// The largest message of `/dev/echo`, which exists under `--dev` alone.
+        echo_message_max: Size ["125B", "1GiB"] = "16MiB",
+        /// Bytes queued for a slow agent that it may keep for `write_deadline`; longer, and it is closed as a slow consumer.
+        queue_soft: Size ["1KiB", "1GiB"] = "64KiB",
+        /// Bytes queued for a slow agent at which it is closed at once. No message to an agent can be larger.
+        queue_hard: Size ["1KiB", "1GiB"] = "1MiB",
+        /// How long an agent may stay above `queue_soft`.
+        write_deadline: Span ["10ms", "1day"] = "10s",
+        /// How long a new connection may take until its upgrade request has come whole.
+        handshake_deadline: Span ["10ms", "1h"] = "10s",
+        /// How long a peer may take to answer a close frame.
+        close_deadline: Span ["10ms", "1h"] = "5s",
+        /// Calls in flight to one agent; above it `busy`.
+        calls_per_agent: Count [1, 1_000_000] = 64,
+        /// Calls in flight to all agents of one tenant; above it `busy`.
+        calls_per_tenant: Count [1, 100_000_000] = 10_000,
+        /// Frames of one connection that a loop handles before the next connection has its turn.
+        turn_frames: Count [1, 1_000_000] = 64,
+        /// Bytes of one connection that a loop reads before the next connection has its turn.
+        turn_bytes: Size ["4KiB", "64MiB"] = "256KiB",
+        /// Orders that wait for one loop.
+        mailbox: Places [64, 16_777_216] = 65_536,
+        /// Batches of messages that wait for one worker.
+        worker_queue: Places [16, 1_048_576] = 1_024,
+        /// Connections of one loop that have not finished their upgrade; above it 503.
+        half_open: Places [1, 16_777_216] = 4_096,
+        /// Closes of late that the node remembers, to say why an agent is gone.
+        closes_kept: Places [1, 16_777_216] = 1_024,
+    }
+
+    /// Calls to agents.
+    calls: RawCalls => Calls {
+        /// How long a call waits for its reply when the backend doesn't say.
+        timeout: Span ["1ms", "1day"] = "20s",
+        /// The longest that a backend may ask for.
+        timeout_max: Span ["1ms", "1day"] = "5m",
+        /// How long the answer to an `Idempotency-Key` is remembered.
+        idempotency_window: Span ["1s", "7days"] = "10m",
+        /// Most answers remembered; the oldest go first.
+        idempotency_max: Places [1, 16_777_216] = 10_000,
+        /// Most bytes of answers remembered; the oldest go first.
+        idempotency_bytes: Size ["1KiB", "64GiB"] = "16MiB",
+    }
+
+    /// How the node finds out that an agent is gone.
+    heartbeat: RawHeartbeat => Heartbeat {
+        /// A quiet agent is pinged after this long.
+        interval: Span ["100ms", "7days"] = "60s",
+        /// An agent that stays quiet for this long after the ping is closed.
+        timeout: Span ["10ms", "1day"] = "20s",
+    }
+
+    /// Agents' tokens. Without a key, agents get in only under `serve --dev`.
+    auth: RawAuth => Auth {
+        /// Tokens must name this in `aud`. Empty: `aud` is not looked at.
+        audience: Text = "",
+        /// How far the clocks of token makers may be off.
+        leeway: Span ["0s", "1h"] = "30s",
+        keys: RawAuthKey => AuthKeys,
+    }
+
+    /// Backends' API keys. Without one, the control API answers 401 except under `serve --dev`.
+    api: RawApi => Api {
+        keys: RawApiKey => ApiKeys,
+    }
+
+    /// The orderly stop after SIGTERM.
+    drain: RawDrain => Drain {
+        /// Agents' connections are closed one by one over this long, so that they do not all reconnect at once.
+        window: Span ["1ms", "1day"] = "20s",
+        /// The process ends after this long, whatever is still open.
+        hard_end: Span ["1ms", "1day"] = "30s",
+    }
+
+    /// Log lines, to standard error. Tokens and payloads are never logged.
+    log: RawLog => Log {
+        /// "text" for people, "json" for machines.
+        format: Format = "text",
+        /// How much: "error", "warn", "info", "debug" or "trace".
+        level: Level = "info",
+    }
+}
+
+/// What the program uses.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where agents connect, and the threads that serve them.
+    pub server: Server,
+    /// The HTTP API.
+    pub control: Control,
+    /// What one peer, one tenant and the whole node may use.
+    pub limits: Limits,
+    /// Calls to agents.
+    pub calls: Calls,
+    /// How the node finds out that an agent is gone.
+    pub heartbeat: Heartbeat,
+    /// Agents' tokens.
+    pub auth: Auth,
+    /// Backends' API keys.
+    pub api: Api,
+    /// The orderly stop.
+    pub drain: Drain,
+    /// Log lines.
+    pub log: Log,
+}
+
+impl Settings {
+    /// Parses every value; each problem is noted. `None` when a default is no value, which a test rules out.
+    pub(super) fn resolve(
+        raw: &Raw,
+        auth_keys: AuthKeys,
+        api_keys: ApiKeys,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        Some(Self {
+            server: Server::resolve(&raw.server, problems)?,
+            control: Control::resolve(&raw.control, problems)?,
+            limits: Limits::resolve(&raw.limits, problems)?,
+            calls: Calls::resolve(&raw.calls, problems)?,
+            heartbeat: Heartbeat::resolve(&raw.heartbeat, problems)?,
+            auth: Auth::resolve(&raw.auth, auth_keys, problems)?,
+            api: Api::resolve(&raw.api, api_keys, problems)?,
+            drain: Drain::resolve(&raw.drain, problems)?,
+            log: Log::resolve(&raw.log, problems)?,
+        })
+    }
+}

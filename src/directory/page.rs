@@ -1,0 +1,230 @@
+//! Walks through the directory, a bounded number of places at a time.
+//!
+//! Owns the cursor: shard and index of the next place to look at. Entries stay where they are while their agents are
+//! connected, so a walk sees each of those once. It never holds two locks, nor one over more than a batch.
+
+use super::label_sets::SetNumber;
+use super::table::Entry;
+use super::{Directory, Filter, Labels, Listed, Located, Page};
+use crate::kit::ids::TenantId;
+use crate::kit::lock::lock;
+
+/// Places that one page or one step of a sweep looks at, at most.
+const SCAN_MAX: u32 = 8192;
+/// Places that are looked at under one lock.
+const BATCH: u32 = 1024;
+
+/// A place in the directory. As a number: shard in the high half, index in the low half.
+#[derive(Clone, Copy)]
+struct Cursor {
+    shard: u32,
+    index: u32,
+}
+
+impl Cursor {
+    /// Reads a cursor that came from outside: one that was never handed out leads past the end, or to some place.
+    fn of(bits: u64) -> Self {
+        Self {
+            shard: (bits >> 32) as u32,
+            index: bits as u32,
+        }
+    }
+
+    fn bits(self) -> u64 {
+        u64::from(self.shard) << 32 | u64::from(self.index)
+    }
+}
+
+/// An agent that may be listed, with the number of its labels instead of them.
+struct Candidate {
+    index: u32,
+    listed: Listed,
+    labels: SetNumber,
+}
+
+impl Candidate {
+    /// The entry, if the filter's cheap half lets it through.
+    fn of(
+        index: u32,
+        entry: &Entry,
+        tenant: TenantId,
+        filter: &Filter,
+        none: &Labels,
+    ) -> Option<Self> {
+        if entry.tenant != tenant || !entry.id.starts_with(&filter.prefix) {
+            return None;
+        }
+        Some(Self {
+            index,
+            listed: Listed {
+                id: entry.id.clone(),
+                labels: Labels::clone(none),
+                conn: entry.conn,
+                encoding: entry.profile.encoding(),
+            },
+            labels: entry.profile.labels(),
+        })
+    }
+}
+
+/// One walk: where it is, and how many places it may still look at.
+struct Walk {
+    at: Cursor,
+    left: u32,
+}
+
+impl Walk {
+    /// Visits the next batch of entries under one lock, until `visit` says stop. False at the end of the table.
+    fn step(&mut self, directory: &Directory, mut visit: impl FnMut(u32, &Entry) -> Go) -> bool {
+        let Some(shard) = directory.shards.get(self.at.shard as usize) else {
+            return false;
+        };
+        let table = lock(shard);
+        let places = self.left.min(BATCH);
+        let end = self.at.index.saturating_add(places).min(table.span());
+        for (index, entry) in table.from(self.at.index, places) {
+            if let Go::Stop = visit(index, entry) {
+                self.left -= index + 1 - self.at.index;
+                self.at.index = index + 1;
+                return true;
+            }
+        }
+        self.left -= end.saturating_sub(self.at.index);
+        self.at.index = end;
+        if end == table.span() {
+            self.at = Cursor {
+                shard: self.at.shard + 1,
+                index: 0,
+            };
+        }
+        true
+    }
+
+    /// Whether there may be more to see.
+    fn is_at_end(&self, directory: &Directory) -> bool {
+        self.at.shard as usize >= directory.shards.len()
+    }
+}
+
+/// Whether a batch goes on.
+enum Go {
+    On,
+    Stop,
+}
+
+impl Directory {
+    /// Agents of a tenant from `cursor` (0 at the start), at most `limit`; looks at a bounded number of entries.
+    #[must_use]
+    pub fn page(&self, tenant: TenantId, filter: &Filter, cursor: u64, limit: usize) -> Page {
+        let mut page = Page::default();
+        let mut walk = Walk {
+            at: Cursor::of(cursor),
+            left: SCAN_MAX,
+        };
+        let none = Labels::from([]);
+        while page.agents.len() < limit && walk.left > 0 {
+            let shard = walk.at.shard;
+            let room = limit - page.agents.len();
+            let mut found = Vec::new();
+            let more = walk.step(self, |index, entry| {
+                found.extend(Candidate::of(index, entry, tenant, filter, &none));
+                if found.len() == room {
+                    Go::Stop
+                } else {
+                    Go::On
+                }
+            });
+            self.fill_in_labels(shard, tenant, filter, &mut found);
+            page.agents
+                .extend(found.into_iter().map(|candidate| candidate.listed));
+            if !more {
+                break;
+            }
+        }
+        page.next = (!walk.is_at_end(self)).then(|| walk.at.bits());
+        page
+    }
+
+    /// Connections of all tenants from `cursor` on, at most `limit`, with how each is written to: for the drain. Looks at a
+    /// bounded number of entries: more may follow although fewer came.
+    #[must_use]
+    pub fn sweep(&self, cursor: u64, limit: usize) -> (Vec<Located>, Option<u64>) {
+        let mut found = Vec::new();
+        let mut walk = Walk {
+            at: Cursor::of(cursor),
+            left: SCAN_MAX,
+        };
+        while found.len() < limit && walk.left > 0 {
+            let more = walk.step(self, |_, entry| {
+                found.push(entry.located());
+                if found.len() == limit {
+                    Go::Stop
+                } else {
+                    Go::On
+                }
+            });
+            if !more {
+                break;
+            }
+        }
+        let next = (!walk.is_at_end(self)).then(|| walk.at.bits());
+        (found, next)
+    }
+
+    /// Gives the candidates their labels, and drops those whose labels do not fit.
+    fn fill_in_labels(
+        &self,
+        shard: u32,
+        tenant: TenantId,
+        filter: &Filter,
+        found: &mut Vec<Candidate>,
+    ) {
+        let mut stale = Vec::new();
+        {
+            let sets = lock(&self.label_sets);
+            for (n, candidate) in found.iter_mut().enumerate() {
+                match sets.get(candidate.labels) {
+                    Some(labels) => candidate.listed.labels = labels,
+                    None => stale.push(n),
+                }
+            }
+        }
+        // From the last to the first, so that the places before stay what they were.
+        for n in stale.into_iter().rev() {
+            match self.look_again(shard, found[n].index, tenant, filter) {
+                Some(candidate) => found[n] = candidate,
+                None => drop(found.remove(n)),
+            }
+        }
+        found.retain(|candidate| fits(&candidate.listed.labels, filter));
+    }
+
+    /// Reads one entry anew, whose agent left or came back with other labels since it was read.
+    fn look_again(
+        &self,
+        shard: u32,
+        index: u32,
+        tenant: TenantId,
+        filter: &Filter,
+    ) -> Option<Candidate> {
+        let none = Labels::from([]);
+        loop {
+            let mut candidate = {
+                let table = lock(self.shards.get(shard as usize)?);
+                Candidate::of(index, table.at(index)?, tenant, filter, &none)?
+            };
+            if let Some(labels) = lock(&self.label_sets).get(candidate.labels) {
+                candidate.listed.labels = labels;
+                return Some(candidate);
+            }
+        }
+    }
+}
+
+/// Whether all labels of the filter are there.
+fn fits(labels: &Labels, filter: &Filter) -> bool {
+    filter.labels.iter().all(|(key, value)| {
+        let there = labels.binary_search_by(|(k, _)| (**k).cmp(key.as_str()));
+        there.is_ok_and(|at| *labels[at].1 == **value)
+    })
+}

@@ -1,0 +1,194 @@
+//! The agents of one shard.
+//!
+//! Owns entries by index and the way from a name to its index. An entry never moves while its agent is there, so that
+//! slots and cursors stay true. It never looks into another shard.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+
+use super::label_sets::SetNumber;
+use super::{Located, NewAgent};
+use crate::kit::ids::{AgentId, ConnId, TenantId};
+use crate::kit::slots::Slots;
+use crate::wire::envelope::Encoding;
+
+/// Places by which a shard's memory grows: small, since each shard has its own part-filled chunk.
+const CHUNK: usize = 64;
+/// Idle capacity that is not worth giving back.
+const SLACK: usize = 64;
+
+/// A connected agent. Budget: 40 bytes, of which the id takes 24 (longer ids spill to the heap).
+pub(super) struct Entry {
+    pub(super) id: AgentId,
+    pub(super) tenant: TenantId,
+    pub(super) profile: Profile,
+    pub(super) conn: ConnId,
+}
+
+const _: () = assert!(size_of::<Entry>() <= 40);
+// A place in the slab is an entry or the index of the next free place, which fits beside the id's niche.
+const _: () = assert!(size_of::<Result<usize, Entry>>() <= 40);
+
+impl Entry {
+    /// Where the agent is.
+    pub(super) fn located(&self) -> Located {
+        Located {
+            conn: self.conn,
+            encoding: self.profile.encoding(),
+        }
+    }
+}
+
+/// What many agents have in common: the number of the label set, above one bit for the encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Profile(u32);
+
+impl Profile {
+    /// Packs the two.
+    pub(super) fn new(labels: SetNumber, encoding: Encoding) -> Self {
+        let bit = match encoding {
+            Encoding::Json => 0,
+            Encoding::Binary => 1,
+        };
+        Self(labels.bits() << 1 | bit)
+    }
+
+    /// The label set.
+    pub(super) fn labels(self) -> SetNumber {
+        SetNumber::of_bits(self.0 >> 1)
+    }
+
+    /// The encoding.
+    pub(super) fn encoding(self) -> Encoding {
+        match self.0 & 1 {
+            0 => Encoding::Json,
+            _ => Encoding::Binary,
+        }
+    }
+}
+
+/// The hash of an agent's name. Keyed SipHash: ids are chosen by clients.
+pub(super) fn hash(hashing: &RandomState, tenant: TenantId, id: &str) -> u64 {
+    hashing.hash_one((tenant, id))
+}
+
+/// One shard.
+pub(super) struct Table {
+    entries: Slots<Entry>,
+    by_name: HashTable<u32>,
+}
+
+/// What [`Table::put`] did.
+pub(super) struct Put {
+    /// The agent's index.
+    pub(super) index: u32,
+    /// Connection and profile that the entry had before.
+    pub(super) before: Option<(ConnId, Profile)>,
+}
+
+impl Table {
+    /// An empty shard.
+    pub(super) fn new() -> Self {
+        Self {
+            entries: Slots::with_chunk(CHUNK),
+            by_name: HashTable::new(),
+        }
+    }
+
+    /// Puts an agent in, or changes its entry in place. `name` is its [`hash`].
+    pub(super) fn put(
+        &mut self,
+        hashing: &RandomState,
+        name: u64,
+        agent: &NewAgent<'_>,
+        profile: Profile,
+    ) -> Put {
+        if let Some(index) = self.find(name, agent.tenant, agent.id)
+            && let Some(entry) = self.entries.get_mut(index)
+        {
+            let before = Some((entry.conn, entry.profile));
+            entry.conn = agent.conn;
+            entry.profile = profile;
+            return Put { index, before };
+        }
+        let index = self.entries.insert(Entry {
+            id: AgentId::new(agent.id),
+            tenant: agent.tenant,
+            profile,
+            conn: agent.conn,
+        });
+        let entries = &self.entries;
+        self.by_name
+            .insert_unique(name, index, |index| hash_at(entries, hashing, *index));
+        Put {
+            index,
+            before: None,
+        }
+    }
+
+    /// Takes the agent at `index` out, if it is on this connection.
+    pub(super) fn take(
+        &mut self,
+        hashing: &RandomState,
+        index: u32,
+        conn: ConnId,
+    ) -> Option<Entry> {
+        if self.entries.get(index)?.conn != conn {
+            return None;
+        }
+        let name = hash_at(&self.entries, hashing, index);
+        if let Ok(mark) = self.by_name.find_entry(name, |other| *other == index) {
+            mark.remove();
+        }
+        let entry = self.entries.remove(index);
+        if self.by_name.capacity() > self.by_name.len() * 8 + SLACK {
+            let entries = &self.entries;
+            self.by_name.shrink_to(self.by_name.len() * 2, |index| {
+                hash_at(entries, hashing, *index)
+            });
+        }
+        entry
+    }
+
+    /// The entry of an agent. `name` is its [`hash`].
+    pub(super) fn get(&self, name: u64, tenant: TenantId, id: &str) -> Option<&Entry> {
+        self.entries.get(self.find(name, tenant, id)?)
+    }
+
+    /// The entry at an index.
+    pub(super) fn at(&self, index: u32) -> Option<&Entry> {
+        self.entries.get(index)
+    }
+
+    /// Entries from an index on, looking at no more than `places` places, used or not.
+    pub(super) fn from(&self, index: u32, places: u32) -> impl Iterator<Item = (u32, &Entry)> {
+        self.entries.range(index, index.saturating_add(places))
+    }
+
+    /// Every index in use is below this.
+    pub(super) fn span(&self) -> u32 {
+        self.entries.span()
+    }
+
+    /// Bytes of entries and table, without ids that spilled.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.bytes() + self.by_name.allocation_size()
+    }
+
+    /// The index of an agent.
+    fn find(&self, name: u64, tenant: TenantId, id: &str) -> Option<u32> {
+        let found = self.by_name.find(name, |index| {
+            let entry = self.entries.get(*index);
+            entry.is_some_and(|entry| entry.tenant == tenant && entry.id == id)
+        });
+        found.copied()
+    }
+}
+
+/// The hash of the entry at an index, for the table when it grows or shrinks.
+fn hash_at(entries: &Slots<Entry>, hashing: &RandomState, index: u32) -> u64 {
+    entries
+        .get(index)
+        .map_or(0, |entry| hash(hashing, entry.tenant, &entry.id))
+}

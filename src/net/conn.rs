@@ -1,0 +1,71 @@
+//! What a resting connection owns: one slot of 64 bytes, nothing else.
+
+use crate::kit::ids::AgentSlot;
+use crate::kit::tick::Now;
+use crate::session::Session;
+
+use super::io::Token;
+use super::outbox::Outbox;
+
+/// A socket and what is stored for it.
+#[derive(Debug)]
+pub struct Conn<S> {
+    /// Its protocol.
+    pub session: Session,
+    /// What waits for the kernel; nothing at rest.
+    pub outbox: Option<Box<Outbox>>,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// The socket.
+    pub stream: S,
+    /// The loop's accept counter when it was accepted.
+    pub generation: u32,
+    /// Its place in the directory.
+    pub agent: AgentSlot,
+    /// Seconds since the clock's start when it was accepted.
+    pub since_secs: u32,
+}
+
+/// The budget of a slot: session 24, outbox 8, byte counts 16, socket 4, generation 4, directory slot 4, since 4. The
+/// descriptor's niche keeps an empty slot as small as a full one, and so the slab's entry (a value, or the next free index).
+const _: () = assert!(
+    size_of::<Option<Conn<std::net::TcpStream>>>() == 64,
+    "the slot of a connection is 64 bytes"
+);
+const _: () = assert!(
+    size_of::<Result<Conn<std::net::TcpStream>, usize>>() == 64,
+    "so is its entry in the slab"
+);
+
+impl<S> Conn<S> {
+    /// A connection that was just accepted.
+    pub fn new(stream: S, generation: u32, now: Now) -> Self {
+        Self {
+            session: Session::new(now),
+            outbox: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            stream,
+            generation,
+            agent: AgentSlot::NONE,
+            since_secs: u32::try_from(now.0 / 1000).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// What its socket is called in slot `slot`.
+    pub fn token(&self, slot: u32) -> Token {
+        Token {
+            slot,
+            generation: self.generation,
+        }
+    }
+
+    /// Bytes that wait for the kernel.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox
+            .as_ref()
+            .map_or(0, |outbox| outbox.queued_bytes())
+    }
+}

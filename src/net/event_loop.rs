@@ -1,0 +1,217 @@
+//! An event loop: a few hundred thousand connections, one thread, seven verbs a turn.
+//!
+//! Owns its sockets, its slots, its buffers and its clock; nothing of it is shared and no lock is taken. Other threads
+//! reach it through its [`Mailbox`](super::mailbox::Mailbox), it reaches them through its [`Intake`]. It is generic over
+//! its [`Io`]: the same loop runs on epoll and on a simulation.
+//!
+//! ```text
+//!  wait → accept → read → obey → expire → flush → reap
+//! ```
+
+mod accept;
+mod carry_out;
+mod expire;
+mod flush;
+mod meter;
+mod obey;
+mod read;
+mod reap;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::kit::buffer_pool::BufferPool;
+use crate::kit::ids::ConnId;
+use crate::kit::slots::Slots;
+use crate::kit::tick::{Now, Tick};
+use crate::session::effect::Effect;
+use crate::session::rules::Rules;
+
+use super::conn::Conn;
+use super::intake::Intake;
+use super::io::{Io, Ready, Token};
+use super::limits::Limits;
+use super::mailbox::{Letters, Order};
+use super::outbox::Outbox;
+
+use accept::Accepting;
+use expire::Sweep;
+use meter::Meter;
+
+/// One read takes at most this; a message that fits is never copied inside the loop.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Idle leases and outboxes that a loop keeps for the next burst.
+const SPARES_MAX: usize = 16;
+/// How long a loop rests when only full workers keep it from going on.
+const BACKED_UP_REST: Duration = Duration::from_millis(1);
+
+/// What is told about a loop while it runs.
+#[derive(Debug, Default)]
+pub struct LoopStatus {
+    /// Open connections.
+    pub connections: AtomicU32,
+}
+
+/// What a loop is made of.
+pub struct LoopParts<I: Io> {
+    /// Its index: the first part of its connections' ids.
+    pub index: u8,
+    /// The system.
+    pub io: I,
+    /// Its end of the mailbox.
+    pub letters: Letters,
+    /// Its way to the workers.
+    pub intake: Intake,
+    /// Limits of sessions.
+    pub rules: Rules,
+    /// Limits of the loop.
+    pub limits: Limits,
+    /// Where it tells how it is.
+    pub status: Arc<LoopStatus>,
+}
+
+/// Whether a loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// Another turn.
+    Again,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// One event loop.
+pub struct EventLoop<I: Io> {
+    index: u8,
+    io: I,
+    letters: Letters,
+    intake: Intake,
+    rules: Rules,
+    limits: Limits,
+    status: Arc<LoopStatus>,
+    /// The moment of this turn, read once, after `wait`.
+    now: Now,
+    ready: Vec<Ready>,
+    conns: Slots<Conn<I::Stream>>,
+    /// Counts accepts: a connection's generation.
+    generation: u32,
+    half_open: u32,
+    accepting: Accepting,
+    /// The one read buffer, meaningless between events.
+    scratch: Box<[u8]>,
+    pool: BufferPool,
+    effects: Vec<Effect>,
+    /// Connections with something to read that this turn's budget had no room for.
+    again: VecDeque<Token>,
+    /// Connections with something to write.
+    dirty: Vec<Token>,
+    /// Connections whose life is over, freed at the end of the turn.
+    dead: Vec<Token>,
+    spare_outboxes: Vec<Box<Outbox>>,
+    sweep: Sweep,
+    /// The ping of this turn: all that are sent in it carry the same time.
+    ping: Option<(Tick, Bytes)>,
+    /// Calls to connections whose admission is still on its way.
+    early: Vec<Order>,
+    /// Some worker took no more in this turn.
+    starved: bool,
+    backed_up: bool,
+    stopping: bool,
+    meter: Meter,
+}
+
+impl<I: Io> EventLoop<I> {
+    /// A loop without connections.
+    #[must_use]
+    pub fn new(parts: LoopParts<I>) -> Self {
+        Self {
+            index: parts.index,
+            io: parts.io,
+            letters: parts.letters,
+            intake: parts.intake,
+            rules: parts.rules,
+            limits: parts.limits,
+            status: parts.status,
+            now: Now::default(),
+            ready: Vec::new(),
+            conns: Slots::default(),
+            generation: 0,
+            half_open: 0,
+            accepting: Accepting::default(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            pool: BufferPool::new(SPARES_MAX),
+            effects: Vec::new(),
+            again: VecDeque::new(),
+            dirty: Vec::new(),
+            dead: Vec::new(),
+            spare_outboxes: Vec::new(),
+            sweep: Sweep::default(),
+            ping: None,
+            early: Vec::new(),
+            starved: false,
+            backed_up: false,
+            stopping: false,
+            meter: Meter::new(parts.index),
+        }
+    }
+
+    /// Turns until it is told to stop.
+    pub fn run(mut self) {
+        while self.turn() == Turned::Again {}
+    }
+
+    /// One turn.
+    pub fn turn(&mut self) -> Turned {
+        self.wait();
+        self.accept();
+        self.read();
+        self.obey();
+        self.expire();
+        self.flush();
+        self.reap();
+        if self.stopping {
+            Turned::Stopped
+        } else {
+            Turned::Again
+        }
+    }
+
+    fn wait(&mut self) {
+        let timeout = if self.letters.may_sleep() {
+            self.rest()
+        } else {
+            Some(Duration::ZERO)
+        };
+        self.now = self.io.wait(timeout, &mut self.ready);
+        self.letters.awake();
+    }
+
+    /// How long nothing but the system or another thread can give it work; `None` for ever.
+    fn rest(&self) -> Option<Duration> {
+        if self.backed_up || !self.early.is_empty() {
+            return Some(BACKED_UP_REST);
+        }
+        if !self.again.is_empty() || self.accepting.is_due(self.now) {
+            return Some(Duration::ZERO);
+        }
+        [self.sweep.next(&self.conns), self.accepting.resumes_at()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.since(self.now))
+    }
+
+    fn conn_id(&self, token: Token) -> ConnId {
+        ConnId::new(self.index, token.slot, token.generation)
+    }
+
+    fn publish(&self) {
+        self.status
+            .connections
+            .store(self.conns.len() as u32, Ordering::Relaxed);
+        self.meter.connections(self.conns.len());
+    }
+}

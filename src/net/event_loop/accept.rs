@@ -1,0 +1,133 @@
+//! The verb `accept`: new connections, within the limits.
+//!
+//! One over a limit gets a clean 503 before any work. An accept that fails backs off, so that a full descriptor table
+//! never makes the loop spin.
+
+use std::io;
+
+use crate::kit::ids::SLOTS_MAX;
+use crate::kit::tick::Now;
+use crate::net::conn::Conn;
+use crate::net::io::{Io, Ready, Token};
+use crate::session::reason::Reason;
+use crate::wire::upgrade::Refusal;
+
+use super::EventLoop;
+
+/// Accepts in one turn, so that a storm of them does not starve those who are in.
+const ACCEPTS_A_TURN: u32 = 256;
+/// Connections over a limit that may wait for their 503 to arrive; more are just closed.
+const TURNED_AWAY_MAX: u32 = 64;
+/// First and longest rest after an accept that failed, in milliseconds.
+const REST_MS: (u64, u64) = (10, 1000);
+
+/// Where accepting stands.
+#[derive(Debug, Default)]
+pub(super) struct Accepting {
+    /// The listener may have more: its last answer was not "would block".
+    more: bool,
+    /// Rest until then.
+    resumes_at: Option<Now>,
+    /// Length of the last rest, in milliseconds; zero after a success.
+    rest_ms: u64,
+    stopped: bool,
+}
+
+impl Accepting {
+    pub(super) fn is_due(&self, now: Now) -> bool {
+        self.more && self.resumes_at.is_none_or(|at| at <= now)
+    }
+
+    pub(super) fn resumes_at(&self) -> Option<Now> {
+        self.resumes_at.filter(|_| self.more)
+    }
+
+    fn back_off(&mut self, now: Now) {
+        self.rest_ms = (self.rest_ms * 2).clamp(REST_MS.0, REST_MS.1);
+        self.resumes_at = Some(Now(now.0 + self.rest_ms));
+    }
+
+    fn worked(&mut self) {
+        self.rest_ms = 0;
+        self.resumes_at = None;
+    }
+}
+
+impl<I: Io> EventLoop<I> {
+    pub(super) fn accept(&mut self) {
+        self.accepting.more |= self.ready.contains(&Ready::Listener);
+        if self.accepting.stopped || !self.accepting.is_due(self.now) {
+            return;
+        }
+        for _ in 0..ACCEPTS_A_TURN {
+            match self.io.accept() {
+                Ok(stream) => {
+                    self.accepting.worked();
+                    self.welcome(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accepting.more = false;
+                    return;
+                }
+                // The peer gave up while it waited, or a signal came: the next one may be fine.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    self.meter.accept_errors.increment(1);
+                    self.accepting.back_off(self.now);
+                    tracing::warn!(%error, rest_ms = self.accepting.rest_ms, "cannot accept a connection; resting");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Accepts no more: connections that wait in the backlog are reset.
+    pub(super) fn stop_accepting(&mut self) {
+        self.io.stop_listening();
+        self.accepting.stopped = true;
+        self.accepting.more = false;
+    }
+
+    fn welcome(&mut self, stream: I::Stream) {
+        self.meter.accepted.increment(1);
+        let connections = self.conns.len() as u32;
+        let over = connections >= self.limits.connections_max.min(SLOTS_MAX as u32)
+            || self.half_open >= self.limits.half_open_max;
+        if over
+            && connections
+                >= self
+                    .limits
+                    .connections_max
+                    .saturating_add(TURNED_AWAY_MAX)
+                    .min(SLOTS_MAX as u32)
+        {
+            self.meter.turned_away.increment(1);
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self
+            .conns
+            .insert(Conn::new(stream, self.generation, self.now));
+        let token = Token {
+            slot,
+            generation: self.generation,
+        };
+        self.half_open += 1;
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        if let Err(error) = self.io.watch(&mut conn.stream, token) {
+            tracing::warn!(%error, "cannot watch a connection");
+            return self.lose(token, Reason::SocketError);
+        }
+        if over {
+            self.with_session(token, |session, _, lent| {
+                session.refuse(Refusal::Unavailable, lent)
+            });
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Running a session and doing what it wants, and the one door into an outbox.
+
+use bytes::Bytes;
+use tungstenite::protocol::frame::coding::{Control, OpCode};
+
+use crate::kit::slots::Slots;
+use crate::net::conn::Conn;
+use crate::net::intake::Event;
+use crate::net::io::{Io, Token};
+use crate::net::outbox::Segment;
+use crate::session::effect::{Body, Effect};
+use crate::session::phase::Phase;
+use crate::session::reason::Reason;
+use crate::session::{Lent, Session};
+use crate::wire::encode;
+
+use super::EventLoop;
+
+/// What an echo connection may have queued above its largest message: the rest of one read.
+const ECHO_SLACK: usize = 1 << 20;
+
+/// The connection that a token names; `None` when it is gone, whoever has its slot now.
+pub(super) fn live<S>(conns: &mut Slots<Conn<S>>, token: Token) -> Option<&mut Conn<S>> {
+    conns
+        .get_mut(token.slot)
+        .filter(|conn| conn.generation == token.generation)
+}
+
+impl<I: Io> EventLoop<I> {
+    /// Runs one function of a session, does what it wants, and follows its phase. `None` when the connection is gone.
+    pub(super) fn with_session<R>(
+        &mut self,
+        token: Token,
+        run: impl FnOnce(&mut Session, &mut [u8], &mut Lent<'_>) -> R,
+    ) -> Option<R> {
+        let conn = live(&mut self.conns, token)?;
+        let mut effects = std::mem::take(&mut self.effects);
+        let before = conn.session.phase();
+        let mut lent = Lent {
+            now: self.now,
+            rules: &self.rules,
+            pool: &mut self.pool,
+            effects: &mut effects,
+        };
+        let result = run(&mut conn.session, &mut self.scratch, &mut lent);
+        if before.is_half_open() && !conn.session.phase().is_half_open() {
+            self.half_open -= 1;
+        }
+        if !effects.is_empty() {
+            self.carry_out(token, &mut effects);
+        }
+        self.effects = effects;
+        self.settle(token);
+        Some(result)
+    }
+
+    fn carry_out(&mut self, token: Token, effects: &mut Vec<Effect>) {
+        let conn = self.conn_id(token);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send(bytes) => self.enqueue(token, Segment { bytes, call: None }),
+                Effect::Deliver(encoding, body) => {
+                    let body = self.copy_out(body);
+                    self.meter.messages_in += 1;
+                    self.intake.push(
+                        conn,
+                        Event::Message {
+                            conn,
+                            encoding,
+                            body,
+                        },
+                    );
+                }
+                Effect::Authenticate(greeting) => {
+                    self.intake.push(conn, Event::Knock { conn, greeting })
+                }
+                Effect::Ping => {
+                    let bytes = self.ping();
+                    self.enqueue(token, Segment { bytes, call: None });
+                }
+                Effect::Refused(status) => self.meter.refused(status),
+            }
+        }
+    }
+
+    fn copy_out(&mut self, body: Body) -> Bytes {
+        match body {
+            Body::Scratch(range) => Bytes::copy_from_slice(&self.scratch[range]),
+            Body::Leased(lease) => {
+                let bytes = Bytes::copy_from_slice(&lease);
+                self.pool.take_back(lease);
+                bytes
+            }
+        }
+    }
+
+    /// Queues a frame and marks the connection for this turn's flush: the one function that does either.
+    pub(super) fn enqueue(&mut self, token: Token, segment: Segment) {
+        let Some(conn) = live(&mut self.conns, token) else {
+            return;
+        };
+        let outbox = conn
+            .outbox
+            .get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
+        outbox.push(segment);
+        self.meter.frames_out += 1;
+        if !outbox.dirty {
+            outbox.dirty = true;
+            self.dirty.push(token);
+        }
+    }
+
+    /// Follows what just happened: a life that is over is noted for `reap`, a last word that is out is the end of our
+    /// side, and a peer with too much queued is a slow consumer.
+    pub(super) fn settle(&mut self, token: Token) {
+        let Some(conn) = live(&mut self.conns, token) else {
+            return;
+        };
+        match conn.session.phase() {
+            Phase::Dead => self.dead.push(token),
+            Phase::Finishing | Phase::Lingering if conn.outbox.is_none() => {
+                conn.session.flushed();
+                match conn.session.phase() {
+                    Phase::Hushed => self.io.shut(&mut conn.stream),
+                    _ => self.dead.push(token),
+                }
+            }
+            phase if phase.is_open() => {
+                let queued = conn.queued_bytes();
+                if queued > self.limits.queue_hard && queued > self.queue_hard(phase) {
+                    self.slow_consumer(token);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn queue_hard(&self, phase: Phase) -> usize {
+        match (phase, self.rules.echo_bytes_max) {
+            (Phase::Echo, Some(largest)) => usize::try_from(largest)
+                .unwrap_or(usize::MAX)
+                .saturating_add(ECHO_SLACK),
+            _ => self.limits.queue_hard,
+        }
+    }
+
+    /// Drops the queue of a peer that does not read, so that the last word fits, and says why.
+    pub(super) fn slow_consumer(&mut self, token: Token) {
+        let id = self.conn_id(token);
+        let Some(conn) = live(&mut self.conns, token) else {
+            return;
+        };
+        if let Some(outbox) = &mut conn.outbox {
+            outbox.cut(|call| self.intake.push(id, Event::NotWritten { call }));
+        }
+        self.with_session(token, |session, _, lent| {
+            session.fail(Reason::SlowConsumer, lent)
+        });
+    }
+
+    /// The socket is at its end: nothing more can be said.
+    pub(super) fn lose(&mut self, token: Token, reason: Reason) {
+        self.with_session(token, |session, _, _| session.gone(reason));
+    }
+
+    fn ping(&mut self) -> Bytes {
+        let tick = self.now.tick();
+        match &self.ping {
+            Some((sent, frame)) if *sent == tick => frame.clone(),
+            _ => {
+                let frame = encode::frame(OpCode::Control(Control::Ping), &tick.0.to_le_bytes());
+                self.ping = Some((tick, frame.clone()));
+                frame
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The verb `expire`: what time demands of each connection, by a sweep.
+//!
+//! The whole table is looked at about once a second, a slice at a time, so that a long table makes no long pause.
+//! A loop without connections is not woken at all.
+
+use crate::kit::slots::Slots;
+use crate::kit::tick::Now;
+use crate::net::conn::Conn;
+use crate::net::io::Io;
+
+use super::EventLoop;
+use super::carry_out::live;
+
+/// A sweep over the whole table, in milliseconds.
+const WHOLE_MS: u64 = 1000;
+/// Slots in a slice: about 0.1 ms of work.
+const SLICE: u32 = 16_384;
+
+/// Where the sweep stands.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    cursor: u32,
+    due_at: Now,
+}
+
+impl Sweep {
+    /// When the next slice is due; `None` while there is nobody to look at.
+    pub(super) fn next<S>(&self, conns: &Slots<Conn<S>>) -> Option<Now> {
+        (!conns.is_empty()).then_some(self.due_at)
+    }
+}
+
+impl<I: Io> EventLoop<I> {
+    pub(super) fn expire(&mut self) {
+        if self.conns.is_empty() || self.now < self.sweep.due_at {
+            return;
+        }
+        let (from, span) = (self.sweep.cursor, self.conns.span());
+        let to = from.saturating_add(SLICE);
+        self.sweep.cursor = if to >= span { 0 } else { to };
+        self.sweep.due_at =
+            Now(self.now.0 + WHOLE_MS / u64::from(span.div_ceil(SLICE)).clamp(1, WHOLE_MS));
+
+        let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
+        let is_due = |conn: &Conn<I::Stream>| {
+            conn.session.is_due(now, conn.generation, &rules) || is_too_slow(conn, now, patience_ms)
+        };
+        let due: Vec<_> = self
+            .conns
+            .range(from, to)
+            .filter(|(_, conn)| is_due(conn))
+            .map(|(slot, conn)| conn.token(slot))
+            .collect();
+        for token in due {
+            let Some(conn) = live(&mut self.conns, token) else {
+                continue;
+            };
+            if is_too_slow(conn, now, patience_ms) {
+                self.slow_consumer(token);
+            } else {
+                let spread = token.generation;
+                self.with_session(token, |session, _, lent| session.sweep(spread, lent));
+            }
+        }
+        if self.sweep.cursor == 0 && self.pool.lent() == 0 {
+            self.pool.trim();
+            self.spare_outboxes = Vec::new();
+        }
+    }
+}
+
+/// Whether the peer has had its time to come back under the soft mark.
+fn is_too_slow<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
+    let since = conn.outbox.as_ref().and_then(|outbox| outbox.above_since());
+    conn.session.phase().is_open()
+        && since.is_some_and(|since| now.tick().since(since) > patience_ms)
+}

@@ -1,0 +1,120 @@
+//! The verb `flush`: reply before sleep. Each connection with something queued gets one vectored write.
+
+use std::io::{self, IoSlice};
+
+use crate::net::io::{Io, Token, Watch};
+use crate::net::outbox::SLICES_MAX;
+use crate::session::reason::Reason;
+
+use super::carry_out::live;
+use super::{EventLoop, SPARES_MAX};
+
+impl<I: Io> EventLoop<I> {
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for token in dirty.drain(..) {
+            let Some(outbox) = live(&mut self.conns, token).and_then(|conn| conn.outbox.as_mut())
+            else {
+                continue;
+            };
+            outbox.dirty = false;
+            if !outbox.armed {
+                self.write(token);
+            }
+        }
+        // What the flush itself queued (a slow consumer's last word) is for the next turn.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    /// The kernel takes bytes of this connection again.
+    pub(super) fn writable(&mut self, token: Token) {
+        let Some(conn) = live(&mut self.conns, token) else {
+            return;
+        };
+        let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.armed) else {
+            return;
+        };
+        outbox.armed = false;
+        if self
+            .io
+            .rewatch(&mut conn.stream, token, Watch::Read)
+            .is_err()
+        {
+            return self.lose(token, Reason::SocketError);
+        }
+        self.write(token);
+    }
+
+    fn write(&mut self, token: Token) {
+        let Some(conn) = live(&mut self.conns, token) else {
+            return;
+        };
+        let Some(outbox) = conn.outbox.as_mut() else {
+            return;
+        };
+        let before = outbox.queued_bytes();
+        let refused = loop {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = outbox.gather(&mut slices);
+            if count == 0 {
+                break false;
+            }
+            let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+            match self.io.write(&mut conn.stream, &slices[..count]) {
+                Ok(taken) => {
+                    conn.bytes_out += taken as u64;
+                    self.meter.bytes_out += taken as u64;
+                    outbox.took(taken);
+                    if taken < offered {
+                        break true;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => outbox.took(0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    outbox.took(0);
+                    break true;
+                }
+                Err(_) => {
+                    outbox.took(0);
+                    return self.lose(token, Reason::SocketError);
+                }
+            }
+        };
+        self.written(token, before, refused);
+    }
+
+    /// After a write: arms what was refused, lets a connection that caught up be read again, and puts an empty outbox away.
+    fn written(&mut self, token: Token, before: usize, refused: bool) {
+        let Some(conn) = live(&mut self.conns, token) else {
+            return;
+        };
+        let Some(outbox) = conn.outbox.as_mut() else {
+            return;
+        };
+        outbox.measure(self.limits.queue_soft, self.now.tick());
+        let caught_up =
+            before > self.limits.queue_soft && outbox.queued_bytes() <= self.limits.queue_soft;
+        if refused {
+            outbox.armed = true;
+            if self
+                .io
+                .rewatch(&mut conn.stream, token, Watch::ReadWrite)
+                .is_err()
+            {
+                return self.lose(token, Reason::SocketError);
+            }
+        } else if outbox.is_empty()
+            && let Some(mut spare) = conn.outbox.take()
+        {
+            if self.spare_outboxes.len() < SPARES_MAX {
+                spare.clear(|_| {});
+                self.spare_outboxes.push(spare);
+            }
+            self.settle(token);
+        }
+        if caught_up {
+            self.read_again(token);
+        }
+    }
+}

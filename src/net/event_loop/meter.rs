@@ -1,0 +1,84 @@
+//! What a loop counts. Handles are made once; counts of a turn are added up and given out at its end.
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use crate::kit::metric;
+use crate::session::reason::Reason;
+
+/// The metrics of one loop.
+pub(super) struct Meter {
+    pub(super) accepted: Counter,
+    pub(super) accept_errors: Counter,
+    pub(super) turned_away: Counter,
+    pub(super) workers_full: Counter,
+    pub(super) messages_in: u64,
+    pub(super) frames_out: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    totals: [Counter; 4],
+    turns: Counter,
+    connections: Gauge,
+    closed: Vec<Counter>,
+}
+
+impl Meter {
+    pub(super) fn new(index: u8) -> Self {
+        let of_loop = |name| counter!(name, "loop" => index.to_string());
+        Self {
+            accepted: of_loop(metric::ACCEPTED),
+            accept_errors: of_loop(metric::ACCEPT_ERRORS),
+            turned_away: counter!(metric::REFUSED, "status" => "503"),
+            workers_full: of_loop(metric::WORKERS_FULL),
+            messages_in: 0,
+            frames_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            totals: [
+                metric::FRAMES_IN,
+                metric::FRAMES_OUT,
+                metric::BYTES_IN,
+                metric::BYTES_OUT,
+            ]
+            .map(of_loop),
+            turns: of_loop(metric::TURNS),
+            connections: gauge!(metric::CONNECTIONS, "loop" => index.to_string()),
+            closed: Reason::ALL
+                .iter()
+                .map(|reason| counter!(metric::CLOSED, "reason" => reason.row().label))
+                .collect(),
+        }
+    }
+
+    /// A request was answered with an HTTP error.
+    pub(super) fn refused(&self, status: u16) {
+        counter!(metric::REFUSED, "status" => status.to_string()).increment(1);
+    }
+
+    /// A connection ended.
+    pub(super) fn closed(&self, reason: Reason) {
+        if let Some(counter) = self.closed.get(reason as usize) {
+            counter.increment(1);
+        }
+    }
+
+    /// How many connections there are at the end of a turn.
+    pub(super) fn connections(&self, count: usize) {
+        self.connections.set(count as f64);
+    }
+
+    /// Gives out what the turn added up.
+    pub(super) fn flush(&mut self) {
+        let turn = [
+            &mut self.messages_in,
+            &mut self.frames_out,
+            &mut self.bytes_in,
+            &mut self.bytes_out,
+        ];
+        for (total, count) in self.totals.iter().zip(turn) {
+            if *count > 0 {
+                total.increment(std::mem::take(count));
+            }
+        }
+        self.turns.increment(1);
+    }
+}

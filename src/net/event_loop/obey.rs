@@ -1,0 +1,169 @@
+//! The verb `obey`: orders of other threads. An order for a connection that is gone is answered now, not at a time-out.
+
+use bytes::Bytes;
+
+use crate::kit::delivery::Delivery;
+use crate::kit::ids::{CallId, ConnId};
+use crate::kit::tick::Now;
+use crate::net::intake::Event;
+use crate::net::io::{Io, Token};
+use crate::net::mailbox::{Admission, Described, Order};
+use crate::net::outbox::Segment;
+use crate::session::phase::Phase;
+use crate::session::reason::Reason;
+
+use super::EventLoop;
+use super::carry_out::live;
+
+/// Orders in one turn, so that a flood of calls does not starve the sockets.
+const ORDERS_A_TURN: usize = 4096;
+
+fn token(conn: ConnId) -> Token {
+    Token {
+        slot: conn.slot(),
+        generation: conn.generation(),
+    }
+}
+
+impl<I: Io> EventLoop<I> {
+    pub(super) fn obey(&mut self) {
+        for order in std::mem::take(&mut self.early) {
+            self.obey_one(order);
+        }
+        for _ in 0..ORDERS_A_TURN {
+            let Some(order) = self.letters.take() else {
+                return;
+            };
+            self.obey_one(order);
+        }
+    }
+
+    fn obey_one(&mut self, order: Order) {
+        match order {
+            Order::Call { conn, .. } if self.is_verifying(conn) => self.early.push(order),
+            Order::Call {
+                conn,
+                frame,
+                call,
+                delivery,
+            } => self.call(conn, frame, call, delivery),
+            Order::Send { conn, frame } => self.send(token(conn), frame),
+            Order::Admit(admission) => self.admit(*admission),
+            Order::Refuse { conn, refusal } => {
+                self.with_session(token(conn), |session, _, lent| {
+                    session.refuse(refusal, lent)
+                });
+            }
+            Order::Close {
+                conn,
+                reason,
+                last_words,
+            } => {
+                last_words
+                    .into_iter()
+                    .for_each(|frame| self.send(token(conn), frame));
+                self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
+            }
+            Order::Describe { conn, on_described } => on_described(self.describe(token(conn))),
+            Order::Limits(limits) => (self.rules, self.limits) = *limits,
+            Order::StopAccepting => self.stop_accepting(),
+            Order::Stop => self.stop(),
+        }
+    }
+
+    /// Between the directory's knowing an agent and its connection's being open a call may come: it waits for the
+    /// admission, which is on its way.
+    fn is_verifying(&mut self, conn: ConnId) -> bool {
+        live(&mut self.conns, token(conn))
+            .is_some_and(|conn| conn.session.phase() == Phase::Verifying)
+    }
+
+    fn call(&mut self, conn: ConnId, bytes: Bytes, call: CallId, delivery: Delivery) {
+        let token = token(conn);
+        match live(&mut self.conns, token) {
+            Some(open) if open.session.phase().is_open() => {
+                self.enqueue(
+                    token,
+                    Segment {
+                        bytes,
+                        call: Some((call, delivery)),
+                    },
+                );
+                self.settle(token);
+            }
+            _ => self.intake.push(conn, Event::NotWritten { call }),
+        }
+    }
+
+    fn send(&mut self, token: Token, bytes: Bytes) {
+        if live(&mut self.conns, token).is_some_and(|conn| conn.session.phase().is_open()) {
+            self.enqueue(token, Segment { bytes, call: None });
+            self.settle(token);
+        }
+    }
+
+    fn admit(&mut self, admission: Admission) {
+        let Admission {
+            conn,
+            agent,
+            encoding,
+            expires,
+            response,
+        } = admission;
+        let token = token(conn);
+        let admitted = self.with_session(token, |session, _, lent| {
+            session.admit(encoding, expires, response, lent)
+        });
+        if admitted == Some(true) {
+            if let Some(conn) = live(&mut self.conns, token) {
+                conn.agent = agent;
+            }
+            // What came with the request, and edges that came while nothing was read.
+            self.read_again(token);
+        } else {
+            // It went away while it was verified, and the directory does not know.
+            self.intake.push(
+                conn,
+                Event::Ended {
+                    conn,
+                    agent,
+                    reason: Reason::PeerVanished,
+                },
+            );
+        }
+    }
+
+    fn describe(&mut self, token: Token) -> Option<Described> {
+        let now = self.now;
+        let conn = live(&mut self.conns, token)?;
+        Some(Described {
+            since: Now(u64::from(conn.since_secs) * 1000),
+            peer: self.io.peer(&conn.stream),
+            round_trip_ms: conn.session.round_trip_ms(),
+            bytes_in: conn.bytes_in,
+            bytes_out: conn.bytes_out,
+            last_heard: Now(now
+                .0
+                .saturating_sub(u64::from(now.tick().since(conn.session.heard())))),
+        })
+    }
+
+    /// The end without a drain: a close frame to everyone, as far as the kernel takes it.
+    fn stop(&mut self) {
+        self.stop_accepting();
+        for slot in 0..self.conns.span() {
+            let Some(token) = self.conns.get(slot).map(|conn| conn.token(slot)) else {
+                continue;
+            };
+            self.with_session(token, |session, _, lent| {
+                session.close(Reason::Shutdown, lent)
+            });
+        }
+        self.stopping = true;
+    }
+}
+
+const _: () = assert!(
+    size_of::<Order>() <= 72,
+    "orders lie in the mailbox by the thousand"
+);

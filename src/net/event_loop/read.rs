@@ -1,0 +1,147 @@
+//! The verb `read`: bytes of every connection that has some, within a budget for each.
+
+use std::io;
+
+use crate::net::io::{Io, Ready, Token};
+use crate::session::reason::Reason;
+use crate::session::websocket::Flow;
+
+use super::EventLoop;
+use super::carry_out::live;
+
+/// When a socket counts as read empty.
+#[derive(Clone, Copy, PartialEq)]
+enum Until {
+    /// Less came than fits: an edge will tell of more, and there is no end of stream behind it.
+    Short,
+    /// The kernel said that there is no more: an edge may have been missed, or the end is behind the bytes.
+    Refused,
+}
+
+/// How one read went.
+enum Got {
+    /// So many bytes lie in front of the scratch.
+    Bytes { count: usize, filled: bool },
+    /// Nothing was there.
+    Nothing,
+    /// The stream is over.
+    End(Reason),
+}
+
+impl<I: Io> EventLoop<I> {
+    pub(super) fn read(&mut self) {
+        // Those that waited since the last turn come first; whoever is not done joins the end of the list.
+        for _ in 0..self.again.len() {
+            let Some(token) = self.again.pop_front() else {
+                break;
+            };
+            if let Some(conn) = live(&mut self.conns, token) {
+                conn.session.owner_marks = 0;
+                self.read_conn(token, Until::Refused);
+            }
+        }
+        let ready = std::mem::take(&mut self.ready);
+        for event in &ready {
+            let Ready::Conn {
+                token,
+                readable,
+                ended,
+                writable,
+            } = *event
+            else {
+                continue;
+            };
+            if writable {
+                self.writable(token);
+            }
+            if readable {
+                self.read_conn(token, if ended { Until::Refused } else { Until::Short });
+            }
+        }
+        self.ready = ready;
+    }
+
+    /// Comes back to a connection next turn. It is in the list at most once.
+    pub(super) fn read_again(&mut self, token: Token) {
+        if let Some(conn) = live(&mut self.conns, token)
+            && conn.session.owner_marks == 0
+        {
+            conn.session.owner_marks = 1;
+            self.again.push_back(token);
+        }
+    }
+
+    fn read_conn(&mut self, token: Token, until: Until) {
+        let mut budget = self.limits.turn_bytes;
+        while self.may_read(token) {
+            let (count, filled) = match self.read_once(token) {
+                Got::Bytes { count, filled } => (count, filled),
+                Got::Nothing => return,
+                Got::End(reason) => return self.lose(token, reason),
+            };
+            budget = budget.saturating_sub(count);
+            let flow = self.with_session(token, |session, scratch, lent| {
+                session.received(&mut scratch[..count], lent)
+            });
+            if flow == Some(Flow::Budget) || budget == 0 {
+                return self.read_again(token);
+            }
+            if !filled && until == Until::Short {
+                return;
+            }
+        }
+    }
+
+    /// Whether this connection may bring in more now. One whose worker is full comes again; one that does not take what
+    /// is queued for it is read again when it has.
+    fn may_read(&mut self, token: Token) -> bool {
+        let Some(conn) = live(&mut self.conns, token) else {
+            return false;
+        };
+        let phase = conn.session.phase();
+        if !phase.reads() || (phase.is_open() && conn.queued_bytes() > self.limits.queue_soft) {
+            return false;
+        }
+        if self.intake.is_full(self.conn_id(token)) {
+            self.meter.workers_full.increment(1);
+            self.starved = true;
+            self.read_again(token);
+            return false;
+        }
+        true
+    }
+
+    fn read_once(&mut self, token: Token) -> Got {
+        let Some(conn) = live(&mut self.conns, token) else {
+            return Got::Nothing;
+        };
+        let kept = conn.session.restore(&mut self.scratch, &mut self.pool);
+        let room = &mut self.scratch[kept..];
+        if room.is_empty() {
+            return Got::Bytes {
+                count: kept,
+                filled: true,
+            };
+        }
+        loop {
+            return match self.io.read(&mut conn.stream, room) {
+                Ok(0) => Got::End(Reason::PeerVanished),
+                Ok(count) => {
+                    conn.bytes_in += count as u64;
+                    self.meter.bytes_in += count as u64;
+                    Got::Bytes {
+                        count: kept + count,
+                        filled: count == room.len(),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => Got::Bytes {
+                    count: kept,
+                    filled: false,
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
+                Err(_) => Got::End(Reason::SocketError),
+            };
+        }
+    }
+}

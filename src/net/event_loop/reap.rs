@@ -1,0 +1,57 @@
+//! The verb `reap`: whoever died in this turn is freed at its end, and the workers get what the turn heard.
+
+use crate::net::intake::Event;
+use crate::net::io::{Io, Token};
+use crate::session::reason::{Loudness, Reason};
+
+use super::carry_out::live;
+use super::{EventLoop, SPARES_MAX};
+
+impl<I: Io> EventLoop<I> {
+    pub(super) fn reap(&mut self) {
+        let mut dead = std::mem::take(&mut self.dead);
+        for token in dead.drain(..) {
+            self.free(token);
+        }
+        self.dead = dead;
+        self.backed_up = !self.intake.offer() || std::mem::take(&mut self.starved);
+        self.publish();
+        self.meter.flush();
+    }
+
+    /// Frees a slot. The same connection may stand in the list twice; the second time it is gone.
+    fn free(&mut self, token: Token) {
+        if live(&mut self.conns, token).is_none() {
+            return;
+        }
+        let id = self.conn_id(token);
+        let Some(mut conn) = self.conns.remove(token.slot) else {
+            return;
+        };
+        conn.session.recycle(&mut self.pool);
+        if let Some(mut outbox) = conn.outbox.take() {
+            outbox.clear(|call| self.intake.push(id, Event::NotWritten { call }));
+            if self.spare_outboxes.len() < SPARES_MAX {
+                self.spare_outboxes.push(outbox);
+            }
+        }
+        let reason = conn.session.reason().unwrap_or(Reason::SocketError);
+        self.meter.closed(reason);
+        if conn.agent.is_some() {
+            self.intake.push(
+                id,
+                Event::Ended {
+                    conn: id,
+                    agent: conn.agent,
+                    reason,
+                },
+            );
+        }
+        let row = reason.row();
+        match row.loudness {
+            Loudness::Debug => tracing::debug!(conn = ?id, reason = row.label, "connection ended"),
+            Loudness::Info => tracing::info!(conn = ?id, reason = row.label, "connection ended"),
+            Loudness::Warn => tracing::warn!(conn = ?id, reason = row.label, "connection ended"),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The way out of an event loop: what it heard, handed to the workers in batches, once a turn.
+//!
+//! A loop never waits for a worker. What does not fit is kept here, and the loop stops reading the connections of that
+//! worker, so that TCP pushes back. What ends a connection or a call is never dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::kit::ids::{AgentSlot, CallId, ConnId};
+use crate::session::effect::Greeting;
+use crate::session::reason::Reason;
+use crate::wire::envelope::Encoding;
+
+/// What a loop tells the workers. Everything about one connection goes to one worker, in order.
+#[derive(Debug)]
+pub enum Event {
+    /// Somebody wants to come in.
+    Knock {
+        /// The connection.
+        conn: ConnId,
+        /// Who.
+        greeting: Box<Greeting>,
+    },
+    /// A whole message of an agent.
+    Message {
+        /// The connection.
+        conn: ConnId,
+        /// How its envelopes are written.
+        encoding: Encoding,
+        /// The message, copied out once.
+        body: Bytes,
+    },
+    /// A call was not, and will not be, written whole.
+    NotWritten {
+        /// Which.
+        call: CallId,
+    },
+    /// A connection has ended.
+    Ended {
+        /// The connection.
+        conn: ConnId,
+        /// The agent's place in the directory; [`AgentSlot::NONE`] when it was not let in.
+        agent: AgentSlot,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+impl Event {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + if let Self::Message { body, .. } = self {
+                body.len()
+            } else {
+                0
+            }
+    }
+}
+
+/// Events of one turn for one worker.
+pub type Batch = Vec<Event>;
+
+/// The bounds of one worker's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Batches.
+    pub batches_max: usize,
+    /// Bytes of all events in it.
+    pub bytes_max: usize,
+}
+
+/// The loops' end of one worker's queue.
+#[derive(Clone)]
+pub struct Hatch {
+    batches: Sender<Batch>,
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+/// The worker's end.
+pub struct Tray {
+    batches: Receiver<Batch>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// One worker's queue.
+#[must_use]
+pub fn queue(limits: QueueLimits) -> (Hatch, Tray) {
+    let (sender, receiver) = bounded(limits.batches_max);
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let hatch = Hatch {
+        batches: sender,
+        bytes: Arc::clone(&bytes),
+        bytes_max: limits.bytes_max,
+    };
+    (
+        hatch,
+        Tray {
+            batches: receiver,
+            bytes,
+        },
+    )
+}
+
+impl Tray {
+    /// Waits for the next batch; `None` when every loop has ended.
+    #[must_use]
+    pub fn wait(&self) -> Option<Batch> {
+        self.batches
+            .recv()
+            .ok()
+            .inspect(|batch| self.weigh_out(batch))
+    }
+
+    /// The next batch, if one is there.
+    #[must_use]
+    pub fn take(&self) -> Option<Batch> {
+        self.batches
+            .try_recv()
+            .ok()
+            .inspect(|batch| self.weigh_out(batch))
+    }
+
+    fn weigh_out(&self, batch: &Batch) {
+        self.bytes
+            .fetch_sub(batch.iter().map(Event::weight).sum(), Ordering::Relaxed);
+    }
+}
+
+/// One loop's way to all workers.
+pub struct Intake {
+    hatches: Vec<Hatch>,
+    waiting: Vec<Batch>,
+}
+
+impl Intake {
+    /// To these workers; the order is the same for every loop.
+    #[must_use]
+    pub fn new(hatches: Vec<Hatch>) -> Self {
+        let waiting = hatches.iter().map(|_| Batch::new()).collect();
+        Self { hatches, waiting }
+    }
+
+    /// Puts an event about `conn` into the batch of its worker.
+    pub fn push(&mut self, conn: ConnId, event: Event) {
+        let worker = self.worker(conn);
+        self.waiting[worker].push(event);
+    }
+
+    /// Whether the worker of this connection takes no more for now: do not read it.
+    #[must_use]
+    pub fn is_full(&self, conn: ConnId) -> bool {
+        let hatch = &self.hatches[self.worker(conn)];
+        hatch.batches.is_full() || hatch.bytes.load(Ordering::Relaxed) > hatch.bytes_max
+    }
+
+    /// Offers every batch to its worker; false when some had to be kept.
+    pub fn offer(&mut self) -> bool {
+        let mut all = true;
+        for (hatch, waiting) in self.hatches.iter().zip(&mut self.waiting) {
+            if waiting.is_empty() {
+                continue;
+            }
+            let batch = std::mem::take(waiting);
+            let weight = batch.iter().map(Event::weight).sum();
+            hatch.bytes.fetch_add(weight, Ordering::Relaxed);
+            match hatch.batches.try_send(batch) {
+                Ok(()) => {}
+                Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
+                    hatch.bytes.fetch_sub(weight, Ordering::Relaxed);
+                    *waiting = batch;
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    fn worker(&self, conn: ConnId) -> usize {
+        conn.slot() as usize % self.hatches.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(slot: u32) -> Event {
+        Event::Ended {
+            conn: ConnId::new(0, slot, 1),
+            agent: AgentSlot::NONE,
+            reason: Reason::PeerClosed,
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_kept_in_order() {
+        let (hatch, tray) = queue(QueueLimits {
+            batches_max: 1,
+            bytes_max: 1 << 20,
+        });
+        let mut intake = Intake::new(vec![hatch]);
+        let conn = ConnId::new(0, 0, 1);
+        intake.push(conn, ended(0));
+        assert!(intake.offer() && intake.is_full(conn));
+        intake.push(conn, ended(1));
+        assert!(!intake.offer());
+        intake.push(conn, ended(2));
+        assert_eq!(tray.take().map(|batch| batch.len()), Some(1));
+        assert!(intake.offer());
+        let slots = tray.take().into_iter().flatten().map(|event| match event {
+            Event::Ended { conn, .. } => conn.slot(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(slots.collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn bytes_count_too() {
+        let (hatch, tray) = queue(QueueLimits {
+            batches_max: 10,
+            bytes_max: 1000,
+        });
+        let mut intake = Intake::new(vec![hatch]);
+        let conn = ConnId::new(0, 0, 1);
+        intake.push(
+            conn,
+            Event::Message {
+                conn,
+                encoding: Encoding::Json,
+                body: Bytes::from(vec![0; 2000]),
+            },
+        );
+        assert!(intake.offer() && intake.is_full(conn));
+        assert!(tray.take().is_some() && !intake.is_full(conn));
+    }
+}

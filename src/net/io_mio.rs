@@ -1,0 +1,152 @@
+//! The real system: epoll through mio. The only file that names mio.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token as MioToken, Waker};
+
+use crate::kit::tick::{Clock, Now};
+
+use super::io::{Io, Ready, Token, Wake, Watch};
+
+/// Slots end far below these, so no connection has such a token.
+const LISTENER: MioToken = MioToken(usize::MAX);
+const MAILBOX: MioToken = MioToken(usize::MAX - 1);
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+
+/// One loop's epoll and listener.
+pub struct MioIo {
+    poll: Poll,
+    events: Events,
+    listener: Option<TcpListener>,
+    clock: Clock,
+}
+
+struct MioWaker(Waker);
+
+impl Wake for MioWaker {
+    fn wake(&self) {
+        if let Err(error) = self.0.wake() {
+            tracing::error!(%error, "cannot wake an event loop");
+        }
+    }
+}
+
+impl MioIo {
+    /// An epoll that watches the listener, and its waker. Make those of every loop before the first loop starts, so that
+    /// each private descriptor table holds every waker.
+    ///
+    /// # Errors
+    /// Of epoll and eventfd: no descriptors left.
+    pub fn new(listener: StdListener, clock: Clock) -> io::Result<(Self, Arc<dyn Wake>)> {
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), MAILBOX)?;
+        let io = Self {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            listener: Some(listener),
+            clock,
+        };
+        Ok((io, Arc::new(MioWaker(waker))))
+    }
+
+    /// The descriptors that belong to this loop alone: other threads close their copies.
+    #[must_use]
+    pub fn own_descriptors(&self) -> Vec<RawFd> {
+        let listener = self.listener.as_ref().map(AsRawFd::as_raw_fd);
+        listener
+            .into_iter()
+            .chain([self.poll.as_raw_fd()])
+            .collect()
+    }
+}
+
+impl Io for MioIo {
+    type Stream = TcpStream;
+
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Now {
+        ready.clear();
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => ready.extend(self.events.iter().map(told)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The arguments are right by construction, so this is a broken process: say so and let the supervisor restart it.
+            Err(error) => panic!("epoll_wait failed: {error}"),
+        }
+        self.clock.now()
+    }
+
+    fn accept(&mut self) -> io::Result<TcpStream> {
+        let listener = self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+        listener.accept().map(|(stream, _)| stream)
+    }
+
+    fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+
+    fn watch(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
+        self.poll
+            .registry()
+            .register(stream, packed(token), Interest::READABLE)
+    }
+
+    fn rewatch(&mut self, stream: &mut TcpStream, token: Token, watch: Watch) -> io::Result<()> {
+        let interest = match watch {
+            Watch::Read => Interest::READABLE,
+            Watch::ReadWrite => Interest::READABLE | Interest::WRITABLE,
+        };
+        self.poll
+            .registry()
+            .reregister(stream, packed(token), interest)
+    }
+
+    fn read(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
+        stream.read(into)
+    }
+
+    fn write(&mut self, stream: &mut TcpStream, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        match from {
+            [one] => stream.write(one),
+            many => stream.write_vectored(many),
+        }
+    }
+
+    fn shut(&mut self, stream: &mut TcpStream) {
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+
+    fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        stream.peer_addr().ok()
+    }
+}
+
+fn packed(token: Token) -> MioToken {
+    MioToken((u64::from(token.generation) << 32 | u64::from(token.slot)) as usize)
+}
+
+fn told(event: &Event) -> Ready {
+    match event.token() {
+        LISTENER => Ready::Listener,
+        MAILBOX => Ready::Mailbox,
+        MioToken(bits) => Ready::Conn {
+            token: Token {
+                slot: bits as u32,
+                generation: (bits as u64 >> 32) as u32,
+            },
+            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            ended: event.is_read_closed() || event.is_error(),
+            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+        },
+    }
+}

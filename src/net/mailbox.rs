@@ -1,0 +1,226 @@
+//! The way into an event loop: a bounded queue of orders and a wake that is skipped while the loop is awake.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+
+use crate::kit::delivery::Delivery;
+use crate::kit::ids::{AgentSlot, CallId, ConnId};
+use crate::kit::tick::Now;
+use crate::session::reason::Reason;
+use crate::session::rules::Rules;
+use crate::wire::envelope::Encoding;
+use crate::wire::upgrade::Refusal;
+
+use super::io::Wake;
+use super::limits::Limits;
+use super::wake::WakeFlag;
+
+/// Lets an agent in.
+#[derive(Debug)]
+pub struct Admission {
+    /// The connection that asked.
+    pub conn: ConnId,
+    /// Its place in the directory.
+    pub agent: AgentSlot,
+    /// How its envelopes are written.
+    pub encoding: Encoding,
+    /// When its token runs out.
+    pub expires: Option<Now>,
+    /// The 101 response and the first frames.
+    pub response: Bytes,
+}
+
+/// What a loop knows of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// When it was accepted.
+    pub since: Now,
+    /// The other end.
+    pub peer: Option<SocketAddr>,
+    /// The last heartbeat's round trip.
+    pub round_trip_ms: Option<u32>,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// When a byte last came in.
+    pub last_heard: Now,
+}
+
+/// Takes the answer to [`Order::Describe`] on the loop's thread; `None` when the connection is gone. Must not block.
+pub type OnDescribed = Box<dyn FnOnce(Option<Described>) + Send>;
+
+/// An instruction into an event loop.
+pub enum Order {
+    /// Let an agent in.
+    Admit(Box<Admission>),
+    /// Answer an upgrade with an HTTP error.
+    Refuse {
+        /// The connection that asked.
+        conn: ConnId,
+        /// The answer.
+        refusal: Refusal,
+    },
+    /// Queue a frame.
+    Send {
+        /// To whom; nothing happens when it is gone.
+        conn: ConnId,
+        /// A whole frame.
+        frame: Bytes,
+    },
+    /// Queue a frame that carries a call. If it is not written whole, the loop says so to the workers.
+    Call {
+        /// To whom.
+        conn: ConnId,
+        /// A whole frame.
+        frame: Bytes,
+        /// Which call.
+        call: CallId,
+        /// The mark that its waiter shares.
+        delivery: Delivery,
+    },
+    /// Close a connection with a close frame.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: Reason,
+        /// A frame to send before.
+        last_words: Option<Bytes>,
+    },
+    /// Tell what is known of a connection.
+    Describe {
+        /// Which.
+        conn: ConnId,
+        /// Where to.
+        on_described: OnDescribed,
+    },
+    /// New limits.
+    Limits(Box<(Rules, Limits)>),
+    /// Accept no more.
+    StopAccepting,
+    /// End the loop, after one more flush.
+    Stop,
+}
+
+/// The posting end. Clones are cheap.
+#[derive(Clone)]
+pub struct Mailbox {
+    orders: Sender<Order>,
+    flag: Arc<WakeFlag>,
+    waker: Arc<dyn Wake>,
+}
+
+/// The mailbox is full: the order comes back.
+pub struct Full(pub Order);
+
+impl Mailbox {
+    /// A mailbox for `orders_max` orders, and the loop's end of it.
+    #[must_use]
+    pub fn new(orders_max: usize, waker: Arc<dyn Wake>) -> (Self, Letters) {
+        let (orders, inbox) = bounded(orders_max);
+        let flag = Arc::new(WakeFlag::raised());
+        (
+            Self {
+                orders,
+                flag: Arc::clone(&flag),
+                waker,
+            },
+            Letters {
+                orders: inbox,
+                flag,
+            },
+        )
+    }
+
+    /// Posts without waiting.
+    ///
+    /// # Errors
+    /// The order, when the mailbox is full or the loop has ended.
+    pub fn offer(&self, order: Order) -> Result<(), Full> {
+        match self.orders.try_send(order) {
+            Ok(()) => {
+                self.rouse();
+                Ok(())
+            }
+            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => Err(Full(order)),
+        }
+    }
+
+    /// Posts, and waits while the mailbox is full: for workers, which may wait for a loop. Nothing happens when the loop has ended.
+    pub fn post(&self, order: Order) {
+        if let Err(Full(order)) = self.offer(order) {
+            // The loop was woken for what fills its mailbox, so it makes room.
+            self.rouse();
+            if self.orders.send(order).is_ok() {
+                self.rouse();
+            }
+        }
+    }
+
+    fn rouse(&self) {
+        if self.flag.raise() {
+            self.waker.wake();
+        }
+    }
+}
+
+/// The loop's end of a mailbox.
+pub struct Letters {
+    orders: Receiver<Order>,
+    flag: Arc<WakeFlag>,
+}
+
+impl Letters {
+    /// The next order.
+    pub fn take(&self) -> Option<Order> {
+        match self.orders.try_recv() {
+            Ok(order) => Some(order),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
+    }
+
+    /// Before the loop waits: from here on posters wake it. False when an order is there already, and it must not sleep.
+    #[must_use]
+    pub fn may_sleep(&self) -> bool {
+        self.flag.lower();
+        self.orders.is_empty()
+    }
+
+    /// After the wait: posters need not wake it.
+    pub fn awake(&self) {
+        self.flag.keep_raised();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+    impl Wake for Counted {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_sleeping_loop_is_woken_once_and_an_awake_one_never() {
+        let waker = Arc::new(Counted::default());
+        let (mailbox, letters) = Mailbox::new(2, Arc::<Counted>::clone(&waker));
+        assert!(mailbox.offer(Order::StopAccepting).is_ok());
+        assert_eq!(waker.0.load(Ordering::Relaxed), 0, "it has not slept yet");
+        assert!(!letters.may_sleep(), "an order is there");
+        letters.awake();
+        assert!(letters.take().is_some() && letters.take().is_none());
+        assert!(letters.may_sleep());
+        assert!(mailbox.offer(Order::Stop).is_ok() && mailbox.offer(Order::Stop).is_ok());
+        assert_eq!(waker.0.load(Ordering::Relaxed), 1);
+        assert!(matches!(mailbox.offer(Order::Stop), Err(Full(Order::Stop))));
+    }
+}

@@ -1,0 +1,46 @@
+//! What a session wants done: values in a list that the event loop lends and carries out in order.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::kit::buffer_pool::Lease;
+use crate::wire::envelope::Encoding;
+use crate::wire::upgrade::Offer;
+
+/// Where the bytes of a whole message are.
+#[derive(Debug)]
+pub enum Body {
+    /// In the scratch that was handed in, unmasked in place.
+    Scratch(Range<usize>),
+    /// In a buffer on loan, because the message was cut; goes back to the pool.
+    Leased(Lease),
+}
+
+/// Who wants to come in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// The token, from the `Authorization` header or from `?access_token=`.
+    pub token: Option<String>,
+    /// `?agent=`: an id without proof, for development.
+    pub agent: Option<String>,
+    /// `Sec-WebSocket-Accept` for the answer.
+    pub accept: [u8; 28],
+    /// The subprotocol.
+    pub offer: Offer,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Ask the workers who this is.
+    Authenticate(Box<Greeting>),
+    /// Hand a whole message to the workers.
+    Deliver(Encoding, Body),
+    /// Queue bytes to the peer: a frame, or an HTTP response.
+    Send(Bytes),
+    /// Queue a ping that carries the time of this turn.
+    Ping,
+    /// The request was answered with this HTTP status.
+    Refused(u16),
+}

@@ -1,0 +1,24 @@
+//! The limits that a session keeps to. Values come from the settings; there are no defaults here.
+
+use crate::wire::upgrade::HeadLimits;
+
+/// Limits and times of every session of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// On the request head.
+    pub head: HeadLimits,
+    /// Largest message of an agent, in bytes.
+    pub message_bytes_max: u64,
+    /// Largest message of the echo endpoint, in bytes; `None` where the endpoint is not served.
+    pub echo_bytes_max: Option<u64>,
+    /// Frames that one connection may bring in a turn.
+    pub turn_frames: u32,
+    /// From accept to the answered upgrade, in milliseconds.
+    pub handshake_ms: u32,
+    /// From our close frame, or our last word, to the end, in milliseconds.
+    pub close_ms: u32,
+    /// Silence after which a ping is sent, in milliseconds.
+    pub heartbeat_ms: u32,
+    /// Silence after that ping which ends the connection, in milliseconds.
+    pub heartbeat_timeout_ms: u32,
+}

@@ -1,0 +1,237 @@
+//! A session over WebSocket: the bytes of one connection in, effects out (RFC 6455).
+//!
+//! Any cut of the stream gives the same effects. Whole messages stay in the scratch; nothing is allocated for them.
+
+use bytes::Bytes;
+use tungstenite::protocol::frame::coding::{Control as ControlCode, Data, OpCode};
+
+use crate::kit::buffer_pool::{BufferPool, Lease};
+use crate::wire::decoder::{Decoder, Piece};
+use crate::wire::envelope::Encoding;
+use crate::wire::upgrade::{self, Refusal, Upgrade};
+use crate::wire::{close, encode};
+
+use super::effect::{Body, Effect, Greeting};
+use super::partial::Partial;
+use super::phase::{Event, Phase};
+use super::reason::Reason;
+use super::{Lent, Session};
+
+/// Path of the agents' endpoint.
+pub const AGENT_PATH: &str = "/v1/agent";
+/// Path of the echo endpoint, served in development only.
+pub const ECHO_PATH: &str = "/dev/echo";
+
+/// Whether the loop may go on reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Everything was used.
+    Drained,
+    /// The budget of the turn is used up; the rest is kept: come again next turn.
+    Budget,
+}
+
+impl Session {
+    /// Puts bytes that were kept back into the front of the scratch; returns how many.
+    pub fn restore(&mut self, scratch: &mut [u8], pool: &mut BufferPool) -> usize {
+        let Some(pending) = self
+            .partial
+            .as_mut()
+            .and_then(|partial| partial.pending.take())
+        else {
+            return 0;
+        };
+        let kept = pending.len();
+        scratch[..kept].copy_from_slice(&pending);
+        pool.take_back(pending);
+        self.drop_empty_partial();
+        kept
+    }
+
+    /// Takes the bytes that were restored and read, in this order. All of `input` is used or kept.
+    pub fn received(&mut self, input: &mut [u8], lent: &mut Lent<'_>) -> Flow {
+        if self.phase.is_open() {
+            self.hear(lent.now);
+        }
+        let mut at = 0;
+        if self.phase == Phase::Handshake {
+            match upgrade::parse(input, lent.rules.head) {
+                Ok(None) => self.keep(input, lent),
+                Ok(Some(request)) => {
+                    at = request.head_bytes;
+                    self.asked(input, &request, lent);
+                }
+                Err(refusal) => self.refuse(refusal, lent),
+            }
+        }
+        match self.phase {
+            Phase::Agent(_) | Phase::Echo | Phase::Closing => self.decode(input, at, lent),
+            Phase::Verifying => {
+                self.keep(&input[at..], lent);
+                Flow::Drained
+            }
+            _ => Flow::Drained,
+        }
+    }
+
+    fn asked(&mut self, head: &[u8], request: &Upgrade, lent: &mut Lent<'_>) {
+        let text = |range: &std::ops::Range<usize>| {
+            std::str::from_utf8(&head[range.clone()]).unwrap_or_default()
+        };
+        match text(&request.path) {
+            AGENT_PATH => {
+                let query = request.query.as_ref().map(text).unwrap_or_default();
+                let bearer = request.bearer.as_ref().map(text).map(str::to_owned);
+                let greeting = Greeting {
+                    token: bearer.or_else(|| upgrade::query_value(query, "access_token")),
+                    agent: upgrade::query_value(query, "agent"),
+                    accept: request.accept,
+                    offer: request.offer,
+                };
+                self.phase = self.phase.on(Event::AgentAsked);
+                lent.effects.push(Effect::Authenticate(Box::new(greeting)));
+            }
+            ECHO_PATH if lent.rules.echo_bytes_max.is_some() => {
+                self.phase = self.phase.on(Event::EchoAsked);
+                self.hear(lent.now);
+                lent.effects.push(Effect::Send(upgrade::switching(
+                    request.accept,
+                    request.offer,
+                )));
+            }
+            _ => self.refuse(Refusal::NotFound, lent),
+        }
+    }
+
+    fn decode(&mut self, input: &mut [u8], mut at: usize, lent: &mut Lent<'_>) -> Flow {
+        let (mut decoder, mut body) = match self.partial.take() {
+            Some(partial) => (partial.decoder, partial.body),
+            None => (Decoder::default(), None),
+        };
+        let message_bytes_max = match self.phase {
+            Phase::Echo => lent.rules.echo_bytes_max.unwrap_or(0),
+            _ => lent.rules.message_bytes_max,
+        };
+        let mut flow = Flow::Drained;
+        let mut frames = 0;
+        while at < input.len() {
+            if frames == lent.rules.turn_frames {
+                flow = Flow::Budget;
+                break;
+            }
+            frames += 1;
+            match decoder.next(input, &mut at, message_bytes_max) {
+                Ok(None) => {}
+                Ok(Some(piece)) => self.take(piece, input, &mut body, lent),
+                Err(violation) => self.fail(Reason::of(violation), lent),
+            }
+            if !self.phase.decodes() {
+                // Nothing is processed after a close.
+                lent.pool.give_back(body);
+                return Flow::Drained;
+            }
+        }
+        let partial = Partial {
+            decoder,
+            body,
+            pending: None,
+        };
+        if !partial.is_empty() {
+            self.partial = Some(Box::new(partial));
+        }
+        self.keep(&input[at..], lent);
+        flow
+    }
+
+    fn take(&mut self, piece: Piece, input: &[u8], body: &mut Option<Lease>, lent: &mut Lent<'_>) {
+        let closing = self.phase == Phase::Closing;
+        match piece {
+            Piece::Close(control) => self.peer_closed(control.payload(), lent),
+            _ if closing => {}
+            Piece::Ping(control) => lent.effects.push(Effect::Send(encode::frame(
+                OpCode::Control(ControlCode::Pong),
+                control.payload(),
+            ))),
+            Piece::Pong(control) => self.pong(control.payload(), lent),
+            Piece::Data { text, first, .. } if first && !self.speaks(text) => {
+                self.fail(Reason::WrongType, lent)
+            }
+            Piece::Data {
+                text,
+                range,
+                first: true,
+                last: true,
+            } => self.message(text, Body::Scratch(range), input, lent),
+            Piece::Data {
+                text, range, last, ..
+            } => {
+                let lease = body.get_or_insert_with(|| lent.pool.lend());
+                lease.extend_from_slice(&input[range]);
+                if last && let Some(lease) = body.take() {
+                    self.message(text, Body::Leased(lease), input, lent);
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, text: bool, body: Body, input: &[u8], lent: &mut Lent<'_>) {
+        if let Phase::Agent(encoding) = self.phase {
+            return lent.effects.push(Effect::Deliver(encoding, body));
+        }
+        let opcode = OpCode::Data(if text { Data::Text } else { Data::Binary });
+        let frame = match &body {
+            Body::Scratch(range) => encode::frame(opcode, &input[range.clone()]),
+            Body::Leased(lease) => encode::frame(opcode, lease),
+        };
+        if let Body::Leased(lease) = body {
+            lent.pool.take_back(lease);
+        }
+        lent.effects.push(Effect::Send(frame));
+    }
+
+    fn peer_closed(&mut self, payload: &[u8], lent: &mut Lent<'_>) {
+        let code = match close::parse(payload) {
+            Ok(code) => code,
+            Err(violation) => return self.fail(Reason::of(violation), lent),
+        };
+        if self.phase != Phase::Closing {
+            let answer = match code {
+                Some(code) => encode::close(code, ""),
+                None => Bytes::from_static(&[0x88, 0]),
+            };
+            lent.effects.push(Effect::Send(answer));
+        }
+        self.end(Event::PeerClosed, Reason::PeerClosed, lent);
+    }
+
+    /// Whether a message of this type belongs to the connection's subprotocol.
+    fn speaks(&self, text: bool) -> bool {
+        match self.phase {
+            Phase::Agent(Encoding::Json) => text,
+            Phase::Agent(Encoding::Binary) => !text,
+            _ => true,
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8], lent: &mut Lent<'_>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let partial = self.partial.get_or_insert_default();
+        let pending = partial.pending.get_or_insert_with(|| lent.pool.lend());
+        pending.extend_from_slice(bytes);
+    }
+
+    fn drop_empty_partial(&mut self) {
+        if self
+            .partial
+            .as_ref()
+            .is_some_and(|partial| partial.is_empty())
+        {
+            self.partial = None;
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

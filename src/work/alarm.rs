@@ -1,0 +1,84 @@
+//! The thread that ends calls at their deadlines.
+//!
+//! It sleeps until the earliest deadline that it knows of. A new call wakes it only when it is due before that, which
+//! calls with equal time-outs never are, but for the first.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::kit::tick::{Clock, Now};
+
+use super::dispatch::Dispatch;
+
+/// Lets calls move the alarm forward.
+pub struct Alarm {
+    /// When the thread wakes by itself, in milliseconds; `u64::MAX` for never.
+    planned: AtomicU64,
+    bell: Sender<()>,
+}
+
+/// The thread's end of an alarm.
+pub struct Sleeper(Receiver<()>);
+
+impl Alarm {
+    /// An alarm that is not set.
+    #[must_use]
+    pub fn new() -> (Self, Sleeper) {
+        let (bell, sleeper) = bounded(1);
+        (
+            Self {
+                planned: AtomicU64::new(u64::MAX),
+                bell,
+            },
+            Sleeper(sleeper),
+        )
+    }
+
+    /// Something is due at `deadline`: wakes the thread when it would sleep longer. Call it after the call was opened.
+    pub fn set(&self, deadline: Now) {
+        if deadline.0 < self.planned.load(Ordering::SeqCst) {
+            // Full means that it is being woken already.
+            let _ = self.bell.try_send(());
+        }
+    }
+
+    fn plan(&self, next: Option<Now>) {
+        self.planned
+            .store(next.map_or(u64::MAX, |at| at.0), Ordering::SeqCst);
+    }
+}
+
+/// Runs until every [`Alarm`] handle is gone: ends what is due, sleeps until something is.
+pub fn run(dispatch: &std::sync::Weak<Dispatch>, sleeper: &Sleeper, clock: Clock) {
+    loop {
+        let Some(next) = dispatch
+            .upgrade()
+            .map(|dispatch| end_due(&dispatch, clock.now()))
+        else {
+            return;
+        };
+        let wait = next.map_or(Duration::MAX, |at| {
+            at.since(clock.now()).max(Duration::from_millis(1))
+        });
+        let woken = if wait == Duration::MAX {
+            sleeper.0.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            sleeper.0.recv_timeout(wait)
+        };
+        if woken == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+    }
+}
+
+fn end_due(dispatch: &Arc<Dispatch>, now: Now) -> Option<Now> {
+    dispatch.expire(now);
+    // The plan is made known before the last look: a call that is opened in between either sees the plan or is seen.
+    dispatch.alarm().plan(dispatch.next_deadline());
+    let next = dispatch.next_deadline();
+    dispatch.alarm().plan(next);
+    next
+}

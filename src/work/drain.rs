@@ -1,0 +1,72 @@
+//! An orderly, paced stop of the agents' side.
+//!
+//! Owns the pace: who is sent away when. It sleeps nowhere; the gateway asks it at each step what to do next.
+
+use std::time::Duration;
+
+use crate::directory::Located;
+use crate::kit::tick::{Now, millis};
+use crate::session::reason::Reason;
+use crate::wire::envelope::Outbound;
+
+use super::dispatch::Dispatch;
+
+/// Why, in the agents' `goaway`.
+const WORDS: &str = "drain";
+
+/// Sends all agents away, spread over a window; those with calls in flight when theirs are done.
+pub struct Drain {
+    begun: Now,
+    window_ms: u64,
+    /// Everyone who was connected, the next one last.
+    queue: Vec<Located>,
+    agents: usize,
+}
+
+impl Drain {
+    /// Notes who is there. New agents are refused already (see [`Dispatch::begin_drain`]).
+    #[must_use]
+    pub fn begin(dispatch: &Dispatch, now: Now, window: Duration) -> Self {
+        let mut queue = Vec::new();
+        let mut cursor = Some(0);
+        while let Some(from) = cursor {
+            let (some, next) = dispatch.directory.sweep(from, 4096);
+            queue.extend(some);
+            cursor = next;
+        }
+        Self {
+            begun: now,
+            window_ms: millis(window).max(1),
+            agents: queue.len(),
+            queue,
+        }
+    }
+
+    /// Sends away as many as the time demands; those that are busy go to the end of the queue. Returns how many are left.
+    pub fn step(
+        &mut self,
+        dispatch: &Dispatch,
+        now: Now,
+        mut random: impl FnMut(u32) -> u32,
+    ) -> usize {
+        let gone_ms = millis(now.since(self.begun)).min(self.window_ms);
+        let left = (self.agents as u64 * (self.window_ms - gone_ms) / self.window_ms) as usize;
+        let mut busy = Vec::new();
+        while self.queue.len() + busy.len() > left {
+            let Some(next) = self.queue.pop() else { break };
+            let spread_ms = u32::try_from(self.window_ms).unwrap_or(u32::MAX);
+            let goaway = Outbound::Goaway {
+                reconnect_after_ms: random(spread_ms),
+                reason: WORDS,
+            };
+            if dispatch.calls.in_flight(next.conn) > 0
+                || !dispatch.send_away(next, Reason::Drain, &goaway)
+            {
+                busy.push(next);
+            }
+        }
+        busy.append(&mut self.queue);
+        self.queue = busy;
+        self.queue.len()
+    }
+}

@@ -1,0 +1,83 @@
+//! Somebody wants to come in: who is it, and is it let in?
+
+use metrics::{counter, gauge};
+
+use crate::auth::token::Claims;
+use crate::directory::NewAgent;
+use crate::kit::ids::ConnId;
+use crate::kit::metric;
+use crate::kit::tick::Now;
+use crate::net::mailbox::{Admission, Order};
+use crate::session::effect::Greeting;
+use crate::session::reason::Reason;
+use crate::wire::envelope::Encoding;
+use crate::wire::upgrade::{self, Offer, Refusal};
+use crate::work::dispatch::Dispatch;
+
+pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, now: Now) {
+    if dispatch.is_draining() {
+        return dispatch.post(
+            conn,
+            Order::Refuse {
+                conn,
+                refusal: Refusal::Unavailable,
+            },
+        );
+    }
+    let now_unix = dispatch.clock().unix_ms(now) / 1000;
+    match dispatch.gate().identify(greeting, now_unix) {
+        Ok(claims) => admit(dispatch, conn, greeting, &claims),
+        Err(refused) => {
+            // The cause is for the operator alone; every peer reads the same 401.
+            tracing::info!(?conn, cause = ?refused, "upgrade refused");
+            counter!(metric::AUTH_FAILURES, "cause" => refused.label()).increment(1);
+            dispatch.post(
+                conn,
+                Order::Refuse {
+                    conn,
+                    refusal: Refusal::Unauthorized,
+                },
+            );
+        }
+    }
+}
+
+fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims) {
+    let encoding = match greeting.offer {
+        Offer::Nothing => Encoding::Json,
+        Offer::Ours(encoding) => encoding,
+    };
+    let tenant = dispatch.directory.tenant(&claims.tenant);
+    let agent = NewAgent {
+        tenant,
+        id: &claims.agent,
+        labels: &claims.labels,
+        conn,
+        encoding,
+    };
+    let joined = dispatch.directory.join(&agent);
+    if let Some(old) = joined.replaced {
+        counter!(metric::REPLACED).increment(1);
+        dispatch.post(
+            old,
+            Order::Close {
+                conn: old,
+                reason: Reason::Replaced,
+                last_words: None,
+            },
+        );
+    }
+    let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
+    response.extend_from_slice(&dispatch.welcome(conn, encoding));
+    let expires = (claims.expires_unix != u64::MAX)
+        .then(|| dispatch.clock().at_unix_secs(claims.expires_unix));
+    let admission = Admission {
+        conn,
+        agent: joined.slot,
+        encoding,
+        expires,
+        response: response.into(),
+    };
+    dispatch.post(conn, Order::Admit(Box::new(admission)));
+    gauge!(metric::AGENTS).set(dispatch.directory.len() as f64);
+}

@@ -1,0 +1,5 @@
+//! One file for each kind of event: parse, apply, answer.
+
+pub(super) mod ended;
+pub(super) mod knock;
+pub(super) mod message;
