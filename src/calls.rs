@@ -23,6 +23,7 @@ use crate::kit::delivery::Delivery;
 use crate::kit::ids::{CallId, CallIds, ConnId};
 use crate::kit::quota::{Hold, Quota};
 use crate::kit::tick::Now;
+use crate::wire::envelope::Encoding;
 
 /// What an agent answered with, copied out of its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +92,8 @@ pub type OnEnd = Box<dyn FnOnce(Outcome) + Send>;
 pub struct NewCall {
     /// The connection that it goes to.
     pub conn: ConnId,
+    /// How the connection's envelopes are written, for who must be told that nobody waits any more.
+    pub encoding: Encoding,
     /// The tenant's count of calls in flight.
     pub tenant: Hold,
     /// When waiting ends.
@@ -108,6 +111,8 @@ pub struct Abandoned {
     pub call: CallId,
     /// Where it was sent.
     pub conn: ConnId,
+    /// How that connection's envelopes are written.
+    pub encoding: Encoding,
 }
 
 /// Bits of a call's id that name its shard.
@@ -195,6 +200,7 @@ impl Calls {
         let abandoned = (!ended.delivery.withdraw()).then_some(Abandoned {
             call,
             conn: ended.conn,
+            encoding: ended.encoding,
         });
         ended.end(Outcome::Cancelled);
         abandoned
@@ -218,6 +224,7 @@ impl Calls {
                     abandoned.push(Abandoned {
                         call: ended.call,
                         conn: ended.conn,
+                        encoding: ended.encoding,
                     });
                 }
                 ended.end(outcome);

@@ -14,6 +14,7 @@ use crate::kit::ids::{CallId, ConnId};
 use crate::kit::lock::lock;
 use crate::kit::quota::Hold;
 use crate::kit::tick::Now;
+use crate::wire::envelope::Encoding;
 
 /// Idle capacity of a map that is not worth giving back.
 const SLACK: usize = 64;
@@ -88,6 +89,7 @@ struct Waiter {
     conn: ConnId,
     delivery: Delivery,
     receipt: bool,
+    encoding: Encoding,
     tenant: Hold,
     on_end: OnEnd,
     previous: Option<CallId>,
@@ -110,6 +112,8 @@ pub(super) struct Ended {
     pub(super) delivery: Delivery,
     /// Whether the agent gave a sign of life.
     pub(super) receipt: bool,
+    /// How its connection's envelopes are written.
+    pub(super) encoding: Encoding,
     tenant: Hold,
     on_end: OnEnd,
 }
@@ -156,6 +160,7 @@ impl Waiting {
             conn: new.conn,
             delivery: new.delivery,
             receipt: false,
+            encoding: new.encoding,
             tenant: new.tenant,
             on_end: new.on_end,
             previous: None,
@@ -175,6 +180,7 @@ impl Waiting {
             conn: waiter.conn,
             delivery: waiter.delivery,
             receipt: waiter.receipt,
+            encoding: waiter.encoding,
             tenant: waiter.tenant,
             on_end: waiter.on_end,
         })

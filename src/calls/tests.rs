@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
+use crate::wire::envelope::Encoding;
 use super::*;
 use crate::kit::delivery::Stage;
 use crate::kit::lock::lock;
@@ -37,6 +38,7 @@ impl Bench {
         let delivery = Delivery::waiting();
         let id = self.calls.open(NewCall {
             conn,
+            encoding: Encoding::Json,
             tenant: self.tenant.hold().expect("no limit"),
             deadline,
             delivery: delivery.clone(),
@@ -161,6 +163,7 @@ fn each_end_at_each_stage() {
             .then_some(Abandoned {
                 call: id,
                 conn: conn(1),
+                encoding: Encoding::Json,
             })
             .into_iter()
             .collect();
@@ -279,6 +282,7 @@ fn a_completion_may_open_the_next_call() {
     let (again, tenant) = (Arc::clone(&calls), Arc::clone(&bench.tenant));
     let new = |on_end: OnEnd| NewCall {
         conn: conn(1),
+        encoding: Encoding::Json,
         tenant: tenant.hold().expect("no limit"),
         deadline: Now(1),
         delivery: Delivery::waiting(),
@@ -352,6 +356,7 @@ fn many_threads_end_each_call_once() {
             let (ends, delivery) = (Arc::clone(&ends), Delivery::waiting());
             let id = calls.open(NewCall {
                 conn: conn((n % CONNS) as u32),
+                encoding: Encoding::Json,
                 tenant: tenant.hold().expect("no limit"),
                 deadline: Now((n % 97) as u64),
                 delivery: delivery.clone(),

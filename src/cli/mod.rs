@@ -1,3 +1,103 @@
-//! cli
+//! The command line: one file for each subcommand, each thin.
+//!
+//! Owns the list of subcommands, and turns a failure into one sentence on standard error and an exit code. What the
+//! subcommands do lives in the floors below.
 
+pub mod check_config;
+pub mod failure;
+pub mod logging;
+pub mod serve;
 pub mod token;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::failure::Failure;
+
+/// holdfast: a low-footprint gateway for fleets of agents.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Args),
+    /// Check the settings: print every value in effect and what follows from them, or all problems.
+    CheckConfig(check_config::Args),
+    /// Print a configuration file with every key, its meaning and its default.
+    DefaultConfig,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program: reads the command line of this process and obeys.
+///
+/// Exit codes: 0 all well, 1 it failed while it ran, 2 the command line or the settings are wrong.
+#[must_use]
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::CheckConfig(args) => check_config::run(args),
+        Command::DefaultConfig => print(&crate::config::template::text()),
+        Command::Completions { shell } => completions(shell),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "holdfast", &mut text);
+    print(&String::from_utf8_lossy(&text))
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Running(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn names_that_others_script_stay() {
+        let line = "holdfast serve --dev --listen 127.0.0.1:8080 --control 127.0.0.1:8081 --loops 2 --workers 1 \
+                    --config f.toml --log-format json --log-level debug";
+        let cli = Cli::try_parse_from(line.split_whitespace()).expect("parses");
+        assert!(matches!(cli.command, Command::Serve(_)));
+        for line in [
+            "holdfast check-config --config f.toml",
+            "holdfast default-config",
+            "holdfast completions bash",
+        ] {
+            assert!(
+                Cli::try_parse_from(line.split_whitespace()).is_ok(),
+                "{line}"
+            );
+        }
+        assert!(Cli::try_parse_from(["holdfast"]).is_err());
+    }
+}

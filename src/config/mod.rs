@@ -15,6 +15,7 @@ mod settings;
 pub mod template;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -39,6 +40,18 @@ pub struct Sources {
     pub flags: Vec<Flag>,
     /// The node's name where the settings give none.
     pub host_name: String,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values of the environment may be secrets: names only.
+        let env: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        out.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("env", &env)
+            .field("flags", &self.flags)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A flag that stands for a key.
@@ -175,7 +188,7 @@ fn resolve(
         |path: &Path| std::fs::read(base.map_or_else(|| path.to_owned(), |base| base.join(path)));
     let auth_keys = keys::resolve_auth(&raw.auth.keys, &read, problems);
     let api_keys = keys::resolve_api(&raw.api.keys, problems);
-    let mut settings = Settings::resolve(raw, auth_keys, api_keys, problems)?;
+    let mut settings = Settings::resolve(raw, auth_keys, api_keys, sources, problems)?;
     relations::check(&settings, raw, &|key| layers.origin(key), problems);
     if settings.server.node.is_empty() {
         settings.server.node.clone_from(&sources.host_name);

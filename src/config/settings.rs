@@ -3,6 +3,7 @@
 //! This is the only home of defaults. Two types come out of it for each section: what was typed (`Raw…`), and what
 //! the program uses.
 
+use super::Sources;
 use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey};
 use super::kind::{Address, Count, Format, Kind, Level, OptionalName, Places, Size, Span, Text};
 use super::problem::Problems;
@@ -145,6 +146,8 @@ pub struct Settings {
     pub drain: Drain,
     /// Log lines.
     pub log: Log,
+    /// Where all of it came from, to load it again ([`super::load`]).
+    pub sources: Sources,
 }
 
 impl Settings {
@@ -153,9 +156,11 @@ impl Settings {
         raw: &Raw,
         auth_keys: AuthKeys,
         api_keys: ApiKeys,
+        sources: &Sources,
         problems: &mut Problems,
     ) -> Option<Self> {
         Some(Self {
+            sources: sources.clone(),
             server: Server::resolve(&raw.server, problems)?,
             control: Control::resolve(&raw.control, problems)?,
             limits: Limits::resolve(&raw.limits, problems)?,

@@ -359,7 +359,8 @@ fn secrets_are_in_no_debug_output_and_in_no_listing() {
         "[[auth.keys]]\nid = \"a\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n[[api.keys]]\nname = \"b\"\nsha256 = \"{}\"",
         "0".repeat(64)
     );
-    let loaded = load_text(&text, &[], &[]).expect("valid");
+    let env = [("HOLDFAST_AUTH__KEYS__0__SECRET", SECRET)];
+    let loaded = load_text(&text, &env, &[]).expect("valid");
     let raw: Raw = toml::from_str(&text).expect("valid");
     let hidden = loaded
         .listing

@@ -172,6 +172,7 @@ impl Dispatch {
             conn,
             tenant,
             deadline,
+            encoding,
             delivery: delivery.clone(),
             on_end,
         });

@@ -1,0 +1,95 @@
+//! `holdfast check-config`: what is in effect, where it was typed, and what follows from it on this machine.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use super::print;
+use crate::config::derived::derive;
+use crate::config::host::Host;
+use crate::config::{self, Loaded, Sources};
+
+/// Flags of `check-config`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file (TOML); without it, defaults and environment are checked.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Prints the values in effect.
+///
+/// # Errors
+/// All problems of the settings.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let loaded = config::load(&Sources::of_process(args.config, Vec::new()))?;
+    print(&report(&loaded, &Host::read()))
+}
+
+fn report(loaded: &Loaded, host: &Host) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    for listed in &loaded.listing {
+        let _ = writeln!(
+            out,
+            "{} = {}  # {}",
+            listed.key, listed.value, listed.origin
+        );
+    }
+    let settings = &loaded.settings;
+    let derived = derive(settings, host);
+    let _ = writeln!(
+        out,
+        "\nOn this machine: node {}, {} loops, {} workers.",
+        settings.server.node, derived.loops, derived.workers
+    );
+    let _ = writeln!(out, "At most {}.", derived.bites_first_text());
+    for warning in derived.warnings(settings) {
+        let _ = writeln!(out, "Warning: {warning}.");
+    }
+    if settings.auth.keys.is_empty() {
+        let _ = writeln!(
+            out,
+            "No `[[auth.keys]]`: agents get in only under `serve --dev`."
+        );
+    }
+    if settings.api.keys.is_empty() {
+        let _ = writeln!(
+            out,
+            "No `[[api.keys]]`: the control API answers 401 except under `serve --dev`."
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_shows_values_places_and_what_follows() {
+        let sources = Sources {
+            env: vec![("HOLDFAST_SERVER__LOOPS".to_owned(), "2".into())],
+            host_name: "node-1".to_owned(),
+            ..Sources::default()
+        };
+        let loaded = config::load(&sources).expect("valid");
+        let host = Host {
+            descriptors: 1000,
+            cores: 8,
+            memory_bytes: 1 << 40,
+        };
+        let report = report(&loaded, &host);
+        for line in [
+            "server.loops = 2  # HOLDFAST_SERVER__LOOPS\n",
+            "limits.head_max = \"8KiB\"  # default\n",
+            "On this machine: node node-1, 2 loops, 4 workers.\n",
+            "At most 1860 connections (2 loops × 930): the descriptors",
+            "No `[[auth.keys]]`",
+            "No `[[api.keys]]`",
+        ] {
+            assert!(report.contains(line), "{line} is not in:\n{report}");
+        }
+        assert!(!report.contains("Warning"), "{report}");
+    }
+}
