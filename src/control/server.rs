@@ -22,7 +22,7 @@ use tokio::time;
 
 use super::patience::{Patience, Verdict};
 use super::request;
-use super::shared::{Limits, Shared};
+use super::setup::{Limits, Shared};
 
 /// How often the histograms are emptied into their summaries.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
