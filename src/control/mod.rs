@@ -27,5 +27,5 @@ mod shared;
 mod tests;
 
 pub use idempotency::Bounds as IdempotencyBounds;
-pub use server::{Stop, serve};
+pub use server::{Runtime, Stop};
 pub use shared::{Access, Limits, Live, Setup, Shared};
