@@ -145,6 +145,7 @@ fn labels(labels: &Labels) -> BTreeMap<&str, &str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 

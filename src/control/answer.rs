@@ -178,6 +178,7 @@ fn write_hex(out: &mut Vec<u8>, value: u64) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::{Value, json};
 

@@ -192,6 +192,7 @@ fn again(outcome: &Outcome) -> Again {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::calls::Body;

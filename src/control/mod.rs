@@ -24,6 +24,7 @@ mod server;
 mod shared;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use idempotency::Bounds as IdempotencyBounds;

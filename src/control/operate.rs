@@ -88,6 +88,7 @@ fn why_not_ready(node: &NodeView) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::time::Duration;
 

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
-use super::route::{Entry, Found, Route, TABLE, find};
+use super::route::{Found, Keyed, Open, Route, TABLE, find};
 use super::shared::{Live, Shared};
 use super::{agents, answer::Answer, call, operate};
 use crate::kit::ids::TenantId;
@@ -79,10 +79,13 @@ async fn route(
     body: Incoming,
     now: Now,
 ) -> Result<Answer, Problem> {
-    let route = TABLE[row].route;
-    if TABLE[row].entry == Entry::Open {
-        return open(shared, route, now);
-    }
+    let route = match TABLE[row].route {
+        Route::Open(Open::Live) => return Ok(operate::live()),
+        Route::Open(Open::Ready) => return operate::ready(shared, now),
+        Route::Open(Open::Metrics) => return Ok(operate::metrics(shared, now)),
+        Route::Open(Open::Description) => return Ok(operate::openapi()),
+        Route::Keyed(route) => route,
+    };
     let live = shared.live();
     let authorization = head.headers.get(header::AUTHORIZATION);
     let tenant = shared
@@ -97,25 +100,11 @@ async fn route(
         now,
     };
     match route {
-        Route::Call => call::post(shared, asked, body, patience).await,
-        Route::List => agents::list(shared, &asked),
-        Route::Show => agents::show(shared, asked).await,
-        Route::Disconnect => agents::disconnect(shared, &asked),
-        Route::Node => Ok(operate::node(shared, now)),
-        Route::Live | Route::Ready | Route::Metrics | Route::OpenApi => open(shared, route, now),
-    }
-}
-
-/// Routes that need no key.
-fn open(shared: &Shared, route: Route, now: Now) -> Result<Answer, Problem> {
-    match route {
-        Route::Live => Ok(operate::live()),
-        Route::Ready => operate::ready(shared, now),
-        Route::Metrics => Ok(operate::metrics(shared, now)),
-        Route::OpenApi => Ok(operate::openapi()),
-        Route::Call | Route::List | Route::Show | Route::Disconnect | Route::Node => {
-            Err(Problem::new(Kind::Unauthorized))
-        }
+        Keyed::Call => call::post(shared, asked, body, patience).await,
+        Keyed::List => agents::list(shared, &asked),
+        Keyed::Show => agents::show(shared, asked).await,
+        Keyed::Disconnect => agents::disconnect(shared, &asked),
+        Keyed::Node => Ok(operate::node(shared, now)),
     }
 }
 

@@ -200,6 +200,7 @@ fn builder(limits: &Limits) -> http1::Builder {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::Value;
 
