@@ -19,7 +19,7 @@ use crate::net::mailbox::{Described, Full, Mailbox, Order};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 
-use super::alarm::Alarm;
+use super::alarm::{Alarm, Due};
 use super::gate::Gate;
 
 /// A call as a backend asks for it.
@@ -340,14 +340,6 @@ impl Dispatch {
         self.clock
     }
 
-    pub(super) fn alarm(&self) -> &Alarm {
-        &self.alarm
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Now> {
-        self.calls.next_deadline()
-    }
-
     /// Ends the calls that are due and tells their agents.
     pub fn expire(&self, now: Now) {
         let mut abandoned = Vec::new();
@@ -409,5 +401,19 @@ impl Dispatch {
 
     fn mailbox(&self, conn: ConnId) -> Option<&Mailbox> {
         self.loops.get(conn.loop_index()).map(|door| &door.mailbox)
+    }
+}
+
+impl Due for Dispatch {
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    fn end_due(&self, now: Now) {
+        self.expire(now);
+    }
+
+    fn next_due(&self) -> Option<Now> {
+        self.calls.next_deadline()
     }
 }
