@@ -317,12 +317,7 @@ impl Dispatch {
     }
 
     /// Changes the limits that are kept here.
-    pub fn set_limits(
-        &self,
-        calls_per_agent: u32,
-        calls_per_tenant: u32,
-        heartbeat_ms: u32,
-    ) {
+    pub fn set_limits(&self, calls_per_agent: u32, calls_per_tenant: u32, heartbeat_ms: u32) {
         self.calls.set_per_agent_max(calls_per_agent);
         self.directory.set_calls_per_tenant_max(calls_per_tenant);
         self.heartbeat_ms.store(heartbeat_ms, Ordering::Relaxed);
