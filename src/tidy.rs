@@ -63,7 +63,12 @@ fn hold(violations: Vec<Violation>) {
         .iter()
         .map(|v| format!("  {}:{}: {}", v.path, v.line, v.text))
         .collect();
-    assert!(told.is_empty(), "{} violations:\n{}", told.len(), told.join("\n"));
+    assert!(
+        told.is_empty(),
+        "{} violations:\n{}",
+        told.len(),
+        told.join("\n")
+    );
 }
 
 fn hold_each(rule: fn(&Source) -> Vec<Violation>) {

@@ -1,1 +1,75 @@
-//! agent
+//! The reference agent: one outgoing connection to a gateway, which answers the calls that come down it.
+//!
+//! A client library on one thread, without an async runtime: [`Agent::run`] waits in one `poll` for the socket, for
+//! answers and for whatever the [`Handler`] watches (the pipes of its programs, say). It connects, comes back with
+//! back-off, sends receipts, keeps deadlines and obeys `cancel` and `goaway`; what a call does is the handler's matter.
+//! It uses `wire` and `kit` alone, and has no defaults: whoever makes an agent states every limit in [`Options`].
+//!
+//! ```text
+//!  client   the life of the agent: connect, serve, pause, again
+//!  connect  name -> TCP -> upgrade            ending   why a connection ended, and what to do about it
+//!  serving  one connection, as a state        backoff  when to come back
+//!  link     WebSocket messages <-> envelopes  events   poll, the waker, the handler's turn
+//!  handler  what answers calls                program  a handler that runs a program (child: one of them)
+//! ```
+
+mod backoff;
+mod builtin;
+mod child;
+mod client;
+mod connect;
+mod ending;
+mod events;
+mod handler;
+mod link;
+mod program;
+mod serving;
+
+use std::time::Duration;
+
+pub use backoff::Backoff;
+pub use builtin::builtin;
+pub use client::{Agent, News, Stopper};
+pub use connect::{BadTarget, Target};
+pub use ending::{Ending, Next};
+pub use handler::{Answer, Body, Call, Handler, Interest, Responder, Watched, fault};
+pub use program::{Program, ProgramOptions};
+
+use crate::wire::envelope::Encoding;
+
+/// Who the agent says that it is.
+#[derive(Clone)]
+pub enum Credentials {
+    /// A signed token, sent as `Authorization: Bearer`; the gateway takes agent and tenant from it.
+    Token(String),
+    /// An agent id without proof, sent as `?agent=`: only a gateway under `serve --dev` takes it.
+    Dev(String),
+}
+
+/// Everything that an agent must be told. There are no defaults here: they belong to the command line.
+#[derive(Clone)]
+pub struct Options {
+    /// Where the gateway is.
+    pub target: Target,
+    /// Who the agent is.
+    pub credentials: Credentials,
+    /// How envelopes are written on this connection.
+    pub encoding: Encoding,
+    /// Longest time from the first SYN to the end of the upgrade, for one address.
+    pub connect_deadline: Duration,
+    /// Longest wait for the gateway's `welcome` after the upgrade.
+    pub welcome_deadline: Duration,
+    /// Longest wait for the gateway's side of the closing handshake.
+    pub close_deadline: Duration,
+    /// Longest first pause between attempts; see [`Backoff`].
+    pub backoff_first: Duration,
+    /// Longest pause between attempts.
+    pub backoff_max: Duration,
+    /// Largest message that is accepted from the gateway, in bytes.
+    pub message_bytes_max: usize,
+    /// Largest reply, envelope included, in bytes. A gateway closes the connection over a larger message, which would
+    /// lose every other call on it, so a larger reply is turned into an error reply.
+    pub reply_bytes_max: usize,
+    /// Most calls that are open at once, running and waiting; one more is answered with [`fault::BUSY`].
+    pub calls_open_max: usize,
+}

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
-use crate::wire::envelope::Encoding;
 use super::*;
 use crate::kit::delivery::Stage;
 use crate::kit::lock::lock;
+use crate::wire::envelope::Encoding;
 
 /// Outcomes in the order in which they came, as labels.
 type Log = Arc<Mutex<Vec<(usize, &'static str)>>>;

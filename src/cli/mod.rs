@@ -3,6 +3,8 @@
 //! Owns the list of subcommands, and turns a failure into one sentence on standard error and an exit code. What the
 //! subcommands do lives in the floors below.
 
+pub mod agent;
+pub mod call;
 pub mod check_config;
 pub mod failure;
 pub mod logging;
@@ -10,24 +12,30 @@ pub mod serve;
 pub mod token;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::failure::Failure;
+use crate::config::{self, Sources};
+use crate::kit::tick::Clock;
 
 /// holdfast: a low-footprint gateway for fleets of agents.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "holdfast", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Run the gateway.
     Serve(serve::Args),
+    Agent(agent::AgentArgs),
+    Call(call::CallArgs),
+    Token(token::TokenArgs),
     /// Check the settings: print every value in effect and what follows from them, or all problems.
     CheckConfig(check_config::Args),
     /// Print a configuration file with every key, its meaning and its default.
@@ -46,14 +54,35 @@ enum Command {
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Agent(args) => return agent::run(args),
+        Command::Call(args) => return call::run(args),
+        Command::Token(args) => return run_token(&args),
         Command::CheckConfig(args) => check_config::run(args),
-        Command::DefaultConfig => print(&crate::config::template::text()),
+        Command::DefaultConfig => print(&config::template::text()),
         Command::Completions { shell } => completions(shell),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),
     }
+}
+
+/// `holdfast token` takes its settings and the time as arguments.
+fn run_token(args: &token::TokenArgs) -> ExitCode {
+    let load = |file: Option<&Path>| {
+        let sources = Sources::of_process(file.map(Path::to_owned), Vec::new());
+        let auth = config::load(&sources)
+            .map_err(|problems| problems.to_string())?
+            .settings
+            .auth;
+        Ok(token::TokenSettings {
+            keys: auth.keys.0,
+            audience: (!auth.audience.is_empty()).then_some(auth.audience),
+            leeway_secs: auth.leeway.as_secs(),
+        })
+    };
+    let clock = Clock::start();
+    token::run(args, load, clock.unix_ms(clock.now()) / 1000)
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {

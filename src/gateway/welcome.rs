@@ -7,16 +7,15 @@ use crate::config::{self, Settings};
 pub fn what_to_try(settings: &Settings) -> String {
     let agents = settings.server.listen;
     let control = settings.control.listen;
-    let usual = config::defaults(&settings.server.node).is_ok_and(|usual| {
-        (usual.server.listen, usual.control.listen) == (agents, control)
-    });
+    let usual = config::defaults(&settings.server.node)
+        .is_ok_and(|usual| (usual.server.listen, usual.control.listen) == (agents, control));
     // At the usual addresses the flags would only be noise.
     let (agent_flag, call_flag) = if usual {
         (String::new(), String::new())
     } else {
         (
-            format!(" --url ws://{}/v1/agent", agents),
-            format!(" --control http://{}", control),
+            format!(" --url ws://{}", agents),
+            format!(" --url http://{}", control),
         )
     };
     let api = format!("http://{}", control);
@@ -49,9 +48,18 @@ mod tests {
     fn addresses_are_those_that_are_listened_on() {
         let mut settings = config::defaults("node").expect("defaults are valid");
         let text = what_to_try(&settings);
-        assert!(text.contains("\n  holdfast agent --id web-1 -- cat\n"), "{text}");
-        assert!(text.contains("\n  holdfast call web-1 disk.free '{\"path\":\"/\"}'\n"), "{text}");
-        assert!(text.contains("curl -s http://127.0.0.1:8081/v1/agents/web-1/calls "), "{text}");
+        assert!(
+            text.contains("\n  holdfast agent --id web-1 -- cat\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n  holdfast call web-1 disk.free '{\"path\":\"/\"}'\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("curl -s http://127.0.0.1:8081/v1/agents/web-1/calls "),
+            "{text}"
+        );
 
         settings.server.listen = "127.0.0.1:9000".parse().expect("an address");
         settings.control.listen = "[::1]:9001".parse().expect("an address");

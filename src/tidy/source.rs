@@ -69,11 +69,14 @@ impl Source {
     /// Where a word stands in the code, not as a part of a longer one.
     pub fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
         let bytes = self.code.as_bytes();
-        self.code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
-            let before = at.checked_sub(1).is_some_and(|i| is_word(bytes[i]));
-            let after = bytes.get(at + word.len()).is_some_and(|b| is_word(*b));
-            !before && !after
-        })
+        self.code
+            .match_indices(word)
+            .map(|(at, _)| at)
+            .filter(move |&at| {
+                let before = at.checked_sub(1).is_some_and(|i| is_word(bytes[i]));
+                let after = bytes.get(at + word.len()).is_some_and(|b| is_word(*b));
+                !before && !after
+            })
     }
 }
 
@@ -103,7 +106,10 @@ pub fn after_bracket(code: &[u8], open: usize) -> usize {
 }
 
 fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count()
+    1 + text.as_bytes()[..at.min(text.len())]
+        .iter()
+        .filter(|b| **b == b'\n')
+        .count()
 }
 
 /// Whole files of tests; `sim` and `tidy` are test code as well, but big enough to be held to the sizes.
@@ -168,7 +174,9 @@ impl<'a> Scan<'a> {
                 b'/' if rest.starts_with(b"/*") => self.block_comment(),
                 b'"' => self.string(),
                 b'r' if self.begins_word() => self.maybe_raw(1),
-                b'b' | b'c' if self.begins_word() && rest.get(1) == Some(&b'r') => self.maybe_raw(2),
+                b'b' | b'c' if self.begins_word() && rest.get(1) == Some(&b'r') => {
+                    self.maybe_raw(2)
+                }
                 b'\'' => self.quote(),
                 _ => self.at += 1,
             }
@@ -176,7 +184,10 @@ impl<'a> Scan<'a> {
     }
 
     fn begins_word(&self) -> bool {
-        !self.at.checked_sub(1).is_some_and(|i| is_word(self.text[i]))
+        !self
+            .at
+            .checked_sub(1)
+            .is_some_and(|i| is_word(self.text[i]))
     }
 
     fn line_comment(&mut self) {
@@ -298,11 +309,25 @@ fn comments_and_literals_are_blank_and_nothing_moves() {
 fn test_items_are_blank_wherever_they_stand() {
     let text = "use a;\n#[cfg(test)]\nuse b::{c, d};\nfn e() {}\n#[cfg(test)]\n#[rustfmt::skip]\nmod tests {\n fn f() { \"g\" }\n}\nfn h() { \"i\" }\n";
     let source = Source::read("src/a.rs", text);
-    for (word, there) in [("a", true), ("b", false), ("e", true), ("f", false), ("h", true)] {
+    for (word, there) in [
+        ("a", true),
+        ("b", false),
+        ("e", true),
+        ("f", false),
+        ("h", true),
+    ] {
         assert_eq!(source.words(word).next().is_some(), there, "{word}");
     }
-    let expected = Literal { line: 10, text: "i".to_owned() };
+    let expected = Literal {
+        line: 10,
+        text: "i".to_owned(),
+    };
     assert_eq!(source.literals, [expected]);
     assert_eq!(source.lines, 3);
-    assert_eq!(Source::read("src/a/tests.rs", "fn f() {}").words("f").count(), 0);
+    assert_eq!(
+        Source::read("src/a/tests.rs", "fn f() {}")
+            .words("f")
+            .count(),
+        0
+    );
 }

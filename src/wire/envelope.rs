@@ -5,10 +5,19 @@
 pub mod agent_side;
 mod binary;
 mod json;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::borrow::Cow;
+use std::io::{self, Write};
 
 use bytes::Bytes;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::kit::ids::CallId;
+
+use super::encode;
 
 /// How a connection's envelopes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,33 +52,61 @@ pub struct Payload<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inbound<'a> {
     /// It answers a call. The id may be unknown here: any text that is no call id is reported as [`Inbound::Stray`].
-    Result { call: CallId, payload: Payload<'a> },
+    Result {
+        /// The call.
+        call: CallId,
+        /// What came out.
+        payload: Payload<'a>,
+    },
     /// It answers a call with an error.
     Error {
+        /// The call.
         call: CallId,
+        /// The agent's own code.
         code: i64,
-        message: std::borrow::Cow<'a, str>,
+        /// The agent's words.
+        message: Cow<'a, str>,
+        /// What it added.
         data: Option<Payload<'a>>,
     },
     /// A call has arrived and is about to run.
-    Receipt { call: CallId },
+    Receipt {
+        /// The call.
+        call: CallId,
+    },
     /// A call is being worked on.
-    Progress { call: CallId, payload: Payload<'a> },
+    Progress {
+        /// The call.
+        call: CallId,
+        /// How far; `null` in JSON when it does not say.
+        payload: Payload<'a>,
+    },
     /// An answer, a receipt or a progress whose id is none that the gateway ever gave.
     Stray,
-    /// A request that wants an answer with this id (raw JSON text, or the binary head's u64 in decimal).
+    /// A request that wants an answer with this id: raw JSON text, or the eight little-endian bytes of the binary head.
+    /// It goes back as it came.
     Request {
+        /// The request's own id.
         id: &'a [u8],
-        method: std::borrow::Cow<'a, str>,
+        /// What is asked for.
+        method: Cow<'a, str>,
+        /// Its parameters; empty when there are none.
         payload: Payload<'a>,
     },
     /// A request that wants no answer.
     Notification {
-        method: std::borrow::Cow<'a, str>,
+        /// What it is about.
+        method: Cow<'a, str>,
+        /// Its parameters; empty when there are none.
         payload: Payload<'a>,
     },
     /// One entry that is no envelope: answered by an error with this id (`null` where unknown), the connection stays.
-    Invalid { id: &'a [u8], error: Fault },
+    Invalid {
+        /// Its id as in [`Inbound::Request`].
+        id: &'a [u8],
+        /// What is wrong.
+        error: Fault,
+    },
 }
 
 /// What is wrong with an agent's message, as a JSON-RPC 2.0 error (section 5.1).
@@ -85,6 +122,30 @@ pub enum Fault {
     Params,
 }
 
+impl Fault {
+    /// The JSON-RPC 2.0 error code.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Parse => -32700,
+            Self::Invalid => -32600,
+            Self::Method => -32601,
+            Self::Params => -32602,
+        }
+    }
+
+    /// The words of JSON-RPC 2.0 for it.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Parse => "Parse error",
+            Self::Invalid => "Invalid Request",
+            Self::Method => "Method not found",
+            Self::Params => "Invalid params",
+        }
+    }
+}
+
 /// Most entries of a batch.
 pub const BATCH_MAX: usize = 256;
 
@@ -93,28 +154,51 @@ pub const BATCH_MAX: usize = 256;
 pub enum Outbound<'a> {
     /// Run this; `deadline_ms` is the time left.
     Call {
+        /// Its id, which the answer repeats.
         call: CallId,
+        /// What to run; at most 65,535 bytes in binary.
         method: &'a str,
+        /// Its parameters, left out when empty. In JSON, bytes that are not JSON travel as a string, or as
+        /// `{"base64":"…"}` when they are no text.
         params: Payload<'a>,
+        /// Milliseconds left.
         deadline_ms: u32,
     },
     /// The caller no longer waits.
-    Cancel { call: CallId },
+    Cancel {
+        /// The call.
+        call: CallId,
+    },
     /// First envelope on a connection.
     Welcome {
+        /// Name of the session, for logs.
         session: &'a str,
+        /// How often a silent peer is pinged, in milliseconds.
         heartbeat_ms: u32,
+        /// The node's name.
         node: &'a str,
     },
     /// The gateway is about to close: come back after a while.
     Goaway {
+        /// How long to wait before coming back, in milliseconds.
         reconnect_after_ms: u32,
+        /// Why, in words.
         reason: &'a str,
     },
     /// The answer to a [`Inbound::Request`].
-    Answer { id: &'a [u8], result: Payload<'a> },
+    Answer {
+        /// The request's id, as it came.
+        id: &'a [u8],
+        /// What it gets.
+        result: Payload<'a>,
+    },
     /// The refusal of one.
-    Refusal { id: &'a [u8], fault: Fault },
+    Refusal {
+        /// The request's id, as it came.
+        id: &'a [u8],
+        /// What is wrong with it.
+        fault: Fault,
+    },
 }
 
 /// Reads a message of an agent: hands each envelope to `each`, in order; a batch has several.
@@ -133,16 +217,69 @@ pub fn decode<'a>(
     }
 }
 
-/// A whole WebSocket frame that carries one envelope.
+/// A whole WebSocket frame that carries one envelope, written in one allocation.
 #[must_use]
 pub fn encode(encoding: Encoding, envelope: &Outbound<'_>) -> Bytes {
-    let _ = (encoding, envelope);
-    todo!()
+    match encoding {
+        Encoding::Json => framed(Data::Text, &|out| json::write(envelope, out)),
+        Encoding::Binary => framed(Data::Binary, &|out| binary::write(envelope, out)),
+    }
 }
 
 /// A whole frame that carries several: an array in JSON. Binary has no batches, so each is a frame of its own, joined.
+/// No envelopes give no bytes.
 #[must_use]
 pub fn encode_batch(encoding: Encoding, envelopes: &[Outbound<'_>]) -> Bytes {
-    let _ = (encoding, envelopes);
-    todo!()
+    if envelopes.is_empty() {
+        return Bytes::new();
+    }
+    match encoding {
+        Encoding::Json => framed(Data::Text, &|out| {
+            for (i, envelope) in envelopes.iter().enumerate() {
+                out.write_all(if i == 0 { b"[" } else { b"," })?;
+                json::write(envelope, out)?;
+            }
+            out.write_all(b"]")
+        }),
+        Encoding::Binary => {
+            let mut frames = Vec::new();
+            for envelope in envelopes {
+                frames.extend_from_slice(&encode(encoding, envelope));
+            }
+            Bytes::from(frames)
+        }
+    }
+}
+
+/// Counts what would be written, so that a buffer can be had in the right size at once.
+#[derive(Default)]
+struct Counter {
+    bytes: usize,
+}
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How many bytes `write` writes.
+fn count(write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> usize {
+    let mut counter = Counter::default();
+    let counted = write(&mut counter);
+    debug_assert!(counted.is_ok(), "counting cannot fail");
+    counter.bytes
+}
+
+/// A frame around what `write` writes; it is called twice and must write the same.
+fn framed(data: Data, write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> Bytes {
+    encode::frame_with(OpCode::Data(data), count(write), |out| {
+        let written = write(out);
+        debug_assert!(written.is_ok(), "writing to a Vec cannot fail");
+    })
 }

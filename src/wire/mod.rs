@@ -4,6 +4,8 @@ pub mod close;
 pub mod decoder;
 pub mod encode;
 pub mod envelope;
+#[doc(hidden)]
+pub mod fuzz_bodies;
 pub mod head;
 pub mod mask;
 pub mod rules;

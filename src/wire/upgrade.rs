@@ -2,6 +2,7 @@
 
 mod fields;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::borrow::Cow;

@@ -4,56 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::encode;
-
-const MAX: u64 = 4096;
-
-/// What came out of a stream, joined so that no cut shows.
-#[derive(Debug, PartialEq, Eq, Default)]
-struct Seen {
-    messages: Vec<(bool, Vec<u8>)>,
-    controls: Vec<(char, Vec<u8>)>,
-    violation: Option<Violation>,
-    at_rest: bool,
-}
-
-/// Feeds the chunks one by one, as a session would.
-fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Seen {
-    let mut decoder = Decoder::default();
-    let mut seen = Seen::default();
-    let mut open: Option<Vec<u8>> = None;
-    for chunk in chunks {
-        let mut input = chunk.to_vec();
-        let mut at = 0;
-        loop {
-            match decoder.next(&mut input, &mut at, MAX) {
-                Err(violation) => {
-                    seen.violation = Some(violation);
-                    return seen;
-                }
-                Ok(None) => break,
-                Ok(Some(Piece::Data {
-                    text,
-                    range,
-                    first,
-                    last,
-                })) => {
-                    assert_eq!(first, open.is_none(), "first is said once, at the start");
-                    let message = open.get_or_insert_default();
-                    message.extend_from_slice(&input[range]);
-                    if last {
-                        seen.messages.extend(open.take().map(|m| (text, m)));
-                    }
-                }
-                Ok(Some(Piece::Ping(c))) => seen.controls.push(('i', c.payload().to_vec())),
-                Ok(Some(Piece::Pong(c))) => seen.controls.push(('o', c.payload().to_vec())),
-                Ok(Some(Piece::Close(c))) => seen.controls.push(('c', c.payload().to_vec())),
-            }
-        }
-        assert_eq!(at, chunk.len(), "all input is taken");
-    }
-    seen.at_rest = decoder.at_rest();
-    seen
-}
+use crate::wire::fuzz_bodies::{MESSAGE_BYTES_MAX as MAX, Seen, decode};
 
 /// Section 5 word by word, with the whole stream at hand.
 fn reference(stream: &[u8]) -> Seen {

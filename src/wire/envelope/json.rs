@@ -1,7 +1,406 @@
-//! Envelopes as JSON-RPC 2.0.
-use super::Inbound;
+//! Envelopes as JSON-RPC 2.0, in text messages.
+//!
+//! Finds the members that the gateway needs and hands the rest on as the text that it was: no tree is ever built, and
+//! no depth of nesting uses the stack. What JSON-RPC calls a server is the agent for calls, and the gateway for requests.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Write};
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, de};
+use serde_json::value::RawValue;
+
+use crate::kit::ids::CallId;
+
+use super::{BATCH_MAX, Fault, Inbound, Outbound, Payload};
+
+/// The id that stands for none.
+const NULL: &[u8] = b"null";
+
+/// The members of an envelope, each as the text that it was.
+#[derive(Deserialize)]
+pub(super) struct Message<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) error: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) meta: Option<&'a RawValue>,
+}
+
+/// JSON-RPC 2.0 section 5.1.
+#[derive(Deserialize)]
+pub(super) struct ErrorObject<'a> {
+    pub(super) code: i64,
+    #[serde(borrow)]
+    pub(super) message: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) data: Option<&'a RawValue>,
+}
+
+/// Parameters of `receipt` and `progress`.
+#[derive(Deserialize)]
+struct AboutCall<'a> {
+    #[serde(borrow)]
+    id: &'a RawValue,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+}
+
+/// A member that is there is `Some`, `null` too; serde alone would read `null` as absent.
+fn present<'de, D: Deserializer<'de>>(member: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(member).map(Some)
+}
+
+impl<'a> Message<'a> {
+    /// Reads one object.
+    ///
+    /// # Errors
+    /// Not JSON; JSON that is no object, or one with a member given twice.
+    pub(super) fn parse(text: &'a str) -> Result<Self, Fault> {
+        let parsed = if first_byte(text) == Some(b'{') {
+            serde_json::from_str(text).ok()
+        } else {
+            None
+        };
+        // Whether it is JSON at all is asked only about what is refused anyway.
+        parsed.ok_or_else(|| match serde_json::from_str::<&RawValue>(text) {
+            Ok(_) => Fault::Invalid,
+            Err(_) => Fault::Parse,
+        })
+    }
+
+    /// Whether it says `"jsonrpc":"2.0"`.
+    pub(super) fn is_version_2(&self) -> bool {
+        self.jsonrpc
+            .is_some_and(|version| string(version).as_deref() == Some("2.0"))
+    }
+
+    /// `null` is as good as absent in a reply that has both `result` and `error`: many encoders write both.
+    pub(super) fn drop_null_of_two(&mut self) {
+        if let (Some(result), Some(error)) = (self.result, self.error) {
+            if is_null(error) {
+                self.error = None;
+            } else if is_null(result) {
+                self.result = None;
+            }
+        }
+    }
+}
+
+/// See [`super::decode`].
 pub(super) fn decode<'a>(message: &'a [u8], each: &mut dyn FnMut(Inbound<'a>)) -> bool {
-    let _ = (message, each);
-    todo!()
+    let Ok(text) = simdutf8::basic::from_utf8(message) else {
+        each(invalid(NULL, Fault::Parse));
+        return false;
+    };
+    if first_byte(text) != Some(b'[') {
+        each(decode_one(text));
+        return false;
+    }
+    // No entry is acted on before the whole array is known to be right.
+    match serde_json::from_str::<Batch<'a>>(text) {
+        Err(_) => each(invalid(NULL, Fault::Parse)),
+        Ok(batch) if batch.count == 0 || batch.count > BATCH_MAX => {
+            each(invalid(NULL, Fault::Invalid));
+        }
+        Ok(batch) => {
+            for entry in batch.entries {
+                each(decode_one(entry.get()));
+            }
+            return true;
+        }
+    }
+    false
+}
+
+fn decode_one(text: &str) -> Inbound<'_> {
+    match Message::parse(text) {
+        Ok(message) => classify(message),
+        Err(fault) => invalid(NULL, fault),
+    }
+}
+
+fn classify(mut message: Message<'_>) -> Inbound<'_> {
+    let id = match message.id.map(RawValue::get) {
+        // Only a text, a number or null can be an id.
+        Some(id) if !id.starts_with(['{', '[', 't', 'f']) => Some(id.as_bytes()),
+        Some(_) => return invalid(NULL, Fault::Invalid),
+        None => None,
+    };
+    let wrong = invalid(id.unwrap_or(NULL), Fault::Invalid);
+    if !message.is_version_2() {
+        return wrong;
+    }
+    message.drop_null_of_two();
+    match (message.method, message.result, message.error, id) {
+        (Some(method), None, None, id) => match (string(method), id) {
+            (Some(method), Some(id)) => Inbound::Request {
+                id,
+                method,
+                payload: optional(message.params),
+            },
+            (Some(method), None) => notification(method, message.params),
+            (None, _) => wrong,
+        },
+        (None, Some(result), None, Some(_)) => match message.id.and_then(call_id) {
+            Some(call) => Inbound::Result {
+                call,
+                payload: payload(result),
+            },
+            None => Inbound::Stray,
+        },
+        (None, None, Some(error), Some(_)) => match object::<ErrorObject<'_>>(error) {
+            Some(error) => reply_error(message.id.and_then(call_id), error),
+            None => wrong,
+        },
+        _ => wrong,
+    }
+}
+
+fn reply_error<'a>(call: Option<CallId>, error: ErrorObject<'a>) -> Inbound<'a> {
+    match call {
+        Some(call) => Inbound::Error {
+            call,
+            code: error.code,
+            message: error.message,
+            data: error.data.map(payload),
+        },
+        None => Inbound::Stray,
+    }
+}
+
+fn notification<'a>(method: Cow<'a, str>, params: Option<&'a RawValue>) -> Inbound<'a> {
+    if method != "receipt" && method != "progress" {
+        return Inbound::Notification {
+            method,
+            payload: optional(params),
+        };
+    }
+    // A notification is never answered, so one about no call can only be counted.
+    let about = params.and_then(object::<AboutCall<'_>>);
+    match about.and_then(|about| Some((call_id(about.id)?, about.data))) {
+        None => Inbound::Stray,
+        Some((call, _)) if method == "receipt" => Inbound::Receipt { call },
+        Some((call, data)) => Inbound::Progress {
+            call,
+            payload: data.map_or(
+                Payload {
+                    bytes: NULL,
+                    json: true,
+                },
+                payload,
+            ),
+        },
+    }
+}
+
+fn invalid(id: &[u8], error: Fault) -> Inbound<'_> {
+    Inbound::Invalid { id, error }
+}
+
+/// The entries of an array: the first [`BATCH_MAX`] of them, and how many there are.
+struct Batch<'a> {
+    entries: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Batch<'de> {
+    fn deserialize<D: Deserializer<'de>>(array: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Batch<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Batch<'de>, A::Error> {
+                let mut entries = Vec::new();
+                let mut count = 0;
+                while count < BATCH_MAX
+                    && let Some(entry) = seq.next_element()?
+                {
+                    entries.push(entry);
+                    count += 1;
+                }
+                while seq.next_element::<de::IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Batch { entries, count })
+            }
+        }
+        array.deserialize_seq(Entries)
+    }
+}
+
+/// The first byte behind white space (RFC 8259 section 2).
+pub(super) fn first_byte(text: &str) -> Option<u8> {
+    text.bytes()
+        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+}
+
+/// The text of a JSON string; `None` when it is something else.
+pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+/// The members of a JSON object; `None` when it is something else.
+pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    if !raw.get().starts_with('{') {
+        return None;
+    }
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// The call that a member names; `None` when it is no call id.
+pub(super) fn call_id(raw: &RawValue) -> Option<CallId> {
+    string(raw)?.parse().ok()
+}
+
+/// A member as an opaque payload.
+pub(super) fn payload(raw: &RawValue) -> Payload<'_> {
+    Payload {
+        bytes: raw.get().as_bytes(),
+        json: true,
+    }
+}
+
+/// A member that may be absent, which is empty bytes.
+pub(super) fn optional(raw: Option<&RawValue>) -> Payload<'_> {
+    raw.map_or(
+        Payload {
+            bytes: b"",
+            json: false,
+        },
+        payload,
+    )
+}
+
+fn is_null(raw: &RawValue) -> bool {
+    raw.get().as_bytes() == NULL
+}
+
+/// Writes one envelope.
+pub(super) fn write(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(br#"{"jsonrpc":"2.0","#)?;
+    match *envelope {
+        Outbound::Call {
+            call,
+            method,
+            params,
+            deadline_ms,
+        } => {
+            out.write_all(br#""id":"#)?;
+            write_call_id(call, out)?;
+            out.write_all(br#","method":"#)?;
+            write_string(method, out)?;
+            if !params.bytes.is_empty() {
+                out.write_all(br#","params":"#)?;
+                write_payload(params, out)?;
+            }
+            write!(out, r#","meta":{{"deadline_ms":{deadline_ms}}}"#)?;
+        }
+        Outbound::Cancel { call } => {
+            out.write_all(br#""method":"cancel","params":{"id":"#)?;
+            write_call_id(call, out)?;
+            out.write_all(b"}")?;
+        }
+        Outbound::Welcome { .. } => {
+            out.write_all(br#""method":"welcome","params":"#)?;
+            write_params(envelope, out)?;
+        }
+        Outbound::Goaway { .. } => {
+            out.write_all(br#""method":"goaway","params":"#)?;
+            write_params(envelope, out)?;
+        }
+        Outbound::Answer { id, result } => {
+            out.write_all(br#""id":"#)?;
+            out.write_all(id)?;
+            out.write_all(br#","result":"#)?;
+            write_payload(result, out)?;
+        }
+        Outbound::Refusal { id, fault } => {
+            out.write_all(br#""id":"#)?;
+            out.write_all(id)?;
+            let (code, message) = (fault.code(), fault.message());
+            write!(out, r#","error":{{"code":{code},"message":"{message}"}}"#)?;
+        }
+    }
+    out.write_all(b"}")
+}
+
+/// The object of `welcome` and `goaway`, which both encodings carry as JSON; nothing for the other envelopes.
+pub(super) fn write_params(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<()> {
+    match *envelope {
+        Outbound::Welcome {
+            session,
+            heartbeat_ms,
+            node,
+        } => {
+            out.write_all(br#"{"session":"#)?;
+            write_string(session, out)?;
+            write!(out, r#","heartbeat_ms":{heartbeat_ms},"node":"#)?;
+            write_string(node, out)?;
+            out.write_all(b"}")
+        }
+        Outbound::Goaway {
+            reconnect_after_ms,
+            reason,
+        } => {
+            write!(
+                out,
+                r#"{{"reconnect_after_ms":{reconnect_after_ms},"reason":"#
+            )?;
+            write_string(reason, out)?;
+            out.write_all(b"}")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A call's id as a JSON string of 16 hex digits.
+pub(super) fn write_call_id(call: CallId, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = *b"\"0000000000000000\"";
+    for (digit, shift) in text[1..17].iter_mut().zip((0..64).step_by(4).rev()) {
+        *digit = b"0123456789abcdef"[(call.0 >> shift & 15) as usize];
+    }
+    out.write_all(&text)
+}
+
+/// A JSON string.
+pub(super) fn write_string(text: &str, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(out, text).map_err(io::Error::from)
+}
+
+/// A payload as one JSON value. Bytes that are none become a string when they are text, `{"base64":"…"}` when they are
+/// not, and `null` when there are none: what was not checked is never pasted into an envelope.
+pub(super) fn write_payload(payload: Payload<'_>, out: &mut dyn Write) -> io::Result<()> {
+    match payload.bytes {
+        [] => out.write_all(NULL),
+        bytes if payload.json => out.write_all(bytes),
+        bytes => match std::str::from_utf8(bytes) {
+            Ok(text) => write_string(text, out),
+            Err(_) => write!(
+                out,
+                r#"{{"base64":"{}"}}"#,
+                Base64Display::new(bytes, &STANDARD)
+            ),
+        },
+    }
 }

@@ -1,0 +1,178 @@
+//! The agent's life over many connections: connect, serve, pause, again.
+//!
+//! Owns the back-off and the stop. What happens on one connection is `serving`'s matter.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+
+use super::ending::{Ending, Next};
+use super::events::{Events, Stop, Waker, waker};
+use super::handler::Handler;
+use super::serving::{Desk, Served, Serving};
+use super::{Backoff, Options};
+use crate::kit::tick::{Clock, Now};
+
+/// What happens to an agent, for its log.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'a> {
+    /// The gateway welcomed it.
+    Welcomed {
+        /// Name of the session.
+        session: &'a str,
+        /// The gateway's node.
+        node: &'a str,
+    },
+    /// The gateway is about to close.
+    Goaway {
+        /// Why.
+        reason: &'a str,
+    },
+    /// The gateway did not understand the agent.
+    Refused {
+        /// A JSON-RPC 2.0 error code.
+        code: i64,
+        /// What was wrong.
+        message: &'a str,
+    },
+    /// The gateway sent something that the agent ignored.
+    Garbage(&'static str),
+    /// The connection, or an attempt at one, ended, and the agent comes back after a pause.
+    Ended {
+        /// Why.
+        ending: &'a Ending,
+        /// The pause.
+        pause: Duration,
+    },
+}
+
+/// Stops an agent from another thread. The first call lets running calls finish; the second stops at once.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stops: Arc<AtomicU32>,
+    waker: Waker,
+}
+
+impl Stopper {
+    /// Asks the agent to stop.
+    pub fn stop(&self) {
+        // Saturation does not matter: nobody asks four billion times.
+        self.stops.fetch_add(1, Ordering::AcqRel);
+        self.waker.wake();
+    }
+}
+
+/// An agent: what it is told, what answers its calls, and who hears its news.
+pub struct Agent<H, N> {
+    options: Options,
+    events: Events<H>,
+    desk: Desk,
+    news: N,
+    rng: fastrand::Rng,
+}
+
+impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
+    /// Makes an agent that is not connected yet. `rng` spreads its attempts to come back.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn new(
+        options: Options,
+        clock: Clock,
+        rng: fastrand::Rng,
+        handler: H,
+        news: N,
+    ) -> io::Result<Self> {
+        let (waker, wakened) = waker()?;
+        let (give, take) = unbounded();
+        Ok(Self {
+            options,
+            events: Events {
+                clock,
+                handler,
+                wakened,
+                stops: Arc::default(),
+            },
+            desk: Desk { give, take, waker },
+            news,
+            rng,
+        })
+    }
+
+    /// A handle that stops this agent.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            stops: Arc::clone(&self.events.stops),
+            waker: self.desk.waker.clone(),
+        }
+    }
+
+    /// Connects and serves until it is stopped or must not come back; returns why. Blocks its thread all that time.
+    pub fn run(mut self) -> Ending {
+        let mut backoff = Backoff::new(self.options.backoff_first, self.options.backoff_max);
+        let mut number = 0;
+        loop {
+            number += 1;
+            let served = self.once(number);
+            if let Some(welcomed) = served.welcomed {
+                backoff.opened(welcomed);
+            }
+            let now = self.events.clock.now();
+            let ending = match self.events.stop() {
+                Stop::No => served.ending,
+                Stop::Gently | Stop::Now => Ending::Stopped,
+            };
+            let again = match ending.next() {
+                Next::Stop => return self.finish(ending),
+                Next::After(pause) => now.after(pause),
+                Next::BackOff => backoff.failed(now, self.rng.u32(..)),
+            };
+            (self.news)(News::Ended {
+                ending: &ending,
+                pause: again.since(now),
+            });
+            if let Some(ending) = self.pause(again) {
+                return self.finish(ending);
+            }
+        }
+    }
+
+    fn once(&mut self, number: u64) -> Served {
+        let opened = Serving::open(
+            &mut self.events,
+            &self.options,
+            &self.desk,
+            &mut self.news,
+            number,
+        );
+        match opened {
+            Ok(serving) => serving.run(),
+            Err(ending) => Served {
+                ending,
+                welcomed: None,
+            },
+        }
+    }
+
+    fn pause(&mut self, until: Now) -> Option<Ending> {
+        while self.events.clock.now() < until {
+            if self.events.stop() != Stop::No {
+                return Some(Ending::Stopped);
+            }
+            self.events.wait(None, Some(until));
+        }
+        None
+    }
+
+    /// Stays until the handler has nothing left behind, so that no program outlives its agent.
+    fn finish(mut self, ending: Ending) -> Ending {
+        while !self.events.handler.is_idle() {
+            self.events.wait(None, None);
+        }
+        ending
+    }
+}
