@@ -20,7 +20,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::host::{self, Host};
 use crate::config::{Listed, Loaded, Settings, derived};
-use crate::control::{self, Setup, Shared, Stop};
+use crate::control::{Runtime, Setup, Shared, Stop};
 use crate::kit::metric;
 use crate::kit::tick::Clock;
 use crate::net::fd_table;
@@ -93,6 +93,7 @@ fn start(
 ) -> Result<Running, GatewayError> {
     let Loaded { mut settings, listing } = loaded;
     let control = bind_control(&settings)?;
+    let runtime = Runtime::new().map_err(GatewayError::at("cannot set the control thread up"))?;
     let plan = Plan::of(&settings, dev, derived);
     let prepared = loops::prepare(&settings, &plan, clock)?;
     settings.server.listen = prepared.listen;
@@ -114,7 +115,7 @@ fn start(
         metrics,
         agents_listen: settings.server.listen.to_string(),
     });
-    let control = start_control(control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
+    let control = start_control(runtime, control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
     Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers })
 }
 
@@ -151,10 +152,12 @@ fn start_alarm(dispatch: &Arc<Dispatch>, sleeper: Sleeper, clock: Clock) -> io::
     thread::Builder::new().name("alarm".to_owned()).spawn(move || alarm::run(&dispatch, &sleeper, clock)).map(drop)
 }
 
-fn start_control(listener: TcpListener, shared: &Arc<Shared>) -> io::Result<(Stop, JoinHandle<io::Result<()>>)> {
+fn start_control(
+    runtime: Runtime,
+    listener: TcpListener, shared: &Arc<Shared>) -> io::Result<(Stop, JoinHandle<io::Result<()>>)> {
     let stop = Stop::new();
     let (shared, stopped) = (Arc::clone(shared), stop.clone());
-    let serve = move || control::serve(listener, &shared, &stopped);
+    let serve = move || runtime.serve(listener, &shared, &stopped);
     let thread = thread::Builder::new().name("control".to_owned()).spawn(serve)?;
     Ok((stop, thread))
 }

@@ -30,5 +30,5 @@ mod setup;
 mod tests;
 
 pub use idempotency::Bounds as IdempotencyBounds;
-pub use server::{Stop, serve};
+pub use server::{Runtime, Stop};
 pub use setup::{Access, Limits, Live, Setup, Shared};
