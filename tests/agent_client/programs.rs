@@ -8,7 +8,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::gateway::{Gateway, Peer, Running, eventually, id, options};
+use crate::gateway::{Gateway, PATIENCE, Peer, Running, eventually, id, options};
 use crate::scratch::Scratch;
 
 /// Writes its own process id and that of a child, then waits for ever. Both ignore SIGTERM if $1 says so.
@@ -89,7 +89,7 @@ fn what_programs_say_becomes_a_reply() {
         ("echo 12", json!(12)),
         ("true", json!("")),
         ("echo '[1,null]'; echo noise >&2", json!([1, null])),
-        ("sleep 1000 > /dev/null 2>&1 & echo early", json!("early")),
+        ("sleep 2 > /dev/null 2>&1 & echo early", json!("early")),
     ] {
         peer.call(1, script, json!(null));
         peer.expect_receipt(1);
@@ -153,6 +153,24 @@ fn cancel_kills_the_program_and_what_it_started() {
         peer.send(json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": id(1)}}));
         expect_both_gone(&scratch);
     }
+}
+
+#[test]
+fn a_cancelled_program_may_clean_up() {
+    let scratch = Scratch::new();
+    let script = r#"
+trap 'touch "$0/clean"; exit 0' TERM
+touch "$0/ready"
+while :; do sleep 0.01; done
+"#;
+    let mut program = sh(script, &[scratch.path().to_str().unwrap()]);
+    program.grace = PATIENCE;
+    let (_gateway, _agent, mut peer) = connected(program);
+    peer.call(1, "m", json!(null));
+    peer.expect_receipt(1);
+    scratch.await_file("ready");
+    peer.send(json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": id(1)}}));
+    scratch.await_file("clean");
 }
 
 #[test]
