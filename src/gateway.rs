@@ -1,8 +1,38 @@
 //! Starts the threads, and stops them in order.
+//!
+//! Owns the assembly: listeners and loops first, while the descriptor table is small and shared, then workers, then the
+//! control port. It is the only place that knows all parts.
 
+mod loops;
+mod plan;
+mod reload;
+mod stop;
 pub mod welcome;
 
-use crate::config::Settings;
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::config::host::{self, Host};
+use crate::config::{Listed, Loaded, Settings, derived};
+use crate::control::{Runtime, Setup, Shared, Stop};
+use crate::kit::metric;
+use crate::kit::tick::Clock;
+use crate::net::fd_table;
+use crate::work::alarm::{self, Alarm, Sleeper};
+use crate::work::dispatch::Dispatch;
+use crate::work::pool;
+
+use loops::Started;
+use plan::Plan;
+
+/// Buckets of the call histogram, in seconds.
+const CALL_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
 
 /// Why the gateway could not start or had to stop.
 #[derive(Debug)]
@@ -16,11 +46,147 @@ impl std::fmt::Display for GatewayError {
 
 impl std::error::Error for GatewayError {}
 
+impl GatewayError {
+    fn at(what: &str) -> impl Fn(io::Error) -> Self {
+        move |error| Self(format!("{what}: {error}"))
+    }
+}
+
+/// What runs.
+struct Running {
+    settings: Settings,
+    /// The settings as they were typed, to tell later what changed.
+    listing: Vec<Listed>,
+    dev: bool,
+    dispatch: Arc<Dispatch>,
+    shared: Arc<Shared>,
+    control: (Stop, JoinHandle<io::Result<()>>),
+    loops: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
 /// Runs the gateway until it is stopped.
 ///
 /// # Errors
 /// Why it could not start.
-pub fn run(settings: Settings, dev: bool) -> Result<(), GatewayError> {
-    let _ = (settings, dev);
-    Err(GatewayError("the gateway is not built yet".to_owned()))
+pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
+    let settings = &loaded.settings;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::at("cannot watch for signals"))?;
+    let clock = Clock::start();
+    host::raise_descriptors().map_err(GatewayError::at("cannot raise the limit on descriptors"))?;
+    let derived = derived::derive(settings, &Host::read());
+    for warning in derived.warnings(settings) {
+        tracing::warn!("{warning}");
+    }
+    let metrics = install_metrics()?;
+    let running = start(loaded, dev, &derived, clock, metrics)?;
+    announce(&running, &derived)?;
+    stop::until_stopped(running, &mut signals)
+}
+
+fn start(
+    loaded: Loaded,
+    dev: bool,
+    derived: &derived::Derived,
+    clock: Clock,
+    metrics: PrometheusHandle,
+) -> Result<Running, GatewayError> {
+    let Loaded { mut settings, listing } = loaded;
+    let control = bind_control(&settings)?;
+    let runtime = Runtime::new().map_err(GatewayError::at("cannot set the control thread up"))?;
+    let plan = Plan::of(&settings, dev, derived);
+    let prepared = loops::prepare(&settings, &plan, clock)?;
+    settings.server.listen = prepared.listen;
+    settings.control.listen = control.local_addr().map_err(GatewayError::at("control port"))?;
+
+    let (alarm, sleeper) = Alarm::new();
+    let dispatch = Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm)?);
+    // Loops first: each takes a copy of a table that holds nothing but what is listed.
+    let Started { threads: loops, isolated, listed } = loops::start(prepared.loops, &control)?;
+    if isolated {
+        fd_table::close_copies(&listed);
+    }
+    let workers = pool::start(prepared.trays, &dispatch).map_err(GatewayError::at("cannot start a worker"))?;
+    start_alarm(&dispatch, sleeper, clock).map_err(GatewayError::at("cannot start the alarm thread"))?;
+    let shared = Shared::new(Setup {
+        dispatch: Arc::clone(&dispatch),
+        clock,
+        live: plan.live(&settings)?,
+        metrics,
+        agents_listen: settings.server.listen.to_string(),
+    });
+    let control = start_control(runtime, control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
+    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers })
+}
+
+fn install_metrics() -> Result<PrometheusHandle, GatewayError> {
+    let failed = |error: &dyn std::fmt::Display| GatewayError(format!("cannot set metrics up: {error}"));
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(metric::CALL_SECONDS.to_owned()), &CALL_SECONDS)
+        .map_err(|error| failed(&error))?
+        .install_recorder()
+        .map_err(|error| failed(&error))?;
+    metric::describe();
+    Ok(handle)
+}
+
+fn bind_control(settings: &Settings) -> Result<TcpListener, GatewayError> {
+    let listen = settings.control.listen;
+    TcpListener::bind(listen).map_err(|error| cannot_listen("control.listen", listen, &error))
+}
+
+/// A port that is taken, or an address that is not ours: the words name the setting to change.
+fn cannot_listen(key: &str, listen: std::net::SocketAddr, error: &io::Error) -> GatewayError {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there: stop it, or change the port",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        io::ErrorKind::PermissionDenied => "this user may not use that port",
+        _ => "check the address",
+    };
+    GatewayError(format!("cannot listen on {listen} (`{key}`): {error}; {advice}"))
+}
+
+fn start_alarm(dispatch: &Arc<Dispatch>, sleeper: Sleeper, clock: Clock) -> io::Result<()> {
+    let dispatch = Arc::downgrade(dispatch);
+    // It is not waited for: it holds nothing but its sleep.
+    thread::Builder::new().name("alarm".to_owned()).spawn(move || alarm::run(&dispatch, &sleeper, clock)).map(drop)
+}
+
+fn start_control(
+    runtime: Runtime,
+    listener: TcpListener, shared: &Arc<Shared>) -> io::Result<(Stop, JoinHandle<io::Result<()>>)> {
+    let stop = Stop::new();
+    let (shared, stopped) = (Arc::clone(shared), stop.clone());
+    let serve = move || runtime.serve(listener, &shared, &stopped);
+    let thread = thread::Builder::new().name("control".to_owned()).spawn(serve)?;
+    Ok((stop, thread))
+}
+
+/// One line for scripts on standard output, one for people in the log, and what to try next in development.
+fn announce(running: &Running, derived: &derived::Derived) -> Result<(), GatewayError> {
+    let settings = &running.settings;
+    tracing::info!(
+        node = %settings.server.node,
+        agents = %settings.server.listen,
+        control = %settings.control.listen,
+        dev = running.dev,
+        loops = derived.loops,
+        workers = derived.workers,
+        "{}",
+        derived.bites_first_text()
+    );
+    if !running.dev && settings.auth.keys.0.is_empty() {
+        tracing::warn!("no [[auth.keys]] are set: every agent is refused");
+    }
+    if !running.dev && settings.api.keys.0.is_empty() {
+        tracing::warn!("no [[api.keys]] are set: every backend is refused");
+    }
+    let mut text = format!("ready agents={} control={}\n", settings.server.listen, settings.control.listen);
+    if running.dev {
+        text.push_str(&welcome::what_to_try(settings));
+    }
+    let mut out = io::stdout().lock();
+    // A closed standard output is no reason to stop.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(())
 }

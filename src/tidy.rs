@@ -1,1 +1,134 @@
-//! tidy
+//! The rules of the design as a test: floors, sizes, bans.
+//!
+//! In one Rust crate nothing but such a test keeps imports pointing down. Rules are functions over a source file, so that
+//! each can be shown a planted violation; here they meet the real tree. Code under `#[cfg(test)]` is free of all rules but names.
+
+mod bans;
+mod floors;
+mod imports;
+mod resolve;
+mod sizes;
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use self::source::Source;
+
+/// A rule that a file breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The file, from the root of the repository.
+    pub path: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub text: String,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every `.rs` file under a directory, by path.
+fn sources(directory: &str) -> Vec<Source> {
+    let mut paths = Vec::new();
+    collect(&root().join(directory), &mut paths);
+    paths.sort();
+    let sources: Vec<Source> = paths
+        .iter()
+        .map(|path| {
+            let text = fs::read_to_string(path).expect("a source file is readable");
+            let name = path.strip_prefix(root()).expect("it lies below the root");
+            Source::read(&name.to_string_lossy(), &text)
+        })
+        .collect();
+    assert!(!sources.is_empty(), "no sources in {directory}");
+    sources
+}
+
+fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory is readable") {
+        let path = entry.expect("an entry is readable").path();
+        if path.is_dir() {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+fn hold(violations: Vec<Violation>) {
+    let told: Vec<String> = violations
+        .iter()
+        .map(|v| format!("  {}:{}: {}", v.path, v.line, v.text))
+        .collect();
+    assert!(
+        told.is_empty(),
+        "{} violations:\n{}",
+        told.len(),
+        told.join("\n")
+    );
+}
+
+fn hold_each(rule: fn(&Source) -> Vec<Violation>) {
+    hold(sources("src").iter().flat_map(rule).collect());
+}
+
+#[test]
+fn imports_point_down_and_neighbours_are_strangers() {
+    hold(floors::imports_point_down(&sources("src")));
+}
+
+#[test]
+fn there_are_no_import_cycles() {
+    hold(floors::no_cycles(&sources("src")));
+    hold(floors::owed_is_there(&sources("src")));
+}
+
+#[test]
+fn files_and_functions_are_small() {
+    for directory in ["src", "loadtest/src"] {
+        let sources = sources(directory);
+        hold(sources.iter().flat_map(sizes::file).collect());
+        hold(sources.iter().flat_map(sizes::functions).collect());
+    }
+}
+
+#[test]
+fn crates_stay_where_they_belong() {
+    hold_each(bans::crates);
+}
+
+#[test]
+fn nothing_below_the_top_floor_reads_a_clock() {
+    hold_each(bans::clocks);
+}
+
+#[test]
+fn nothing_below_the_top_floor_unwraps() {
+    hold_each(bans::unwraps);
+}
+
+#[test]
+fn metric_names_are_written_once() {
+    hold_each(bans::metric_names);
+}
+
+#[test]
+fn files_say_what_they_own_and_have_telling_names() {
+    hold_each(bans::first_lines);
+    hold_each(bans::names);
+}
+
+#[test]
+fn there_is_one_crypto_backend() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("the lock file is readable");
+    hold(bans::locked_crates("Cargo.lock", &lock));
+}
+
+#[test]
+fn the_glossary_holds_every_word() {
+    let glossary = fs::read_to_string(root().join("docs/glossary.md")).expect("it is readable");
+    hold(bans::glossary("docs/glossary.md", &glossary));
+}

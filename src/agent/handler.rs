@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::events::Waker;
+use super::waker::Waker;
 use crate::kit::ids::CallId;
 use crate::kit::tick::Now;
 

@@ -9,11 +9,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::client::News;
 use super::ending::{Ending, Next};
-use super::events::{Events, Stop, Waker};
+use super::events::{Events, Stop};
 use super::handler::{Answer, Body, Call, Handler, Responder, Ticket, fault};
 use super::link::{Heard, Link};
+use super::news::News;
+use super::waker::Waker;
 use super::{Options, connect};
 use crate::kit::ids::CallId;
 use crate::kit::tick::Now;

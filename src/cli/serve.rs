@@ -80,12 +80,13 @@ impl Args {
 /// Wrong settings, or why the gateway could not run.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let sources = Sources::of_process(args.config.clone(), args.flags());
-    let settings = config::load(&sources)?.settings;
+    let loaded = config::load(&sources)?;
+    let settings = &loaded.settings;
     if args.dev {
-        loopback_only(&settings)?;
+        loopback_only(settings)?;
     }
     logging::start(&settings.log);
-    gateway::run(settings, args.dev).map_err(|error| Failure::Running(error.to_string()))
+    gateway::run(loaded, args.dev).map_err(|error| Failure::Running(error.to_string()))
 }
 
 /// `--dev` lets everybody in who can reach the port, so nobody else's machine may reach it.

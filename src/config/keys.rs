@@ -11,11 +11,9 @@ use super::kind::parse_algorithm;
 use super::problem::Problems;
 use super::schema::{Entries, Field, entry};
 use crate::auth::api_key::ApiKeySource;
-use crate::auth::token::{Algorithm, KeySource};
+use crate::auth::claims::TENANT_WHEN_ABSENT;
+use crate::auth::token::{Algorithm, KeySource, Verifier};
 use crate::kit::ids::is_name;
-
-/// The tenant of what names none.
-pub const TENANT_DEFAULT: &str = "default";
 
 /// Reads a file, from a place that relative paths mean.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -117,12 +115,18 @@ pub(super) fn resolve_auth(
         let material = entry.material(key, algorithm, read);
         let tenant = entry.tenant(&key.tenant);
         if let (Some(algorithm), Some(material)) = (algorithm, material) {
-            keys.push(KeySource {
+            let source = KeySource {
                 id: key.id.clone(),
                 algorithm,
                 material,
                 tenant,
-            });
+            };
+            // Whether it is a good key is for `auth` to say; one at a time, so that each bad one is told.
+            let judged = Verifier::new(std::slice::from_ref(&source), None, 0);
+            if let (Err(what), false) = (judged, entry.has_problem()) {
+                entry.bad(&what);
+            }
+            keys.push(source);
         }
     }
     AuthKeys(keys)
@@ -151,7 +155,7 @@ pub(super) fn resolve_api(raw: &[RawApiKey], problems: &mut Problems) -> ApiKeys
         keys.push(ApiKeySource {
             name: key.name.clone(),
             sha256: key.sha256.to_ascii_lowercase(),
-            tenant: tenant.unwrap_or_else(|| TENANT_DEFAULT.to_owned()),
+            tenant: tenant.unwrap_or_else(|| TENANT_WHEN_ABSENT.to_owned()),
         });
     }
     ApiKeys(keys)
@@ -162,11 +166,14 @@ struct Entry<'a> {
     section: &'static str,
     index: usize,
     problems: &'a mut Problems,
+    /// How many problems there were before this entry.
+    before: usize,
 }
 
 impl<'a> Entry<'a> {
     fn new(section: &'static str, index: usize, problems: &'a mut Problems) -> Self {
         Self {
+            before: problems.0.len(),
             section,
             index,
             problems,
@@ -177,6 +184,16 @@ impl<'a> Entry<'a> {
         let key = format!("{}.keys.{}.{field}", self.section, self.index);
         let text = format!("`{key}` {what}");
         self.problems.push(Default::default(), key, text);
+    }
+
+    fn has_problem(&self) -> bool {
+        self.problems.0.len() > self.before
+    }
+
+    fn bad(&mut self, what: &str) {
+        let key = format!("{}.keys.{}", self.section, self.index);
+        self.problems
+            .push(Default::default(), key.as_str(), format!("`{key}`: {what}"));
     }
 
     fn present(&mut self, field: &str, text: &str) -> bool {

@@ -17,7 +17,7 @@ sections! {
         /// The name of this node, which agents are told. Empty: the host's name.
         node: OptionalName = "",
         /// Event loops, a thread each. 0: one for each core.
-        loops: Places [0, 1024] = 0,
+        loops: Places [0, 256] = 0,
         /// Worker threads. 0: half as many as there are cores, at least one.
         workers: Places [0, 1024] = 0,
     }
@@ -28,6 +28,10 @@ sections! {
         listen: Address = "127.0.0.1:8081",
         /// The largest request body.
         body_max: Size ["1KiB", "1GiB"] = "1MiB",
+        /// Connections at once; one more is answered 503.
+        connections: Places [1, 1_000_000] = 1_024,
+        /// How long a connection may rest between requests.
+        idle: Span ["1s", "1day"] = "75s",
     }
 
     /// What one peer, one tenant and the whole node may use.
@@ -66,6 +70,8 @@ sections! {
         mailbox: Places [64, 16_777_216] = 65_536,
         /// Batches of messages that wait for one worker.
         worker_queue: Places [16, 1_048_576] = 1_024,
+        /// Bytes of messages that wait for one worker; above it, loops stop reading its connections.
+        worker_queue_bytes: Size ["1MiB", "64GiB"] = "64MiB",
         /// Connections of one loop that have not finished their upgrade; above it 503.
         half_open: Places [1, 16_777_216] = 4_096,
         /// Closes of late that the node remembers, to say why an agent is gone.

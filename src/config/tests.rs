@@ -128,8 +128,8 @@ fn a_file_that_is_wrong_is_told_by_line() {
             "h.toml:2: `server.loops` is 99999999999999999999, which is too large",
         ),
         (
-            "[server]\nloops = 5000\n",
-            "h.toml:2: `server.loops` is 5000, must lie between 0 and 1024",
+            "[server]\nworkers = 5000\n",
+            "h.toml:2: `server.workers` is 5000, must lie between 0 and 1024",
         ),
         (
             "[calls]\ntimeout = \"0s\"\n",
@@ -160,7 +160,7 @@ fn a_file_that_is_wrong_is_told_by_line() {
             "h.toml:2: `auth.keys` must be a list of tables: write `[[auth.keys]]`",
         ),
         (
-            "[[auth.keys]]\nid = \"a\"\nalgoritm = \"HS256\"\nsecret=\"x\"\nalgorithm=\"HS256\"",
+            "[[auth.keys]]\nid = \"a\"\nalgoritm = \"HS256\"\nsecret=\"0123456789abcdef0123456789abcdef\"\nalgorithm=\"HS256\"",
             "h.toml:3: unknown key `auth.keys.algoritm`, did you mean `algorithm`?",
         ),
     ];
@@ -392,6 +392,10 @@ fn keys_that_are_wrong_are_told() {
         (
             "[[auth.keys]]\nid = \"a\"\nalgorithm = \"HS256\"\nfile = \"f\"\nsecret = \"hush\"",
             "h.toml:5: `auth.keys.0.secret` is given beside `file`: give exactly one of them",
+        ),
+        (
+            "[[auth.keys]]\nid = \"a\"\nalgorithm = \"HS256\"\nsecret = \"hush\"",
+            "h.toml:1: `auth.keys.0`: key \"a\": an HS256 secret needs 32 bytes or more, and this one has 4: make one with `openssl rand -hex 32`",
         ),
         (
             "[[auth.keys]]\nid = \"a\"\nalgorithm = \"ES256\"\nsecret = \"hush\"",

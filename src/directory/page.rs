@@ -228,3 +228,93 @@ fn fits(labels: &Labels, filter: &Filter) -> bool {
         there.is_ok_and(|at| *labels[at].1 == **value)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{LastClose, NewAgent};
+    use crate::kit::ids::{AgentSlot, ConnId};
+    use crate::kit::tick::Now;
+    use crate::session::reason::Reason;
+    use crate::wire::envelope::Encoding;
+
+    const A: TenantId = TenantId(0);
+    const B: TenantId = TenantId(1);
+
+    fn join(
+        directory: &Directory,
+        tenant: TenantId,
+        id: &str,
+        conn: u32,
+        value: &str,
+    ) -> AgentSlot {
+        let agent = NewAgent {
+            tenant,
+            id,
+            labels: &[("v".into(), value.into())],
+            conn: ConnId::new(0, conn, conn),
+            encoding: Encoding::Json,
+        };
+        directory.join(&agent).slot
+    }
+
+    /// What a page holds of an agent that did something between the two locks.
+    fn listed_after(meanwhile: impl FnOnce(&Directory, AgentSlot), filter: &Filter) -> Vec<Listed> {
+        let directory = Directory::new(1, 1);
+        let slot = join(&directory, A, "web-1", 1, "1");
+        let (shard, index) = (
+            slot.0 >> crate::directory::INDEX_BITS,
+            slot.0 & (u32::MAX >> crate::directory::SHARD_BITS),
+        );
+        let any = Filter::default();
+        let mut found: Vec<_> = {
+            let table = lock(&directory.shards[shard as usize]);
+            let entry = table.at(index).into_iter();
+            entry
+                .filter_map(|entry| Candidate::of(index, entry, A, &any, &Labels::from([])))
+                .collect()
+        };
+        assert_eq!(found.len(), 1);
+        meanwhile(&directory, slot);
+        directory.fill_in_labels(shard, A, filter, &mut found);
+        found
+            .into_iter()
+            .map(|candidate| candidate.listed)
+            .collect()
+    }
+
+    #[test]
+    fn an_agent_that_changes_while_it_is_read_is_read_again() {
+        let with_value = |value: &str| Filter {
+            prefix: "web".into(),
+            labels: vec![("v".into(), value.into())],
+        };
+        let comes_back = |directory: &Directory, old| {
+            assert_eq!(join(directory, A, "web-1", 2, "2"), old);
+        };
+        let listed = listed_after(comes_back, &with_value("2"));
+        assert_eq!(listed.len(), 1);
+        assert_eq!(
+            (listed[0].conn, &*listed[0].labels[0].1),
+            (ConnId::new(0, 2, 2), "2")
+        );
+        assert_eq!(listed_after(comes_back, &with_value("1")), []);
+
+        let leaves = |directory: &Directory, slot| {
+            let close = LastClose {
+                reason: Reason::PeerClosed,
+                at: Now(0),
+            };
+            assert!(directory.leave(slot, ConnId::new(0, 1, 1), close));
+        };
+        assert_eq!(listed_after(leaves, &Filter::default()), []);
+        let gives_its_slot_away = |directory: &Directory, slot: AgentSlot| {
+            leaves(directory, slot);
+            // Some name out of these falls into the same shard, whose only free place it gets.
+            let taken =
+                (0..10_000).any(|n| join(directory, B, &format!("web-{n}"), n, "3") == slot);
+            assert!(taken);
+        };
+        assert_eq!(listed_after(gives_its_slot_away, &Filter::default()), []);
+    }
+}

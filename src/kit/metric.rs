@@ -43,6 +43,17 @@ metrics! {
     DRAINING = Gauge "holdfast_draining", "1 while the node drains.";
 }
 
+/// Gives every metric its help text. Call it once, after the recorder is in place.
+pub fn describe() {
+    for &(name, kind, help) in ALL {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(name, help),
+            Kind::Gauge => metrics::describe_gauge!(name, help),
+            Kind::Histogram => metrics::describe_histogram!(name, help),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

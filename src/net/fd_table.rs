@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::RawFd;
 
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::close;
 
 /// Gives the calling thread its own copy of the descriptor table and closes `foreign` in it.
@@ -26,16 +25,4 @@ pub fn close_copies(foreign: &[RawFd]) {
         // Failing means that it was no copy: nothing is lost by it.
         let _ = close(fd);
     }
-}
-
-/// Raises the soft limit on descriptors to the hard one and returns it.
-///
-/// # Errors
-/// Of the system calls.
-pub fn raise_limit() -> io::Result<u64> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    }
-    Ok(hard)
 }

@@ -281,4 +281,5 @@ impl Frame {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -5,6 +5,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, OpCode};
 
 use super::close::REASON_BYTES_MAX;
+use super::utf8;
 
 /// Appends a frame's head to `out`.
 pub fn head(opcode: OpCode, payload_bytes: usize, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
@@ -63,7 +64,7 @@ pub fn close(code: CloseCode, reason: &str) -> Bytes {
     if code == CloseCode::Status {
         return frame(opcode, b"");
     }
-    let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+    let reason = utf8::cut(reason, REASON_BYTES_MAX);
     frame_with(opcode, 2 + reason.len(), |out| {
         out.extend_from_slice(&u16::from(code).to_be_bytes());
         out.extend_from_slice(reason.as_bytes());
@@ -91,6 +92,7 @@ fn head_bytes(payload_bytes: usize) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use tungstenite::protocol::frame::coding::Data;
 

@@ -6,6 +6,7 @@ pub mod agent_side;
 mod binary;
 mod json;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::borrow::Cow;

@@ -12,6 +12,14 @@ pub struct Utf8 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUtf8;
 
+/// The longest part of `text` from its start that is at most `bytes_max` bytes and ends at a character's end.
+#[must_use]
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=text.len().min(bytes_max)).rev();
+    let mut parts = end.filter_map(|end| text.get(..end));
+    parts.next().unwrap_or_default()
+}
+
 impl Utf8 {
     /// Takes the next bytes of the text.
     ///
@@ -119,6 +127,20 @@ mod tests {
             assert!(!utf8.is_complete(), "{cut}");
             assert_eq!(utf8.feed(&"🎉".as_bytes()[cut..]), Ok(()));
             assert!(utf8.is_complete(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn cuts() {
+        for (bytes_max, expected) in [
+            (0, ""),
+            (1, "a"),
+            (2, "a"),
+            (3, "aü"),
+            (4, "aü"),
+            (9, "aü🎉"),
+        ] {
+            assert_eq!(cut("aü🎉", bytes_max), expected, "{bytes_max}");
         }
     }
 

@@ -19,7 +19,7 @@ use crate::net::mailbox::{Described, Full, Mailbox, Order};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 
-use super::alarm::Alarm;
+use super::alarm::{Alarm, Due};
 use super::gate::Gate;
 
 /// A call as a backend asks for it.
@@ -120,7 +120,7 @@ pub struct Dispatch {
     loops: Vec<LoopDoor>,
     gate: RwLock<Arc<Gate>>,
     heartbeat_ms: AtomicU32,
-    connections_max_per_loop: AtomicU32,
+    connections_max_per_loop: u32,
     draining: AtomicBool,
     alarm: Alarm,
 }
@@ -138,7 +138,7 @@ impl Dispatch {
             loops: parts.loops,
             gate: RwLock::new(Arc::new(parts.gate)),
             heartbeat_ms: AtomicU32::new(parts.heartbeat_ms),
-            connections_max_per_loop: AtomicU32::new(parts.connections_max_per_loop),
+            connections_max_per_loop: parts.connections_max_per_loop,
             draining: AtomicBool::new(false),
             alarm: parts.alarm,
         }
@@ -287,7 +287,7 @@ impl Dispatch {
                 .iter()
                 .map(|door| door.status.connections.load(Ordering::Relaxed))
                 .collect(),
-            connections_max_per_loop: self.connections_max_per_loop.load(Ordering::Relaxed),
+            connections_max_per_loop: self.connections_max_per_loop,
             agents: self.directory.len(),
             calls_in_flight: self.calls.len(),
             draining: self.is_draining(),
@@ -317,16 +317,10 @@ impl Dispatch {
     }
 
     /// Changes the limits that are kept here.
-    pub fn set_limits(
-        &self,
-        calls_per_agent: u32,
-        calls_per_tenant: u32,
-        connections_max_per_loop: u32,
-    ) {
+    pub fn set_limits(&self, calls_per_agent: u32, calls_per_tenant: u32, heartbeat_ms: u32) {
         self.calls.set_per_agent_max(calls_per_agent);
         self.directory.set_calls_per_tenant_max(calls_per_tenant);
-        self.connections_max_per_loop
-            .store(connections_max_per_loop, Ordering::Relaxed);
+        self.heartbeat_ms.store(heartbeat_ms, Ordering::Relaxed);
     }
 
     /// Posts an order that `make` builds to every loop; waits while a mailbox is full.
@@ -338,14 +332,6 @@ impl Dispatch {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
-    }
-
-    pub(super) fn alarm(&self) -> &Alarm {
-        &self.alarm
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Now> {
-        self.calls.next_deadline()
     }
 
     /// Ends the calls that are due and tells their agents.
@@ -409,5 +395,19 @@ impl Dispatch {
 
     fn mailbox(&self, conn: ConnId) -> Option<&Mailbox> {
         self.loops.get(conn.loop_index()).map(|door| &door.mailbox)
+    }
+}
+
+impl Due for Dispatch {
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    fn end_due(&self, now: Now) {
+        self.expire(now);
+    }
+
+    fn next_due(&self) -> Option<Now> {
+        self.calls.next_deadline()
     }
 }

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use serde_json::value::RawValue;
 
 use crate::kit::ids::CallId;
+use crate::wire::utf8;
 
 use super::{Fault, Inbound, Outbound, Payload, json};
 
@@ -179,7 +180,7 @@ pub(super) fn write_parts(
     payload: Payload<'_>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let name = &name[..name.floor_char_boundary(usize::from(u16::MAX))];
+    let name = utf8::cut(name, usize::from(u16::MAX));
     let flags = if payload.json { JSON } else { 0 };
     write_head(kind_aux_id, flags, name.len() as u16, out)?;
     out.write_all(name.as_bytes())?;

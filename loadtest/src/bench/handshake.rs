@@ -1,0 +1,141 @@
+//! Agents that connect, are checked and welcomed, and leave at once.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::Bounds;
+use super::meter::{Meter, Run};
+use crate::fleet::{Batch, Fleet, Happening};
+use crate::latency::Latency;
+use crate::link;
+use crate::question::{Heard, hear};
+use crate::target::Target;
+
+/// Different agents, whose tokens are minted beforehand. An agent comes again only after all others have come.
+const AGENTS: u32 = 4096;
+
+/// Longest wait for an answer.
+const STALL: Duration = Duration::from_secs(10);
+
+/// How an agent leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It ends TCP.
+    Tcp,
+    /// It sends a close frame and waits for the answer.
+    CloseFrame,
+}
+
+/// The means of a run.
+pub struct Handshakes<'a> {
+    target: &'a Target,
+    ending: Ending,
+    requests: Vec<Vec<u8>>,
+    fleet: Fleet,
+    batch: Batch,
+    next: u32,
+    out: HashMap<usize, Instant>,
+    latency: Latency,
+}
+
+impl<'a> Handshakes<'a> {
+    /// Mints the tokens.
+    ///
+    /// # Errors
+    /// The secret cannot sign.
+    pub fn new(target: &'a Target, ending: Ending) -> Result<Self, String> {
+        Ok(Self {
+            target,
+            ending,
+            requests: (0..AGENTS)
+                .map(|agent| target.agent_request(agent))
+                .collect::<Result<_, _>>()?,
+            fleet: Fleet::new().map_err(|error| error.to_string())?,
+            batch: Batch::default(),
+            next: 0,
+            out: HashMap::new(),
+            latency: Latency::default(),
+        })
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// An agent that is not welcomed.
+    pub fn run(&mut self, bounds: Bounds) -> Result<Run, String> {
+        self.latency = Latency::default();
+        let (mut begun, mut done) = (0, 0);
+        let meter = Meter::start(bounds.server_pid)?;
+        let mut progress = Instant::now();
+        loop {
+            let more = begun < bounds.operations && meter.elapsed() < bounds.time;
+            if !more && self.out.is_empty() {
+                break;
+            }
+            while more && self.out.len() < bounds.in_flight && begun < bounds.operations {
+                self.dial()?;
+                begun += 1;
+            }
+            self.fleet
+                .turn(&mut self.batch, Duration::from_millis(20))
+                .map_err(|error| error.to_string())?;
+            let ended = self.collect()?;
+            if ended > 0 {
+                done += ended;
+                progress = Instant::now();
+            } else if progress.elapsed() > STALL {
+                return Err(format!("{} agents wait for a welcome", self.out.len()));
+            }
+        }
+        meter.stop(done, self.latency.percentiles())
+    }
+
+    fn dial(&mut self) -> Result<(), String> {
+        let agent = self.next;
+        self.next = (agent + 1) % AGENTS;
+        let request = self.requests[agent as usize].clone();
+        let link = self
+            .fleet
+            .dial(self.target.listen, agent, request)
+            .map_err(|error| error.to_string())?;
+        self.out.insert(link, Instant::now());
+        Ok(())
+    }
+
+    /// Lets go of those that were welcomed; returns how many have left.
+    fn collect(&mut self) -> Result<u64, String> {
+        let mut left = 0;
+        for happening in &self.batch.happenings {
+            let gone = match happening {
+                Happening::Opened => None,
+                Happening::Message {
+                    link, tag, payload, ..
+                } => {
+                    let message = &self.batch.bytes[payload.clone()];
+                    if hear(*tag, message) != Heard::Welcome {
+                        return Err("the first message is no welcome".to_owned());
+                    }
+                    match self.ending {
+                        Ending::Tcp => {
+                            self.fleet.drop_link(*link);
+                            Some(link)
+                        }
+                        Ending::CloseFrame => {
+                            self.fleet.close(*link);
+                            None
+                        }
+                    }
+                }
+                Happening::Ended { link, ending, .. } => match (self.ending, ending) {
+                    (Ending::CloseFrame, link::Ending::Closed(1000)) => Some(link),
+                    (_, ending) => return Err(format!("{ending:?}")),
+                },
+            };
+            if let Some(since) = gone.and_then(|link| self.out.remove(link)) {
+                self.latency.note(since.elapsed());
+                left += 1;
+            }
+        }
+        Ok(left)
+    }
+}

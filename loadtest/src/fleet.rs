@@ -1,0 +1,351 @@
+//! Many WebSocket connections on one edge-triggered poll: dial, send, and hear what happened.
+//!
+//! Owns the sockets and the upgrade. It must never decide what a message means: drivers read a [`Batch`] and act.
+//! Every readiness is a hint, so an event for a connection that is gone or renewed does no harm.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use tungstenite::protocol::frame::coding::OpCode;
+
+use crate::frame;
+use crate::link::{Ending, Intake, Link, Phase};
+use crate::source;
+use crate::target;
+
+/// Bytes that one read takes at most.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Longest answer to an upgrade that is waited for, in bytes.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Something that a driver wants to know. `link` names the connection until it has ended.
+#[derive(Debug)]
+pub enum Happening {
+    /// The upgrade succeeded.
+    Opened,
+    /// A whole message, or a pong.
+    Message {
+        /// The connection.
+        link: usize,
+        /// Its owner's number.
+        tag: u32,
+        /// Text, binary or pong.
+        opcode: OpCode,
+        /// Where the payload lies in [`Batch::bytes`].
+        payload: Range<usize>,
+    },
+    /// The connection is gone; its number may be used again.
+    Ended {
+        /// The connection.
+        link: usize,
+        /// Why.
+        ending: Ending,
+    },
+}
+
+/// What one turn brought.
+#[derive(Default)]
+pub struct Batch {
+    /// In order, connection by connection.
+    pub happenings: Vec<Happening>,
+    /// Payloads of the messages.
+    pub bytes: Vec<u8>,
+}
+
+/// Connections of one thread.
+pub struct Fleet {
+    poll: Poll,
+    events: Events,
+    links: Slab<Link>,
+    scratch: Vec<u8>,
+    out: Vec<u8>,
+    dialled: u32,
+    mask_seed: u32,
+}
+
+impl Fleet {
+    /// No connections yet.
+    ///
+    /// # Errors
+    /// No descriptor is left for the poll.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            links: Slab::new(),
+            scratch: vec![0; READ_BYTES],
+            out: Vec::new(),
+            dialled: fastrand::u32(..),
+            mask_seed: fastrand::u32(..),
+        })
+    }
+
+    /// Starts a connection that sends `request` and then speaks WebSocket.
+    ///
+    /// # Errors
+    /// The kernel refuses at once: no descriptor, no port.
+    pub fn dial(&mut self, target: SocketAddr, tag: u32, request: Vec<u8>) -> io::Result<usize> {
+        self.dialled = self.dialled.wrapping_add(1);
+        let mut link = Link::new(source::dial(target, self.dialled)?, tag, request);
+        let entry = self.links.vacant_entry();
+        let key = entry.key();
+        self.poll.registry().register(
+            link.stream(),
+            Token(key),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        entry.insert(link);
+        Ok(key)
+    }
+
+    /// Sends a message or a control frame. A connection that is gone is none of the caller's concern: it will hear of it.
+    pub fn send(&mut self, link: usize, opcode: OpCode, payload: &[u8]) {
+        // A predictable key: masking protects proxies from scripts in browsers, and there are none here.
+        self.mask_seed = self.mask_seed.wrapping_mul(747_796_405).wrapping_add(1);
+        self.out.clear();
+        frame::masked(opcode, payload, self.mask_seed.to_be_bytes(), &mut self.out);
+        if let Some(link) = self.links.get_mut(link) {
+            // A dead socket shows as the end of its input at the next turn.
+            link.write(&self.out);
+        }
+    }
+
+    /// Starts the closing handshake with code 1000; [`Happening::Ended`] follows when the peer has answered.
+    pub fn close(&mut self, link: usize) {
+        self.send(link, OpCode::from(8), &1000u16.to_be_bytes());
+        if let Some(link) = self.links.get_mut(link) {
+            link.phase = Phase::Closing;
+        }
+    }
+
+    /// Ends a connection's TCP now, without a close frame. Nothing more is heard of it.
+    pub fn drop_link(&mut self, link: usize) {
+        self.links.try_remove(link);
+    }
+
+    /// Its owner's number for a connection; `None` when it is gone.
+    pub fn tag(&self, link: usize) -> Option<u32> {
+        self.links.get(link).map(|link| link.tag)
+    }
+
+    /// Waits for at most `patience`, then reads and writes all that is ready. `batch` is emptied first.
+    ///
+    /// # Errors
+    /// The poll itself failed.
+    pub fn turn(&mut self, batch: &mut Batch, patience: Duration) -> io::Result<()> {
+        batch.happenings.clear();
+        batch.bytes.clear();
+        match self.poll.poll(&mut self.events, Some(patience)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            self.serve(event.token().0, event.is_read_closed(), batch);
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    /// Flushes, then reads one connection until it is dry.
+    fn serve(&mut self, key: usize, read_closed: bool, batch: &mut Batch) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        // A failed write is not the end: what the peer said before it closed is still to be read.
+        link.flush();
+        let ending = loop {
+            let have = link.restore(&mut self.scratch);
+            if self.scratch.len() < have + READ_BYTES {
+                self.scratch.resize(have + READ_BYTES, 0);
+            }
+            let more = match link.read(&mut self.scratch[have..]) {
+                Intake::Bytes(more) => more,
+                Intake::Dry => {
+                    link.keep(&self.scratch[..have]);
+                    break None;
+                }
+                Intake::End if link.phase == Phase::Upgrading => break Some(Ending::Unreachable),
+                Intake::End => break Some(Ending::Vanished),
+            };
+            let input = &self.scratch[..have + more];
+            match digest(link, key, input, batch, &mut self.out) {
+                Ok(used) => link.keep(&input[used..]),
+                Err(ending) => break Some(ending),
+            }
+            // A short read has emptied the socket, unless the end came in the same event.
+            if have + more < self.scratch.len() && !read_closed {
+                break None;
+            }
+        };
+        if let Some(ending) = ending {
+            self.links.remove(key);
+            batch
+                .happenings
+                .push(Happening::Ended { link: key, ending });
+        }
+    }
+}
+
+/// Takes whole parts off `input`; returns how many bytes were used.
+fn digest(
+    link: &mut Link,
+    key: usize,
+    input: &[u8],
+    batch: &mut Batch,
+    out: &mut Vec<u8>,
+) -> Result<usize, Ending> {
+    let mut at = 0;
+    if link.phase == Phase::Upgrading {
+        match target::read_answer(input) {
+            target::Answer::Cut if input.len() > ANSWER_BYTES_MAX => {
+                return Err(Ending::Malformed("an endless answer to the upgrade"));
+            }
+            target::Answer::Cut => return Ok(0),
+            target::Answer::Refused(status) => return Err(Ending::Refused(status)),
+            target::Answer::Malformed(rule) => return Err(Ending::Malformed(rule)),
+            target::Answer::Switched { head_bytes } => at = head_bytes,
+        }
+        link.phase = Phase::Open;
+        batch.happenings.push(Happening::Opened);
+    }
+    loop {
+        let frame = match frame::parse(&input[at..]) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(at),
+            Err(frame::Malformed(rule)) => return Err(Ending::Malformed(rule)),
+        };
+        let payload = &input[at + frame.payload.start..at + frame.payload.end];
+        at += frame.payload.end;
+        match u8::from(frame.opcode) {
+            8 => {
+                let code = payload
+                    .first_chunk()
+                    .map_or(1005, |b| u16::from_be_bytes(*b));
+                // Answered once, as section 5.5.1 asks; TCP is then closed.
+                if link.phase != Phase::Closing {
+                    out.clear();
+                    frame::masked(frame.opcode, &payload[..payload.len().min(2)], [0; 4], out);
+                    link.write(out);
+                }
+                return Err(Ending::Closed(code));
+            }
+            9 => {
+                out.clear();
+                frame::masked(OpCode::from(10), payload, [0; 4], out);
+                link.write(out);
+            }
+            _ => {
+                let begin = batch.bytes.len();
+                batch.bytes.extend_from_slice(payload);
+                batch.happenings.push(Happening::Message {
+                    link: key,
+                    tag: link.tag,
+                    opcode: frame.opcode,
+                    payload: begin..batch.bytes.len(),
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use tungstenite::Message;
+    use tungstenite::protocol::CloseFrame;
+    use tungstenite::protocol::frame::coding::CloseCode;
+
+    use super::*;
+
+    /// Turns until something of interest has happened.
+    fn wait(fleet: &mut Fleet, batch: &mut Batch) {
+        loop {
+            fleet
+                .turn(batch, Duration::from_millis(20))
+                .expect("a turn");
+            if !batch.happenings.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn messages(batch: &Batch) -> Vec<&[u8]> {
+        let payload = |happening: &Happening| match happening {
+            Happening::Message { payload, .. } => Some(payload.clone()),
+            _ => None,
+        };
+        let ranges = batch.happenings.iter().filter_map(payload);
+        ranges.map(|range| &batch.bytes[range]).collect()
+    }
+
+    #[test]
+    fn a_connection_opens_talks_and_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut socket = tungstenite::accept(stream).expect("an upgrade");
+            // Large enough to come in several reads, and to leave in several writes.
+            let large = socket.read().expect("a message");
+            assert_eq!(large.len(), 3 << 20);
+            socket.send(large).expect("sent");
+            socket.send(Message::Ping("p".into())).expect("sent");
+            assert_eq!(socket.read().expect("a pong"), Message::Pong("p".into()));
+            let close = CloseFrame {
+                code: CloseCode::Library(4003),
+                reason: "".into(),
+            };
+            socket.close(Some(close)).expect("closing");
+            while socket.read().is_ok() {}
+        });
+
+        let mut fleet = Fleet::new().expect("a poll");
+        let mut batch = Batch::default();
+        let request = crate::target::upgrade(address, "/", "");
+        let link = fleet.dial(address, 7, request).expect("dialled");
+        wait(&mut fleet, &mut batch);
+        assert!(matches!(batch.happenings[..], [Happening::Opened]));
+        assert_eq!(fleet.tag(link), Some(7));
+
+        let large = vec![b'x'; 3 << 20];
+        fleet.send(link, OpCode::from(2), &large);
+        wait(&mut fleet, &mut batch);
+        assert!(messages(&batch) == [&large[..]], "the same came back");
+
+        while !matches!(batch.happenings.last(), Some(Happening::Ended { .. })) {
+            wait(&mut fleet, &mut batch);
+        }
+        let Some(Happening::Ended { ending, .. }) = batch.happenings.last() else {
+            panic!("not ended");
+        };
+        assert_eq!(*ending, Ending::Closed(4003));
+        assert_eq!(fleet.tag(link), None);
+        server.join().expect("the server saw what it should");
+    }
+
+    #[test]
+    fn nobody_there_is_an_ending_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let mut fleet = Fleet::new().expect("a poll");
+        let mut batch = Batch::default();
+        fleet.dial(address, 0, Vec::new()).expect("dialled");
+        wait(&mut fleet, &mut batch);
+        assert!(matches!(
+            batch.happenings[..],
+            [Happening::Ended {
+                ending: Ending::Unreachable,
+                ..
+            }]
+        ));
+    }
+}

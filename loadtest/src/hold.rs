@@ -1,0 +1,102 @@
+//! The two halves of a smoke run as processes of their own, so that a test can kill one: agents that stay, and calls to them.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::campaign::{Campaign, Plan, Tally};
+use crate::crew::{Crew, Duty};
+use crate::target::Target;
+
+/// Options of `agents`.
+#[derive(Args, Clone, Debug)]
+pub struct AgentsOptions {
+    #[command(flatten)]
+    target: Target,
+    /// Number of the first agent.
+    #[arg(long, default_value_t = 0)]
+    first: u32,
+    /// How many agents connect.
+    #[arg(long, default_value_t = 100)]
+    count: u32,
+    /// How long an agent thinks before it answers, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
+    /// File that gets the number of each call before the call is answered.
+    #[arg(long)]
+    journal: Option<PathBuf>,
+}
+
+/// Options of `calls`.
+#[derive(Args, Clone, Debug)]
+pub struct CallsOptions {
+    #[command(flatten)]
+    target: Target,
+    /// Agents 0 up to this number are called at random.
+    #[arg(long, default_value_t = 100)]
+    agents: u32,
+    /// How many calls are made.
+    #[arg(long, default_value_t = 1000)]
+    count: u32,
+    /// Calls in flight.
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+    /// Deadline of each call, in milliseconds.
+    #[arg(long, default_value_t = 20_000)]
+    timeout_ms: u64,
+    /// File that gets one line a call: number, agent, outcome, microseconds.
+    #[arg(long)]
+    log: Option<PathBuf>,
+}
+
+/// Connects agents, says `ready`, and stays until standard input ends.
+///
+/// # Errors
+/// An agent could not connect.
+pub fn agents(options: &AgentsOptions) -> Result<(), String> {
+    let duty = Duty {
+        agents: options.first..options.first.saturating_add(options.count),
+        delay: Duration::from_millis(options.delay_ms),
+        journal: options.journal.clone(),
+    };
+    let crew = Crew::start(&options.target, &duty)?;
+    crew.wait_ready(Duration::from_secs(60))?;
+    let mut out = std::io::stdout();
+    writeln!(out, "ready agents={}", options.count)
+        .and_then(|()| out.flush())
+        .map_err(|error| error.to_string())?;
+    let mut rest = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut rest)
+        .map_err(|error| error.to_string())?;
+    let (taken, ended) = (crew.taken(), crew.ended());
+    let log = crew.stop()?;
+    writeln!(out, "taken={taken} ended={ended} strays={}", log.strays)
+        .map_err(|error| error.to_string())
+}
+
+/// Calls agents at random and tells how the calls ended. Only wrong, stray and missing answers fail it.
+///
+/// # Errors
+/// A call without exactly one answer, or with a wrong one.
+pub fn calls(options: &CallsOptions) -> Result<Tally, String> {
+    let timeout = Duration::from_millis(options.timeout_ms);
+    let plan = Plan {
+        in_flight: options.in_flight,
+        timeout,
+        pad_bytes: 0,
+        limit: Duration::from_secs(600),
+    };
+    let mut left = options.count;
+    let mut next = || {
+        left = left.checked_sub(1)?;
+        Some(fastrand::u32(0..options.agents.max(1)))
+    };
+    let tally = Campaign::new(&options.target, plan, options.log.as_deref())?.run(&mut next)?;
+    if tally.wrong + tally.lost + tally.strays > 0 {
+        return Err(format!("not every call has one true outcome: {tally:#?}"));
+    }
+    Ok(tally)
+}

@@ -1,0 +1,181 @@
+//! One simulated connection: a socket and, only while bytes are cut, the cut bytes.
+//!
+//! Owns its socket and phase. It knows nothing of what messages mean.
+
+use std::io::{self, Read, Write};
+
+use mio::net::TcpStream;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// TCP is not yet there, or the answer to the upgrade is not.
+    Upgrading,
+    /// Frames travel.
+    Open,
+    /// Our close frame is on its way.
+    Closing,
+}
+
+/// Bytes that a connection holds only while a read or a write is cut.
+#[derive(Default)]
+struct Cut {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+/// A connection. At rest it is a descriptor, a tag and a null pointer.
+pub struct Link {
+    stream: TcpStream,
+    /// What its owner calls it.
+    pub tag: u32,
+    /// Where it is in its life.
+    pub phase: Phase,
+    cut: Option<Box<Cut>>,
+}
+
+/// The harness simulates a million of these. Debug builds of mio add a word for their own checks.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Link>() <= 24);
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// TCP could not be connected.
+    Unreachable,
+    /// The upgrade was answered with this HTTP status.
+    Refused(u16),
+    /// The peer sent a close frame with this code (1005: none).
+    Closed(u16),
+    /// The peer ended TCP, or it was reset.
+    Vanished,
+    /// The peer broke the protocol.
+    Malformed(&'static str),
+}
+
+/// What a read brought.
+pub enum Intake {
+    /// So many bytes in the buffer.
+    Bytes(usize),
+    /// Nothing for now.
+    Dry,
+    /// The end.
+    End,
+}
+
+impl Link {
+    /// A connection that sends `request` as soon as TCP stands.
+    pub fn new(stream: TcpStream, tag: u32, request: Vec<u8>) -> Self {
+        Self {
+            stream,
+            tag,
+            phase: Phase::Upgrading,
+            cut: Some(Box::new(Cut {
+                input: Vec::new(),
+                output: request,
+            })),
+        }
+    }
+
+    /// The socket, to register it.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Moves cut input to the front of `buffer`; returns how many bytes.
+    pub fn restore(&mut self, buffer: &mut Vec<u8>) -> usize {
+        let Some(cut) = &mut self.cut else {
+            return 0;
+        };
+        let length = cut.input.len();
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        buffer[..length].copy_from_slice(&cut.input);
+        cut.input = Vec::new();
+        self.settle();
+        length
+    }
+
+    /// Keeps input that waits for more.
+    pub fn keep(&mut self, input: &[u8]) {
+        if !input.is_empty() {
+            self.cut.get_or_insert_default().input = input.to_vec();
+        }
+    }
+
+    /// Reads once.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Intake {
+        loop {
+            return match self.stream.read(buffer) {
+                Ok(0) => Intake::End,
+                Ok(bytes) => Intake::Bytes(bytes),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Intake::Dry,
+                // The kernel says so while TCP is being connected.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Intake::Dry,
+                Err(_) => Intake::End,
+            };
+        }
+    }
+
+    /// Writes `bytes` behind what still waits; what the kernel does not take waits for [`Link::flush`].
+    /// Returns false when the socket is dead.
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
+        if let Some(cut) = &mut self.cut
+            && !cut.output.is_empty()
+        {
+            cut.output.extend_from_slice(bytes);
+            return true;
+        }
+        let Some(taken) = self.push(bytes) else {
+            return false;
+        };
+        if taken < bytes.len() {
+            self.cut.get_or_insert_default().output = bytes[taken..].to_vec();
+        }
+        true
+    }
+
+    /// Writes what waits. Returns false when the socket is dead.
+    pub fn flush(&mut self) -> bool {
+        let Some(cut) = &mut self.cut else {
+            return true;
+        };
+        let output = std::mem::take(&mut cut.output);
+        let Some(taken) = self.push(&output) else {
+            return false;
+        };
+        if let Some(cut) = &mut self.cut {
+            cut.output = output[taken..].to_vec();
+        }
+        self.settle();
+        true
+    }
+
+    /// How many bytes the kernel took; `None` when the socket is dead.
+    fn push(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self.stream.write(&bytes[taken..]) {
+                Ok(0) => return None,
+                Ok(more) => taken += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => break,
+                Err(_) => return None,
+            }
+        }
+        Some(taken)
+    }
+
+    /// A link at rest owns nothing.
+    fn settle(&mut self) {
+        if let Some(cut) = &self.cut
+            && cut.input.is_empty()
+            && cut.output.is_empty()
+        {
+            self.cut = None;
+        }
+    }
+}

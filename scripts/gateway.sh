@@ -1,0 +1,46 @@
+# Sourced by scripts that need a running gateway: starts one on free ports and stops it by its process id.
+#
+#   gateway_start COMMAND...   sets gateway_pid, gateway_agents and gateway_control (ADDRESS:PORT), or fails
+#   gateway_stop               ends it without a drain; harmless when none runs
+#
+# Every user sets a trap: trap gateway_stop EXIT
+
+gateway_pid=
+gateway_agents=
+gateway_control=
+gateway_folder=
+
+gateway_start() {
+  local ready= _
+  gateway_folder=$(mktemp -d)
+  "$@" --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$gateway_folder/out" 2>"$gateway_folder/log" &
+  gateway_pid=$!
+  for _ in $(seq 100); do
+    ready=$(grep '^ready agents=' "$gateway_folder/out" || true)
+    [ -z "$ready" ] || break
+    if ! kill -0 "$gateway_pid" 2>/dev/null; then
+      echo "the gateway did not start:" >&2
+      cat "$gateway_folder/log" >&2
+      return 1
+    fi
+    sleep 0.1
+  done
+  if [ -z "$ready" ]; then
+    echo "the gateway was not ready in 10 s" >&2
+    return 1
+  fi
+  gateway_agents=${ready#ready agents=}
+  gateway_agents=${gateway_agents%% *}
+  gateway_control=${ready##*control=}
+  gateway_control=${gateway_control%% *}
+}
+
+gateway_stop() {
+  if [ -n "$gateway_pid" ]; then
+    kill -9 "$gateway_pid" 2>/dev/null || true
+    wait "$gateway_pid" 2>/dev/null || true
+    gateway_pid=
+  fi
+  [ -z "$gateway_folder" ] || rm -rf "$gateway_folder"
+  gateway_folder=
+}

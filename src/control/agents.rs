@@ -1,0 +1,170 @@
+//! `GET /v1/agents`, `GET /v1/agents/{agent}`, `DELETE /v1/agents/{agent}`.
+//!
+//! Owns how agents look in the API. It changes nothing but what it asks [`crate::work::dispatch::Dispatch`] to change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::answer::{Answer, Media};
+use super::problem::{Closed, Kind, Problem};
+use super::query;
+use super::request::Asked;
+use super::shared::Shared;
+use crate::directory::Labels;
+use crate::session::reason::Reason;
+use crate::work::dispatch::AgentView;
+
+/// A page of agents.
+#[derive(Serialize)]
+struct PageJson<'a> {
+    agents: Vec<ListedJson<'a>>,
+    next: Option<String>,
+}
+
+/// An agent in a page.
+#[derive(Serialize)]
+struct ListedJson<'a> {
+    agent: &'a str,
+    protocol: &'static str,
+    labels: BTreeMap<&'a str, &'a str>,
+}
+
+/// An agent by itself.
+#[derive(Serialize)]
+struct AgentJson<'a> {
+    agent: &'a str,
+    protocol: &'static str,
+    labels: BTreeMap<&'a str, &'a str>,
+    since: String,
+    last_heard: String,
+    peer: Option<SocketAddr>,
+    calls_in_flight: u32,
+    round_trip_ms: Option<u32>,
+    bytes_in: u64,
+    bytes_out: u64,
+    last_close: Option<Closed>,
+}
+
+/// Lists agents.
+///
+/// # Errors
+/// 400 when the query is wrong.
+pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
+    let list = query::list(asked.query)?;
+    let page = shared
+        .dispatch
+        .agents(asked.tenant, &list.filter, list.cursor, list.limit);
+    let agents = page
+        .agents
+        .iter()
+        .map(|listed| ListedJson {
+            agent: &listed.id,
+            protocol: listed.encoding.subprotocol(),
+            labels: labels(&listed.labels),
+        })
+        .collect();
+    let next = page.next.map(query::write_cursor);
+    Ok(Answer::json(200, Media::Json, &PageJson { agents, next }))
+}
+
+/// Shows one agent.
+///
+/// # Errors
+/// 404 when it is not connected, with its last close where that is remembered.
+pub async fn show(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Problem> {
+    let agent = query::agent(asked.agent)?;
+    let (tell, told) = oneshot::channel();
+    let on_view = Box::new(move |view| {
+        // Who asked may be gone.
+        let _ = tell.send(view);
+    });
+    shared.dispatch.describe(asked.tenant, &agent, on_view);
+    let view = told
+        .await
+        .map_err(|_| Problem::new(Kind::Internal).agent(&agent))?;
+    let last_close = shared.dispatch.last_close(asked.tenant, &agent);
+    let last_close = last_close.map(|close| shared.closed(close));
+    match view {
+        None => Err(Problem::new(Kind::Offline)
+            .agent(&agent)
+            .last_close(last_close)),
+        Some(view) => Ok(Answer::json(
+            200,
+            Media::Json,
+            &agent_json(shared, &agent, &view, last_close),
+        )),
+    }
+}
+
+/// Disconnects one agent.
+///
+/// # Errors
+/// 404 when it is not connected, 400 when the query is wrong.
+pub fn disconnect(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
+    let agent = query::agent(asked.agent)?;
+    let reason = query::reason(asked.query, Reason::Disconnected.row().text)?;
+    if shared.dispatch.disconnect(asked.tenant, &agent, &reason) {
+        return Ok(Answer::new(204, Media::Nothing, ""));
+    }
+    let last_close = shared.dispatch.last_close(asked.tenant, &agent);
+    Err(Problem::new(Kind::Offline)
+        .agent(&agent)
+        .last_close(last_close.map(|close| shared.closed(close))))
+}
+
+fn agent_json<'a>(
+    shared: &Shared,
+    agent: &'a str,
+    view: &'a AgentView,
+    last_close: Option<Closed>,
+) -> AgentJson<'a> {
+    AgentJson {
+        agent,
+        protocol: view.encoding.subprotocol(),
+        labels: labels(&view.labels),
+        since: shared.time(view.since),
+        last_heard: shared.time(view.last_heard),
+        peer: view.peer,
+        calls_in_flight: view.calls_in_flight,
+        round_trip_ms: view.round_trip_ms,
+        bytes_in: view.bytes_in,
+        bytes_out: view.bytes_out,
+        last_close,
+    }
+}
+
+fn labels(labels: &Labels) -> BTreeMap<&str, &str> {
+    labels
+        .iter()
+        .map(|(key, value)| (key.as_ref(), value.as_ref()))
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_written_with_its_cursor() {
+        let stored: Labels = Arc::from([("region".into(), "eu".into())]);
+        let page = PageJson {
+            agents: vec![ListedJson {
+                agent: "web-1",
+                protocol: "holdfast.v1.json",
+                labels: labels(&stored),
+            }],
+            next: Some(query::write_cursor(255)),
+        };
+        assert_eq!(
+            serde_json::to_value(&page).unwrap(),
+            json!({"agents": [{"agent": "web-1", "protocol": "holdfast.v1.json", "labels": {"region": "eu"}}], "next": "ff"})
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! From settings to what each floor wants: the one place where names of settings meet names of limits.
+
+use crate::auth::api_key::ApiKeys;
+use crate::auth::token::Verifier;
+use crate::calls::Calls;
+use crate::config::Settings;
+use crate::config::derived::Derived;
+use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live};
+use crate::directory::Directory;
+use crate::kit::tick::{Clock, millis};
+use crate::net::intake::QueueLimits;
+use crate::net::limits::Limits;
+use crate::session::rules::Rules;
+use crate::wire::upgrade::HeadLimits;
+use crate::work::alarm::Alarm;
+use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
+use crate::work::gate::{Gate, Openness};
+
+use super::GatewayError;
+
+/// Settings, as the floors below read them.
+pub(super) struct Plan {
+    pub(super) rules: Rules,
+    pub(super) limits: Limits,
+    pub(super) queue: QueueLimits,
+    pub(super) loops: usize,
+    pub(super) workers: usize,
+    dev: bool,
+}
+
+impl Plan {
+    pub(super) fn of(settings: &Settings, dev: bool, derived: &Derived) -> Self {
+        let limits = &settings.limits;
+        let ms = |span| u32::try_from(millis(span)).unwrap_or(u32::MAX);
+        Self {
+            rules: Rules {
+                head: HeadLimits {
+                    bytes_max: limits.head_max,
+                    fields_max: limits.head_fields_max,
+                },
+                message_bytes_max: limits.message_max as u64,
+                echo_bytes_max: dev.then_some(limits.echo_message_max as u64),
+                turn_frames: limits.turn_frames,
+                handshake_ms: ms(limits.handshake_deadline),
+                close_ms: ms(limits.close_deadline),
+                heartbeat_ms: ms(settings.heartbeat.interval),
+                heartbeat_timeout_ms: ms(settings.heartbeat.timeout),
+            },
+            limits: Limits {
+                connections_max: derived.connections_per_loop,
+                half_open_max: u32::try_from(limits.half_open).unwrap_or(u32::MAX),
+                queue_soft: limits.queue_soft,
+                queue_hard: limits.queue_hard,
+                write_deadline_ms: ms(limits.write_deadline),
+                turn_bytes: limits.turn_bytes,
+            },
+            queue: QueueLimits {
+                batches_max: limits.worker_queue,
+                bytes_max: limits.worker_queue_bytes,
+            },
+            loops: derived.loops,
+            workers: derived.workers,
+            dev,
+        }
+    }
+
+    pub(super) fn dispatch(
+        &self,
+        settings: &Settings,
+        clock: Clock,
+        loops: Vec<LoopDoor>,
+        alarm: Alarm,
+    ) -> Result<Dispatch, GatewayError> {
+        let limits = &settings.limits;
+        Ok(Dispatch::new(DispatchParts {
+            name: settings.server.node.clone(),
+            epoch: fastrand::u32(..),
+            clock,
+            directory: Directory::new(limits.calls_per_tenant, limits.closes_kept),
+            calls: Calls::new(fastrand::u64(..), limits.calls_per_agent),
+            loops,
+            gate: self.gate(settings)?,
+            heartbeat_ms: self.rules.heartbeat_ms,
+            connections_max_per_loop: self.limits.connections_max,
+            alarm,
+        }))
+    }
+
+    /// Who is let in as an agent.
+    pub(super) fn gate(&self, settings: &Settings) -> Result<Gate, GatewayError> {
+        let audience =
+            Some(settings.auth.audience.as_str()).filter(|audience| !audience.is_empty());
+        let leeway_secs = settings.auth.leeway.as_secs();
+        let verifier =
+            Verifier::new(&settings.auth.keys.0, audience, leeway_secs).map_err(GatewayError)?;
+        Ok(Gate {
+            verifier,
+            openness: if self.dev {
+                Openness::Dev
+            } else {
+                Openness::TokensOnly
+            },
+        })
+    }
+
+    /// Who may use the control port, and how.
+    pub(super) fn live(&self, settings: &Settings) -> Result<Live, GatewayError> {
+        let access = match self.dev {
+            true => Access::Dev,
+            false => Access::Keys(ApiKeys::new(&settings.api.keys.0).map_err(GatewayError)?),
+        };
+        let (calls, limits) = (&settings.calls, &settings.limits);
+        let limits = ControlLimits {
+            body_bytes_max: settings.control.body_max,
+            timeout: calls.timeout,
+            timeout_max: calls.timeout_max,
+            idempotency: IdempotencyBounds {
+                window: calls.idempotency_window,
+                keys_max: calls.idempotency_max,
+                bytes_max: calls.idempotency_bytes,
+            },
+            connections_max: settings.control.connections,
+            head_bytes_max: limits.head_max.max(8192),
+            head_fields_max: limits.head_fields_max,
+            head_timeout: limits.handshake_deadline,
+            idle_timeout: settings.control.idle,
+        };
+        Ok(Live { access, limits })
+    }
+}

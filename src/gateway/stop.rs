@@ -1,0 +1,104 @@
+//! Signals, and stopping in order: agents are sent away in a paced way, calls in flight finish, then the threads end.
+
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::SIGHUP;
+use signal_hook::iterator::Signals;
+
+use crate::kit::tick::Now;
+use crate::net::mailbox::Order;
+use crate::work::drain::Drain;
+
+use super::{GatewayError, Running, reload};
+
+/// One step of the drain.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Serves until a signal says to stop, then stops.
+pub(super) fn until_stopped(
+    mut running: Running,
+    signals: &mut Signals,
+) -> Result<(), GatewayError> {
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        reload::reload(&mut running);
+    }
+    let clock = running.dispatch.clock();
+    let begun = clock.now();
+    tracing::info!(window = ?running.settings.drain.window, hard_end = ?running.settings.drain.hard_end, "stopping");
+    let drained = drain(&running, signals, begun);
+    if drained == Drained::Interrupted {
+        tracing::warn!("second signal: ending at once");
+    }
+    end(running, drained, begun)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    /// Nobody is left.
+    Clean,
+    /// The hard end came first.
+    TimedOut,
+    /// A second signal came first.
+    Interrupted,
+}
+
+fn drain(running: &Running, signals: &mut Signals, begun: Now) -> Drained {
+    let (dispatch, settings) = (&running.dispatch, &running.settings);
+    dispatch.begin_drain();
+    dispatch.tell_loops(|| Order::StopAccepting);
+    let hard_end = begun.after(settings.drain.hard_end);
+    let mut drain = Drain::begin(dispatch, begun, settings.drain.window);
+    loop {
+        let now = dispatch.clock().now();
+        let left = drain.step(dispatch, now, |below| fastrand::u32(0..below.max(1)));
+        let connections: u32 = dispatch.node(now).connections.iter().sum();
+        if left == 0 && connections == 0 {
+            return Drained::Clean;
+        }
+        if now >= hard_end {
+            tracing::warn!(agents = left, connections, "hard end of the drain");
+            return Drained::TimedOut;
+        }
+        if signals.pending().any(|signal| signal != SIGHUP) {
+            return Drained::Interrupted;
+        }
+        thread::sleep(STEP);
+    }
+}
+
+/// Ends the threads: loops, then workers, then control, each when nothing more can come to it.
+fn end(running: Running, drained: Drained, begun: Now) -> Result<(), GatewayError> {
+    let Running {
+        dispatch,
+        control: (stop, control),
+        loops,
+        workers,
+        ..
+    } = running;
+    if drained == Drained::Interrupted {
+        // Nothing is waited for; the kernel closes what is open.
+        dispatch.end_all_calls();
+        return Ok(());
+    }
+    dispatch.tell_loops(|| Order::Stop);
+    let mut broken = false;
+    for thread in loops.into_iter().chain(workers) {
+        broken |= thread.join().is_err();
+    }
+    dispatch.end_all_calls();
+    // Answers that are ready go out; who holds a connection open without asking is not waited for long.
+    stop.stop(Duration::from_secs(1));
+    broken |= !matches!(control.join(), Ok(Ok(())));
+    tracing::info!(took = ?dispatch.clock().now().since(begun), "stopped");
+    if broken {
+        Err(GatewayError(
+            "a thread ended in an error; see the log".to_owned(),
+        ))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! A gateway process under test: started on free ports, asked over HTTP, killed when dropped.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use holdfast::auth::token::{self, Algorithm, Claims, KeySource};
+use serde_json::Value;
+
+/// The secret that the gateway under test checks tokens with.
+const SECRET: &str = "a secret that only these tests use";
+
+/// Id of that secret.
+const KEY_ID: &str = "load";
+
+/// Only one gateway at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Longest wait for anything that should come soon: generous, since it only bounds how long a failure takes.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A running gateway.
+pub struct Gateway {
+    child: Child,
+    folder: PathBuf,
+    /// Where agents connect.
+    pub agents: SocketAddr,
+    /// Where backends connect.
+    pub control: SocketAddr,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Gateway {
+    /// Starts a gateway with `--dev` and a token key; `settings` is TOML that comes before the keys.
+    pub fn start(settings: &str) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = fresh_folder();
+        let config = format!(
+            "{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n"
+        );
+        fs::write(folder.join("holdfast.toml"), config).expect("config written");
+        let log = File::create(folder.join("log")).expect("log created");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+            .args([
+                "serve",
+                "--dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--control",
+                "127.0.0.1:0",
+            ])
+            .arg("--config")
+            .arg(folder.join("holdfast.toml"))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the gateway starts");
+        let stdout = child.stdout.take().expect("piped");
+        let ready = BufReader::new(stdout)
+            .lines()
+            .map_while(Result::ok)
+            .find(|line| line.starts_with("ready "));
+        let Some((agents, control)) = ready.as_deref().and_then(addresses) else {
+            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+            let _ = child.kill();
+            panic!("the gateway did not say where it listens: {ready:?}\n{log}");
+        };
+        Self {
+            child,
+            folder,
+            agents,
+            control,
+            _turn: turn,
+        }
+    }
+
+    /// A file name in this test's own folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A token for an agent of tenant `default`.
+    pub fn token(&self, agent: &str) -> String {
+        let key = KeySource {
+            id: KEY_ID.to_owned(),
+            algorithm: Algorithm::Hs256,
+            material: SECRET.as_bytes().to_vec(),
+            tenant: None,
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
+        let claims = Claims {
+            agent: agent.to_owned(),
+            tenant: "default".to_owned(),
+            labels: Vec::new(),
+            expires_unix: now.as_secs() + 3600,
+        };
+        token::mint(&key, None, &claims).expect("a token")
+    }
+
+    /// Calls an agent as a backend does: HTTP status and body.
+    pub fn call(&self, agent: &str, body: &str) -> (u16, Value) {
+        let url = format!("http://{}/v1/agents/{agent}/calls", self.control);
+        let request = http().post(&url).header("content-type", "application/json");
+        read(request.send(body))
+    }
+
+    /// Fetches a page of the control port, as text.
+    pub fn page(&self, path: &str) -> String {
+        let url = format!("http://{}{path}", self.control);
+        let mut response = http().get(&url).call().expect("an answer");
+        response.body_mut().read_to_string().expect("text")
+    }
+
+    /// How many connections ended for a reason, by the metrics.
+    pub fn closed_for(&self, reason: &str) -> u64 {
+        let label = format!("reason=\"{reason}\"");
+        self.page("/metrics")
+            .lines()
+            .filter(|line| line.starts_with("holdfast_closed_total{") && line.contains(&label))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
+
+    /// Waits until as many connections have ended for a reason.
+    pub fn wait_closed_for(&self, reason: &str, count: u64) {
+        until(
+            || self.closed_for(reason) == count,
+            &format!("{count} connections closed for {reason}"),
+        );
+    }
+
+    /// Waits until an agent is connected.
+    pub fn wait_for_agent(&self, agent: &str) {
+        let url = format!("http://{}/v1/agents/{agent}", self.control);
+        until(
+            || http().get(&url).call().is_ok_and(|r| r.status() == 200),
+            &format!("agent {agent} connected"),
+        );
+    }
+
+    /// Resident memory of the process, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let rollup = fs::read_to_string(path).expect("the gateway runs");
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.expect("smaps_rollup has Rss") * 1024
+    }
+
+    /// The load client, told where this gateway is and how to prove who it is.
+    pub fn load(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(load_client());
+        command
+            .arg(subcommand)
+            .args(["--listen", &self.agents.to_string()])
+            .args(["--control", &self.control.to_string()])
+            .args(["--secret", SECRET, "--key-id", KEY_ID])
+            .stdin(Stdio::piped());
+        command
+    }
+
+    /// The same, for subcommands that look at the process.
+    pub fn load_at_process(&self, subcommand: &str) -> Command {
+        let mut command = self.load(subcommand);
+        command.args(["--server-pid", &self.child.id().to_string()]);
+        command
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let died = self.child.try_wait().ok().flatten();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            eprintln!("the gateway (ended before: {died:?}) said last:");
+            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs a program to its end and reads what it printed as JSON.
+pub fn json_of(command: &mut Command) -> Value {
+    let output = command.output().expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Waits until something is so.
+pub fn until(is_so: impl Fn() -> bool, what: &str) {
+    let end = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < end, "not within {SOON:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// `ready agents=ADDRESS control=ADDRESS`
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let field = |name: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix(name))?
+            .parse()
+            .ok()
+    };
+    Some((field("agents=")?, field("control=")?))
+}
+
+fn fresh_folder() -> PathBuf {
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_nanos();
+    let name = format!("gateway-{}-{nanos}", std::process::id());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// The load client lies beside the gateway; cargo builds it with the workspace, not with this test.
+fn load_client() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("holdfast-loadtest");
+    assert!(
+        path.exists(),
+        "{} is missing: run scripts/test, or cargo build --workspace",
+        path.display()
+    );
+    path
+}
+
+fn http() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(3 * SOON))
+        .build()
+        .into()
+}
+
+fn read(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
+    let mut response = response.expect("an HTTP answer");
+    let text = response.body_mut().read_to_string().expect("text");
+    let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    (response.status().as_u16(), value)
+}

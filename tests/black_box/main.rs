@@ -1,0 +1,11 @@
+//! The gateway from outside: the real binary, real sockets, clients that are not ours.
+//!
+//! Each test starts a gateway of its own and stops it by its process id. One gateway runs at a time, so that one test's load is not
+//! another's latency. What the tests need beside Rust (`scripts/test` installs it) is never skipped: a test without it fails.
+
+mod fleet;
+mod gateway;
+mod hostile;
+mod memory;
+mod peer;
+mod polyglot;

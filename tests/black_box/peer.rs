@@ -1,0 +1,84 @@
+//! A WebSocket client of the tests: tungstenite's, over a plain blocking socket.
+
+use std::net::TcpStream;
+
+use serde_json::Value;
+use tungstenite::client::ClientRequestBuilder;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message, WebSocket};
+
+use crate::gateway::{Gateway, SOON};
+
+/// A connected client.
+pub struct Peer {
+    socket: WebSocket<TcpStream>,
+}
+
+impl Peer {
+    /// An agent with a good token, welcomed.
+    pub fn agent(gateway: &Gateway, id: &str) -> Self {
+        let bearer = format!("Bearer {}", gateway.token(id));
+        let uri = format!("ws://{}/v1/agent", gateway.agents);
+        let uri = uri.parse().expect("a URI");
+        let request = ClientRequestBuilder::new(uri).with_header("Authorization", bearer);
+        let mut peer = Self::open(gateway, request);
+        let welcome = peer.json();
+        assert_eq!(welcome["method"], "welcome", "{welcome}");
+        peer
+    }
+
+    /// A client of the echo.
+    pub fn echo(gateway: &Gateway) -> Self {
+        let uri = format!("ws://{}/dev/echo", gateway.agents);
+        Self::open(
+            gateway,
+            ClientRequestBuilder::new(uri.parse().expect("a URI")),
+        )
+    }
+
+    fn open(gateway: &Gateway, request: ClientRequestBuilder) -> Self {
+        let stream = TcpStream::connect(gateway.agents).expect("connects");
+        stream.set_nodelay(true).expect("no delay");
+        stream.set_read_timeout(Some(SOON)).expect("a time-out");
+        let (socket, _) = tungstenite::client(request, stream).expect("upgraded");
+        Self { socket }
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, message: Message) {
+        self.socket.send(message).expect("sent");
+    }
+
+    /// The next message that is no ping.
+    pub fn read(&mut self) -> Message {
+        loop {
+            let message = self.socket.read().expect("a message");
+            if !message.is_ping() {
+                return message;
+            }
+        }
+    }
+
+    /// The next message, which is JSON.
+    pub fn json(&mut self) -> Value {
+        let message = self.read();
+        let text = message.to_text().expect("text");
+        serde_json::from_str(text).expect("JSON")
+    }
+
+    /// Reads until the gateway closes; the code of its close frame.
+    pub fn close_code(&mut self) -> u16 {
+        loop {
+            match self.read() {
+                Message::Close(Some(close)) => return close.code.into(),
+                Message::Close(None) => return CloseCode::Status.into(),
+                _ => {}
+            }
+        }
+    }
+
+    /// The socket below, for bytes that no library would send.
+    pub fn raw(&mut self) -> &mut TcpStream {
+        self.socket.get_mut()
+    }
+}
