@@ -79,7 +79,12 @@ impl Runtime {
     ///
     /// # Errors
     /// The listener is not usable.
-    pub fn serve(self, listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop) -> io::Result<()> {
+    pub fn serve(
+        self,
+        listener: std::net::TcpListener,
+        shared: &Arc<Shared>,
+        stop: &Stop,
+    ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         self.0.block_on(run(listener, shared, stop))
     }
