@@ -186,6 +186,7 @@ impl<I: Io> EventLoop<I> {
             Some(Duration::ZERO)
         };
         self.now = self.io.wait(timeout, &mut self.ready);
+        self.sweep.busy |= !self.ready.is_empty();
         self.letters.awake();
     }
 
