@@ -8,6 +8,7 @@
 
 mod agents;
 mod answer;
+mod asked;
 mod body;
 mod call;
 mod call_body;
@@ -18,10 +19,11 @@ mod operate;
 mod patience;
 mod problem;
 mod query;
+mod reply;
 mod request;
 mod route;
 mod server;
-mod shared;
+mod setup;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -29,4 +31,4 @@ mod tests;
 
 pub use idempotency::Bounds as IdempotencyBounds;
 pub use server::{Runtime, Stop};
-pub use shared::{Access, Limits, Live, Setup, Shared};
+pub use setup::{Access, Limits, Live, Setup, Shared};

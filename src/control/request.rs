@@ -7,35 +7,19 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Request, Response, header};
+use axum::http::{Request, Response, header};
 use hyper::body::Incoming;
 
+use super::asked::Asked;
 use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
 use super::route::{Found, Keyed, Open, Route, TABLE, find};
-use super::shared::{Live, Shared};
+use super::setup::Shared;
 use super::{agents, answer::Answer, call, operate};
-use crate::kit::ids::TenantId;
 use crate::kit::tick::Now;
 
 /// The status under which a request is counted whose caller went away.
 const CALLER_WENT_AWAY: u16 = 499;
-
-/// A request that may come in.
-pub struct Asked<'a> {
-    /// Whose key it has.
-    pub tenant: TenantId,
-    /// The agent's segment of the path, as it was written.
-    pub agent: &'a str,
-    /// The query, without its question mark.
-    pub query: &'a str,
-    /// The fields of its head.
-    pub headers: &'a HeaderMap,
-    /// Keys and limits that it began with.
-    pub live: &'a Live,
-    /// When it came in.
-    pub now: Now,
-}
 
 /// Answers a request; never fails.
 pub async fn handle(

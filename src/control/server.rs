@@ -22,7 +22,7 @@ use tokio::time;
 
 use super::patience::{Patience, Verdict};
 use super::request;
-use super::shared::{Limits, Shared};
+use super::setup::{Limits, Shared};
 
 /// How often the histograms are emptied into their summaries.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -79,7 +79,12 @@ impl Runtime {
     ///
     /// # Errors
     /// The listener is not usable.
-    pub fn serve(self, listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop) -> io::Result<()> {
+    pub fn serve(
+        self,
+        listener: std::net::TcpListener,
+        shared: &Arc<Shared>,
+        stop: &Stop,
+    ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         self.0.block_on(run(listener, shared, stop))
     }
