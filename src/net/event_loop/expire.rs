@@ -31,15 +31,16 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// When the next slice is due; `None` while there is nobody to look at.
+    /// When the next slice is due; `None` while there is nobody to look at and no memory to give back.
     pub(super) fn next<S>(&self, conns: &Slots<Conn<S>>) -> Option<Now> {
-        (!conns.is_empty()).then_some(self.due_at)
+        let nothing_to_give_back = !self.busy && self.sweeps_busy == 0;
+        (!conns.is_empty() || !nothing_to_give_back).then_some(self.due_at)
     }
 }
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn expire(&mut self) {
-        if self.conns.is_empty() || self.now < self.sweep.due_at {
+        if self.sweep.next(&self.conns).is_none_or(|due_at| self.now < due_at) {
             return;
         }
         let (from, span) = (self.sweep.cursor, self.conns.span());
