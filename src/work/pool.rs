@@ -45,7 +45,9 @@ fn run(tray: &Tray, dispatch: &Dispatch) {
             }
         };
         let now = clock.now();
-        batch.into_iter().for_each(|event| apply(dispatch, event, now));
+        batch
+            .into_iter()
+            .for_each(|event| apply(dispatch, event, now));
     }
 }
 

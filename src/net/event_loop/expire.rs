@@ -40,7 +40,11 @@ impl Sweep {
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn expire(&mut self) {
-        if self.sweep.next(&self.conns).is_none_or(|due_at| self.now < due_at) {
+        if self
+            .sweep
+            .next(&self.conns)
+            .is_none_or(|due_at| self.now < due_at)
+        {
             return;
         }
         let (from, span) = (self.sweep.cursor, self.conns.span());
