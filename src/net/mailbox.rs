@@ -161,6 +161,13 @@ impl Mailbox {
         }
     }
 
+    /// How many orders it takes before it is full.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        let orders_max = self.orders.capacity().unwrap_or(usize::MAX);
+        orders_max - self.orders.len()
+    }
+
     fn rouse(&self) {
         if self.flag.raise() {
             self.waker.wake();
@@ -186,8 +193,7 @@ impl Letters {
     /// Before the loop waits: from here on posters wake it. False when an order is there already, and it must not sleep.
     #[must_use]
     pub fn may_sleep(&self) -> bool {
-        self.flag.lower();
-        self.orders.is_empty()
+        self.flag.lower_and_look(|| self.orders.is_empty())
     }
 
     /// After the wait: posters need not wake it.

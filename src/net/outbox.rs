@@ -61,6 +61,25 @@ impl Outbox {
         self.above_since
     }
 
+    /// Asserts that its count of bytes is that of its frames, and that one above the soft mark is timed.
+    #[cfg(test)]
+    pub(crate) fn check(&self, queue_soft: usize) {
+        let bytes: usize = self
+            .segments
+            .iter()
+            .map(|segment| segment.bytes.len())
+            .sum();
+        assert_eq!(
+            bytes - self.taken,
+            self.queued_bytes,
+            "queued bytes are those of the frames"
+        );
+        assert!(
+            self.queued_bytes <= queue_soft || self.above_since.is_some(),
+            "a queue above the soft mark has a deadline"
+        );
+    }
+
     /// Queues a frame.
     pub fn push(&mut self, segment: Segment) {
         self.queued_bytes += segment.bytes.len();

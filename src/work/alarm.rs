@@ -51,6 +51,14 @@ impl Alarm {
     }
 }
 
+#[cfg(test)]
+impl Sleeper {
+    /// Whether the bell rang since this was asked last.
+    pub(crate) fn was_woken(&self) -> bool {
+        self.0.try_recv().is_ok()
+    }
+}
+
 /// Runs until every [`Alarm`] handle is gone: ends what is due, sleeps until something is.
 pub fn run(dispatch: &std::sync::Weak<Dispatch>, sleeper: &Sleeper, clock: Clock) {
     loop {
@@ -74,7 +82,8 @@ pub fn run(dispatch: &std::sync::Weak<Dispatch>, sleeper: &Sleeper, clock: Clock
     }
 }
 
-fn end_due(dispatch: &Arc<Dispatch>, now: Now) -> Option<Now> {
+/// Ends what is due and plans the next sleep: until the moment that it returns.
+pub(crate) fn end_due(dispatch: &Arc<Dispatch>, now: Now) -> Option<Now> {
     dispatch.expire(now);
     // The plan is made known before the last look: a call that is opened in between either sees the plan or is seen.
     dispatch.alarm().plan(dispatch.next_deadline());

@@ -135,7 +135,7 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    fn queue_hard(&self, phase: Phase) -> usize {
+    pub(super) fn queue_hard(&self, phase: Phase) -> usize {
         match (phase, self.rules.echo_bytes_max) {
             (Phase::Echo, Some(largest)) => usize::try_from(largest)
                 .unwrap_or(usize::MAX)
