@@ -43,13 +43,19 @@ impl<I: Io> EventLoop<I> {
             effects: &mut effects,
         };
         let result = run(&mut conn.session, &mut self.scratch, &mut lent);
-        if before.is_half_open() && !conn.session.phase().is_half_open() {
+        let after = conn.session.phase();
+        if before.is_half_open() && !after.is_half_open() {
             self.half_open -= 1;
         }
         if !effects.is_empty() {
             self.carry_out(token, &mut effects);
         }
         self.effects = effects;
+        // Edges may have come while it was not read: a worker verified it, or too much was queued for it. Nobody tells of
+        // them again.
+        if after.reads() && (!before.reads() || before.is_open() && !after.is_open()) {
+            self.read_again(token);
+        }
         self.settle(token);
         Some(result)
     }
