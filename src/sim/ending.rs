@@ -20,7 +20,12 @@ const DRAIN_STEP_MS: u64 = 20;
 impl World {
     pub(super) fn end(&mut self) {
         self.kernel.borrow_mut().note(format_args!("faults stop"));
-        self.kernel.borrow_mut().odds = Odds::calm();
+        let odds = if self.rng.bool() {
+            Odds::calm()
+        } else {
+            self.kernel.borrow().odds.of_kernel()
+        };
+        self.kernel.borrow_mut().odds = odds;
         (self.calls_at, self.connects_at) = (None, None);
         self.clients.iter_mut().for_each(|client| client.calm());
         match self.rng.u8(..10) {
@@ -91,6 +96,7 @@ impl World {
         self.drain = Some((drain, now));
         self.calls_at = Some(now);
         self.until("agents are left", |world| world.drained);
+        self.kernel.borrow_mut().mislead_listeners();
         self.calls_at = None;
         let now = self.now();
         for client in &mut self.clients {

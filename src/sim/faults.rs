@@ -59,6 +59,18 @@ impl Odds {
         Self::default()
     }
 
+    /// Only what a healthy kernel does to healthy peers.
+    pub(super) fn of_kernel(&self) -> Self {
+        Self {
+            short_write: self.short_write,
+            write_refused: self.write_refused,
+            interrupted: self.interrupted,
+            cut: self.cut,
+            late_bytes: self.late_bytes,
+            ..Self::calm()
+        }
+    }
+
     /// A mix: each fault is off in half of the runs, so that one does not hide another.
     pub(super) fn mixed(rng: &mut Rng) -> Self {
         let mut up_to = |most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };

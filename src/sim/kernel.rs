@@ -238,6 +238,13 @@ impl Kernel {
         }
     }
 
+    /// Plants an event for each listener, open or not.
+    pub(super) fn mislead_listeners(&mut self) {
+        for door in &mut self.doors {
+            door.stale.push(Ready::Listener);
+        }
+    }
+
     pub(super) fn accept(&mut self, door: usize) -> io::Result<SocketId> {
         if self.chance(self.odds.interrupted) {
             return Err(ErrorKind::Interrupted.into());
