@@ -196,6 +196,12 @@ impl Letters {
         self.flag.lower_and_look(|| self.orders.is_empty())
     }
 
+    /// Whether no order waits.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.orders.is_empty()
+    }
+
     /// After the wait: posters need not wake it.
     pub fn awake(&self) {
         self.flag.keep_raised();

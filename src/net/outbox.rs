@@ -159,7 +159,8 @@ impl Outbox {
         let keep = usize::from(self.taken > 0);
         for segment in self.segments.drain(keep.min(self.segments.len())..) {
             self.queued_bytes -= segment.bytes.len();
-            if let Some((call, _)) = segment.call {
+            if let Some((call, delivery)) = segment.call {
+                delivery.give_up();
                 not_written(call);
             }
         }
@@ -168,7 +169,8 @@ impl Outbox {
     /// Empties it for another connection. Calls in it were not written whole.
     pub fn clear(&mut self, mut not_written: impl FnMut(CallId)) {
         for segment in self.segments.drain(..) {
-            if let Some((call, _)) = segment.call {
+            if let Some((call, delivery)) = segment.call {
+                delivery.give_up();
                 not_written(call);
             }
         }

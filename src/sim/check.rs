@@ -4,7 +4,7 @@ use crate::calls::Outcome;
 
 use super::agent::{AGENT_CODE, answer};
 use super::backend::Record;
-use super::world::World;
+use super::world::{SimLoop, Worker, World};
 
 impl World {
     /// Judges the calls that have just ended, and those that should have.
@@ -24,13 +24,27 @@ impl World {
         }
         self.check_promises();
         let now = self.now();
+        let settled = self.is_settled();
+        let kernel = self.kernel.borrow();
         let rings = self.alarm_at.is_some_and(|at| at <= now + 1);
         for (nonce, record) in self.ledger.open_calls() {
+            let gone = record.socket.is_some_and(|id| kernel.sockets[id].dropped);
+            assert!(
+                !(gone && settled),
+                "call {nonce} waits for nothing, its connection is gone: {record:?}"
+            );
             assert!(
                 now <= record.deadline + 1 || rings,
                 "call {nonce} outlives its deadline: {record:?}"
             );
         }
+    }
+
+    /// Whether nothing is under way between the gateway's own parts.
+    fn is_settled(&self) -> bool {
+        let idle = |worker: &Worker| worker.batch.is_empty() && worker.tray.is_empty();
+        let resting = |sleeping: &SimLoop| !sleeping.body.is_held_up() && !sleeping.body.has_letters();
+        self.workers.iter().all(idle) && self.loops.iter().all(resting) && !self.loops.is_empty()
     }
 
     fn judge(&self, nonce: u64, record: &Record, outcome: &Outcome) {

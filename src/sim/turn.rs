@@ -16,27 +16,23 @@ impl World {
     pub(super) fn turn(&mut self, index: usize) {
         let before = (self.kernel.borrow().progress, self.mailboxes[index].room());
         let timeout = self.loops[index].timeout;
+        let held_up = self.loops[index].body.is_held_up();
         let turned = self.loops[index].body.turn_after(timeout);
         let after = (self.kernel.borrow().progress, self.mailboxes[index].room());
         self.loops[index].body.check();
         self.look(index);
         let now = self.now();
         let sleeping = &mut self.loops[index];
-        let hasty = timeout.is_some_and(|timeout| millis(timeout) <= 1);
-        sleeping.vain_turns = if hasty && before == after {
-            sleeping.vain_turns + 1
-        } else {
-            0
-        };
-        let most = if sleeping.body.is_held_up() {
-            HELD_UP_TURNS_MAX
-        } else {
-            VAIN_TURNS_MAX
-        };
+        let vain = before == after && timeout.is_some_and(|timeout| millis(timeout) <= 1);
+        sleeping.vain_turns = if vain { sleeping.vain_turns + 1 } else { 0 };
+        let most = if held_up { HELD_UP_TURNS_MAX } else { VAIN_TURNS_MAX };
         assert!(
             sleeping.vain_turns <= most,
             "loop {index} spins: {most} turns without effect"
         );
+        if held_up && !sleeping.body.is_held_up() {
+            sleeping.vain_turns = 0;
+        }
         sleeping.timeout = sleeping.body.lie_down();
         sleeping.wakes_at = sleeping.timeout.map(|timeout| now + millis(timeout));
         if turned == Turned::Stopped {

@@ -51,6 +51,11 @@ impl<I: Io> EventLoop<I> {
         self.backed_up || !self.early.is_empty()
     }
 
+    /// Whether orders wait for it.
+    pub(crate) fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
     /// Asserts its invariants between two turns.
     pub(crate) fn check(&self) {
         assert!(self.dirty.is_empty(), "nothing dirty is slept on");
