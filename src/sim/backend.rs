@@ -1,6 +1,6 @@
 //! Simulated backends: the calls that they made, what became of each, and what the agents know of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
@@ -35,6 +35,7 @@ pub(super) struct Record {
 #[derive(Default)]
 pub(super) struct Ledger {
     pub(super) records: BTreeMap<u64, Record>,
+    open: BTreeSet<u64>,
     ended: Arc<Mutex<Vec<(u64, Outcome)>>>,
     recent: Vec<(CallId, SocketId)>,
 }
@@ -54,6 +55,7 @@ impl Ledger {
             outcome: None,
         };
         self.records.insert(nonce, record);
+        self.open.insert(nonce);
         let ended = Arc::clone(&self.ended);
         Box::new(move |outcome| lock(&ended).push((nonce, outcome)))
     }
@@ -67,9 +69,18 @@ impl Ledger {
 
     /// Calls without an outcome.
     pub(super) fn open_calls(&self) -> impl Iterator<Item = (&u64, &Record)> {
-        self.records
-            .iter()
-            .filter(|(_, record)| record.outcome.is_none())
+        self.open.iter().map(|nonce| (nonce, &self.records[nonce]))
+    }
+
+    /// Notes how a call ended.
+    pub(super) fn close(&mut self, nonce: u64, outcome: Outcome) {
+        let record = self.records.get_mut(&nonce).expect("it was opened");
+        assert!(
+            self.open.remove(&nonce),
+            "call {nonce} has a second outcome: {outcome:?} after {:?}",
+            record.outcome
+        );
+        record.outcome = Some(outcome);
     }
 
     /// An agent read a call.

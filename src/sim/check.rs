@@ -13,16 +13,10 @@ impl World {
             self.kernel
                 .borrow_mut()
                 .note(format_args!("call {nonce} ends: {outcome:?}"));
-            let record = self.ledger.records.get_mut(&nonce).expect("it was opened");
-            assert_eq!(
-                record.outcome, None,
-                "call {nonce} has a second outcome: {outcome:?}"
-            );
-            record.outcome = Some(outcome.clone());
+            self.ledger.close(nonce, outcome.clone());
             let record = &self.ledger.records[&nonce];
             self.judge(nonce, record, &outcome);
         }
-        self.check_promises();
         let now = self.now();
         let settled = self.is_settled();
         let kernel = self.kernel.borrow();
@@ -43,7 +37,8 @@ impl World {
     /// Whether nothing is under way between the gateway's own parts.
     fn is_settled(&self) -> bool {
         let idle = |worker: &Worker| worker.batch.is_empty() && worker.tray.is_empty();
-        let resting = |sleeping: &SimLoop| !sleeping.body.is_held_up() && !sleeping.body.has_letters();
+        let resting =
+            |sleeping: &SimLoop| !sleeping.body.is_held_up() && !sleeping.body.has_letters();
         self.workers.iter().all(idle) && self.loops.iter().all(resting) && !self.loops.is_empty()
     }
 
@@ -121,7 +116,7 @@ impl World {
     }
 
     /// What was promised not to have happened has not happened since.
-    fn check_promises(&self) {
+    pub(super) fn check_promises(&self) {
         let kernel = self.kernel.borrow();
         for (nonce, record) in &self.ledger.records {
             let never = matches!(

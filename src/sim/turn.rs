@@ -21,11 +21,16 @@ impl World {
         let after = (self.kernel.borrow().progress, self.mailboxes[index].room());
         self.loops[index].body.check();
         self.look(index);
+        self.check_promises();
         let now = self.now();
         let sleeping = &mut self.loops[index];
         let vain = before == after && timeout.is_some_and(|timeout| millis(timeout) <= 1);
         sleeping.vain_turns = if vain { sleeping.vain_turns + 1 } else { 0 };
-        let most = if held_up { HELD_UP_TURNS_MAX } else { VAIN_TURNS_MAX };
+        let most = if held_up {
+            HELD_UP_TURNS_MAX
+        } else {
+            VAIN_TURNS_MAX
+        };
         assert!(
             sleeping.vain_turns <= most,
             "loop {index} spins: {most} turns without effect"

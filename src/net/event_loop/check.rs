@@ -29,7 +29,7 @@ impl<I: Io> EventLoop<I> {
     /// Every connection, by slot.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.conns
-            .range(0, u32::MAX)
+            .iter()
             .map(|(slot, conn)| Seen {
                 token: conn.token(slot),
                 phase: conn.session.phase(),
@@ -69,7 +69,7 @@ impl<I: Io> EventLoop<I> {
             *again.entry((token.slot, token.generation)).or_insert(0) += 1;
         }
         let (mut half_open, mut leases) = (0, 0);
-        for (slot, conn) in self.conns.range(0, u32::MAX) {
+        for (slot, conn) in self.conns.iter() {
             let (token, phase) = (conn.token(slot), conn.session.phase());
             half_open += u32::from(phase.is_half_open());
             leases += conn.session.leases();
