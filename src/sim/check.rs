@@ -1,6 +1,8 @@
 //! Whether what callers were told is true, by what the kernel and the agents know.
 
 use crate::calls::Outcome;
+use crate::kit::tick::Now;
+use crate::session::phase::Phase;
 
 use super::agent::{AGENT_CODE, answer};
 use super::backend::Record;
@@ -20,6 +22,12 @@ impl World {
         let now = self.now();
         let settled = self.is_settled();
         let kernel = self.kernel.borrow();
+        if settled {
+            let agents = self.loops.iter().flat_map(|sleeping| sleeping.body.seen());
+            let agents = agents.filter(|seen| matches!(seen.phase, Phase::Agent(_)));
+            let (open, known) = (agents.count(), self.dispatch.node(Now(now)).agents);
+            assert!(open <= known, "{open} agents are connected, the directory knows {known}");
+        }
         let rings = self.alarm_at.is_some_and(|at| at <= now + 1);
         for (nonce, record) in self.ledger.open_calls() {
             let gone = record.socket.is_some_and(|id| kernel.sockets[id].dropped);
