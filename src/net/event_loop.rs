@@ -10,6 +10,8 @@
 
 mod accept;
 mod carry_out;
+#[cfg(test)]
+pub(crate) mod check;
 mod expire;
 mod flush;
 mod meter;
@@ -169,7 +171,13 @@ impl<I: Io> EventLoop<I> {
 
     /// One turn.
     pub fn turn(&mut self) -> Turned {
-        self.wait();
+        let timeout = self.lie_down();
+        self.turn_after(timeout)
+    }
+
+    /// The rest of a turn, after [`EventLoop::lie_down`]: what comes in between must end the wait.
+    pub(crate) fn turn_after(&mut self, timeout: Option<Duration>) -> Turned {
+        self.wait(timeout);
         self.accept();
         self.read();
         self.obey();
@@ -183,12 +191,16 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    fn wait(&mut self) {
-        let timeout = if self.letters.may_sleep() {
+    /// How long the next wait may last, from the moment on at which posters wake the loop.
+    pub(crate) fn lie_down(&mut self) -> Option<Duration> {
+        if self.letters.may_sleep() {
             self.rest()
         } else {
             Some(Duration::ZERO)
-        };
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) {
         self.now = self.io.wait(timeout, &mut self.ready);
         self.sweep.busy |= !self.ready.is_empty();
         self.letters.awake();

@@ -149,6 +149,12 @@ impl Tray {
             .inspect(|batch| self.weigh_out(batch))
     }
 
+    /// Whether no batch is there.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
     fn weigh_out(&self, batch: &Batch) {
         self.bytes
             .fetch_sub(batch.iter().map(Event::weight).sum(), Ordering::Relaxed);

@@ -161,6 +161,13 @@ impl Mailbox {
         }
     }
 
+    /// How many orders it takes before it is full.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        let orders_max = self.orders.capacity().unwrap_or(usize::MAX);
+        orders_max - self.orders.len()
+    }
+
     fn rouse(&self) {
         if self.flag.raise() {
             self.waker.wake();
@@ -183,7 +190,12 @@ impl Letters {
     /// Before the loop waits: from here on posters wake it. False when an order is there already, and it must not sleep.
     #[must_use]
     pub fn may_sleep(&self) -> bool {
-        self.flag.lower();
+        self.flag.lower_and_look(|| self.orders.is_empty())
+    }
+
+    /// Whether no order waits.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.orders.is_empty()
     }
 

@@ -31,10 +31,12 @@ impl WakeFlag {
         !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::AcqRel)
     }
 
-    /// The loop's half, before its last look at the mailbox.
-    pub fn lower(&self) {
+    /// The loop's half: lowers the flag, and only then takes its last look at the mailbox. What `is_empty` answers.
+    #[must_use]
+    pub fn lower_and_look(&self, is_empty: impl FnOnce() -> bool) -> bool {
         self.0.store(false, Ordering::Release);
         fence(Ordering::SeqCst);
+        is_empty()
     }
 
     /// The loop is awake again, for whatever cause.
@@ -51,9 +53,20 @@ mod tests {
     fn one_wake_for_many_posts() {
         let flag = WakeFlag::raised();
         assert!(!flag.raise(), "awake");
-        flag.lower();
+        assert!(flag.lower_and_look(|| true));
         assert!(flag.raise());
         assert!(!flag.raise(), "already woken");
+    }
+
+    #[test]
+    fn a_post_right_after_the_last_look_wakes() {
+        let flag = WakeFlag::raised();
+        let mut woken = false;
+        let may_sleep = flag.lower_and_look(|| {
+            woken = flag.raise();
+            true
+        });
+        assert!(may_sleep && woken, "the post would be slept through");
     }
 }
 
@@ -75,10 +88,9 @@ mod loom_tests {
                     flag.raise()
                 })
             };
-            flag.lower();
-            let seen = posted.load(Ordering::Acquire);
+            let may_sleep = flag.lower_and_look(|| !posted.load(Ordering::Acquire));
             let woken = poster.join().unwrap();
-            assert!(seen || woken);
+            assert!(!may_sleep || woken);
         });
     }
 }

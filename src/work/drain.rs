@@ -42,6 +42,12 @@ impl Drain {
         }
     }
 
+    /// Puts the queue in an order that does not depend on the directory's hashing, which is seeded at random.
+    #[cfg(test)]
+    pub(crate) fn sort(&mut self) {
+        self.queue.sort_by_key(|located| located.conn);
+    }
+
     /// Sends away as many as the time demands; those that are busy go to the end of the queue. Returns how many are left.
     pub fn step(
         &mut self,

@@ -55,8 +55,11 @@ impl Accepting {
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn accept(&mut self) {
+        if self.accepting.stopped {
+            return;
+        }
         self.accepting.more |= self.ready.contains(&Ready::Listener);
-        if self.accepting.stopped || !self.accepting.is_due(self.now) {
+        if !self.accepting.is_due(self.now) {
             return;
         }
         for _ in 0..ACCEPTS_A_TURN {

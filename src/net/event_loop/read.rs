@@ -22,6 +22,9 @@ enum Until {
 enum Got {
     /// So many bytes lie in front of the scratch.
     Bytes { count: usize, filled: bool },
+    /// Nothing new, but so many bytes that were kept lie in front of the scratch; behind them the stream is over, or
+    /// empty for now.
+    Kept { count: usize, end: Option<Reason> },
     /// Nothing was there.
     Nothing,
     /// The stream is over.
@@ -76,19 +79,35 @@ impl<I: Io> EventLoop<I> {
         while self.may_read(token) {
             let (count, filled) = match self.read_once(token) {
                 Got::Bytes { count, filled } => (count, filled),
+                Got::Kept { count, end } => return self.use_kept(token, count, end),
                 Got::Nothing => return,
                 Got::End(reason) => return self.lose(token, reason),
             };
             budget = budget.saturating_sub(count);
-            let flow = self.with_session(token, |session, scratch, lent| {
-                session.received(&mut scratch[..count], lent)
-            });
+            let flow = self.receive(token, count);
             if flow == Some(Flow::Budget) || budget == 0 {
                 return self.read_again(token);
             }
             if !filled && until == Until::Short {
                 return;
             }
+        }
+    }
+
+    fn receive(&mut self, token: Token, count: usize) -> Option<Flow> {
+        self.with_session(token, |session, scratch, lent| {
+            session.received(&mut scratch[..count], lent)
+        })
+    }
+
+    /// Bytes that an earlier turn had no budget for are heard before the end of the stream behind them. A cut request
+    /// head is just kept again: it is no reason to come back.
+    fn use_kept(&mut self, token: Token, count: usize, end: Option<Reason>) {
+        match (self.receive(token, count), end) {
+            // The kernel tells of the end again.
+            (Some(Flow::Budget), _) => self.read_again(token),
+            (_, Some(reason)) => self.lose(token, reason),
+            (_, None) => {}
         }
     }
 
@@ -125,7 +144,7 @@ impl<I: Io> EventLoop<I> {
         }
         loop {
             return match self.io.read(&mut conn.stream, room) {
-                Ok(0) => Got::End(Reason::PeerVanished),
+                Ok(0) => at_end(kept, Reason::PeerVanished),
                 Ok(count) => {
                     conn.bytes_in += count as u64;
                     self.meter.bytes_in += count as u64;
@@ -135,13 +154,23 @@ impl<I: Io> EventLoop<I> {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => Got::Bytes {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => Got::Kept {
                     count: kept,
-                    filled: false,
+                    end: None,
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
-                Err(_) => Got::End(Reason::SocketError),
+                Err(_) => at_end(kept, Reason::SocketError),
             };
         }
+    }
+}
+
+fn at_end(kept: usize, reason: Reason) -> Got {
+    match kept {
+        0 => Got::End(reason),
+        count => Got::Kept {
+            count,
+            end: Some(reason),
+        },
     }
 }

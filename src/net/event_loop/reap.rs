@@ -10,6 +10,11 @@ use super::{EventLoop, SPARES_MAX};
 impl<I: Io> EventLoop<I> {
     pub(super) fn reap(&mut self) {
         let mut dead = std::mem::take(&mut self.dead);
+        if self.stopping {
+            // What the kernel has not taken by now will never be written, and whoever waits for it must know.
+            let conns = self.conns.range(0, self.conns.span());
+            dead.extend(conns.map(|(slot, conn)| conn.token(slot)));
+        }
         for token in dead.drain(..) {
             self.free(token);
         }
