@@ -51,6 +51,11 @@ const SPARES_MAX: usize = 16;
 /// How long a loop rests when only full workers keep it from going on.
 const BACKED_UP_REST: Duration = Duration::from_millis(1);
 
+/// A session's mark: it stands in the list of those to read again.
+const IN_AGAIN: u8 = 1;
+/// A session's mark: it came over a limit and only gets its 503.
+const TURNED_AWAY: u8 = 2;
+
 /// What is told about a loop while it runs.
 #[derive(Debug, Default)]
 pub struct LoopStatus {
@@ -101,6 +106,8 @@ pub struct EventLoop<I: Io> {
     /// Counts accepts: a connection's generation.
     generation: u32,
     half_open: u32,
+    /// Connections over a limit that are being told so.
+    turned_away: u32,
     accepting: Accepting,
     /// The one read buffer, meaningless between events.
     scratch: Box<[u8]>,
@@ -146,6 +153,7 @@ impl<I: Io> EventLoop<I> {
             conns: Slots::default(),
             generation: 0,
             half_open: 0,
+            turned_away: 0,
             accepting: Accepting::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pool: BufferPool::new(SPARES_MAX),

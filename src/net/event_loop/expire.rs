@@ -12,8 +12,8 @@ use crate::net::io::Io;
 use super::EventLoop;
 use super::carry_out::live;
 
-/// A sweep over the whole table, in milliseconds.
-const WHOLE_MS: u64 = 1000;
+/// A sweep over the whole table takes a quarter of the shortest deadline, within these bounds in milliseconds.
+const WHOLE_MS: (u32, u32) = (10, 1000);
 /// Slots in a slice: about 0.1 ms of work.
 const SLICE: u32 = 16_384;
 /// A loop that is never quiet gives memory back once in so many sweeps.
@@ -50,8 +50,8 @@ impl<I: Io> EventLoop<I> {
         let (from, span) = (self.sweep.cursor, self.conns.span());
         let to = from.saturating_add(SLICE);
         self.sweep.cursor = if to >= span { 0 } else { to };
-        self.sweep.due_at =
-            Now(self.now.0 + WHOLE_MS / u64::from(span.div_ceil(SLICE)).clamp(1, WHOLE_MS));
+        let slices = span.div_ceil(SLICE).max(1);
+        self.sweep.due_at = Now(self.now.0 + u64::from((self.whole_ms() / slices).max(1)));
 
         let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
         let is_due = |conn: &Conn<I::Stream>| {
@@ -77,6 +77,19 @@ impl<I: Io> EventLoop<I> {
         if self.sweep.cursor == 0 {
             self.rest_after_burst();
         }
+    }
+
+    fn whole_ms(&self) -> u32 {
+        let rules = &self.rules;
+        let shortest = [
+            rules.handshake_ms,
+            rules.close_ms,
+            rules.heartbeat_ms,
+            rules.heartbeat_timeout_ms,
+        ]
+        .into_iter()
+        .fold(self.limits.write_deadline_ms, u32::min);
+        (shortest / 4).clamp(WHOLE_MS.0, WHOLE_MS.1)
     }
 
     /// After a burst, in the first second without one or after [`SWEEPS_BUSY_MAX`]: what it left behind goes back to the system.

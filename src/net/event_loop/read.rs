@@ -3,11 +3,15 @@
 use std::io;
 
 use crate::net::io::{Io, Ready, Token};
+use crate::session::phase::Phase;
 use crate::session::reason::Reason;
 use crate::session::websocket::Flow;
 
-use super::EventLoop;
 use super::carry_out::live;
+use super::{EventLoop, IN_AGAIN};
+
+/// Frames that come with the upgrade request are read with it up to so many bytes; the rest waits in the kernel.
+const EARLY_BYTES: usize = 1024;
 
 /// When a socket counts as read empty.
 #[derive(Clone, Copy, PartialEq)]
@@ -39,7 +43,7 @@ impl<I: Io> EventLoop<I> {
                 break;
             };
             if let Some(conn) = live(&mut self.conns, token) {
-                conn.session.owner_marks = 0;
+                conn.session.owner_marks &= !IN_AGAIN;
                 self.read_conn(token, Until::Refused);
             }
         }
@@ -67,9 +71,9 @@ impl<I: Io> EventLoop<I> {
     /// Comes back to a connection next turn. It is in the list at most once.
     pub(super) fn read_again(&mut self, token: Token) {
         if let Some(conn) = live(&mut self.conns, token)
-            && conn.session.owner_marks == 0
+            && conn.session.owner_marks & IN_AGAIN == 0
         {
-            conn.session.owner_marks = 1;
+            conn.session.owner_marks |= IN_AGAIN;
             self.again.push_back(token);
         }
     }
@@ -135,7 +139,14 @@ impl<I: Io> EventLoop<I> {
             return Got::Nothing;
         };
         let kept = conn.session.restore(&mut self.scratch, &mut self.pool);
-        let room = &mut self.scratch[kept..];
+        // Before the upgrade no more is taken in than a head and a little: who is not known yet owns little memory.
+        let until = match conn.session.phase() {
+            Phase::Handshake => kept
+                .max(self.rules.head.bytes_max + EARLY_BYTES)
+                .min(self.scratch.len()),
+            _ => self.scratch.len(),
+        };
+        let room = &mut self.scratch[kept..until];
         if room.is_empty() {
             return Got::Bytes {
                 count: kept,

@@ -5,7 +5,7 @@ use crate::net::io::{Io, Token};
 use crate::session::reason::{Loudness, Reason};
 
 use super::carry_out::live;
-use super::{EventLoop, SPARES_MAX};
+use super::{EventLoop, SPARES_MAX, TURNED_AWAY};
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn reap(&mut self) {
@@ -33,6 +33,9 @@ impl<I: Io> EventLoop<I> {
         let Some(mut conn) = self.conns.remove(token.slot) else {
             return;
         };
+        if conn.session.owner_marks & TURNED_AWAY != 0 {
+            self.turned_away -= 1;
+        }
         conn.session.recycle(&mut self.pool);
         if let Some(mut outbox) = conn.outbox.take() {
             outbox.clear(|call| self.intake.push(id, Event::NotWritten { call }));
