@@ -26,7 +26,10 @@ impl World {
             let agents = self.loops.iter().flat_map(|sleeping| sleeping.body.seen());
             let agents = agents.filter(|seen| matches!(seen.phase, Phase::Agent(_)));
             let (open, known) = (agents.count(), self.dispatch.node(Now(now)).agents);
-            assert!(open <= known, "{open} agents are connected, the directory knows {known}");
+            assert!(
+                open <= known,
+                "{open} agents are connected, the directory knows {known}"
+            );
         }
         let rings = self.alarm_at.is_some_and(|at| at <= now + 1);
         for (nonce, record) in self.ledger.open_calls() {
