@@ -83,6 +83,7 @@ fn imports_point_down_and_neighbours_are_strangers() {
 #[test]
 fn there_are_no_import_cycles() {
     hold(floors::no_cycles(&sources("src")));
+    hold(floors::owed_is_there(&sources("src")));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `holdfast agent` and `holdfast call` as processes: messages and exit codes that scripts depend on.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};

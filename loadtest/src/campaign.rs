@@ -199,3 +199,108 @@ struct Round {
     tally: Tally,
     latency: Latency,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// How a scripted server treats the requests, whose bodies it is told.
+    type Script = fn(&str) -> String;
+
+    /// Serves one connection at a time until the test ends: what `script` makes of a body is sent; nothing closes it.
+    fn server(script: Script) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut input = vec![0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut input) {
+                    let text = String::from_utf8_lossy(&input[..read]).into_owned();
+                    let answer = script(text.split("\r\n\r\n").nth(1).unwrap_or_default());
+                    if answer.is_empty() || stream.write_all(answer.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            }
+        });
+        address
+    }
+
+    fn response(status: u16, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}")
+    }
+
+    /// What an honest agent would answer to the body of a call.
+    fn honest(body: &str) -> String {
+        let params = &body[body.find("\"params\":").expect("params") + 9..body.len() - 1];
+        response(
+            200,
+            &format!(
+                r#"{{"outcome":"ok","agent":"load-3","result":{{"agent":"load-3","params":{params}}}}}"#
+            ),
+        )
+    }
+
+    fn tally(script: Script) -> Tally {
+        let target = Target {
+            listen: ([127, 0, 0, 1], 1).into(),
+            control: server(script),
+            dev: true,
+            secret: None,
+            key_id: String::new(),
+            audience: None,
+            tenant: String::new(),
+            api_key: None,
+        };
+        let plan = Plan {
+            in_flight: 1,
+            timeout: Duration::from_secs(20),
+            pad_bytes: 0,
+            limit: Duration::from_secs(20),
+        };
+        let mut left = 3;
+        let mut next = || {
+            left -= 1;
+            (left >= 0).then_some(3)
+        };
+        let mut campaign = Campaign::new(&target, plan, None).expect("connected");
+        campaign.run(&mut next).expect("ran")
+    }
+
+    #[test]
+    fn honest_answers_are_right() {
+        let tally = tally(honest);
+        assert!(tally.is_flawless(), "{tally:?}");
+        assert_eq!((tally.sent, tally.right), (3, 3));
+    }
+
+    #[test]
+    fn doubled_answers_are_strays() {
+        let tally = tally(|body| honest(body).repeat(2));
+        assert!(tally.strays > 0 && !tally.is_flawless(), "{tally:?}");
+    }
+
+    #[test]
+    fn answers_to_another_call_are_wrong() {
+        let tally = tally(|body| honest(&body.replace("\"n\":", "\"n\":9")));
+        assert_eq!(tally.wrong, 3, "{tally:?}");
+    }
+
+    #[test]
+    fn connections_that_end_lose_their_call() {
+        let tally = tally(|_| String::new());
+        assert_eq!(tally.lost, 3, "{tally:?}");
+    }
+
+    #[test]
+    fn other_outcomes_are_counted_by_name() {
+        let tally = tally(|_| response(404, r#"{"outcome":"offline"}"#));
+        assert_eq!(tally.outcomes.get("offline"), Some(&3), "{tally:?}");
+        assert!(!tally.is_flawless());
+    }
+}

@@ -253,3 +253,99 @@ fn digest(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use tungstenite::Message;
+    use tungstenite::protocol::CloseFrame;
+    use tungstenite::protocol::frame::coding::CloseCode;
+
+    use super::*;
+
+    /// Turns until something of interest has happened.
+    fn wait(fleet: &mut Fleet, batch: &mut Batch) {
+        loop {
+            fleet
+                .turn(batch, Duration::from_millis(20))
+                .expect("a turn");
+            if !batch.happenings.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn messages(batch: &Batch) -> Vec<&[u8]> {
+        let payload = |happening: &Happening| match happening {
+            Happening::Message { payload, .. } => Some(payload.clone()),
+            _ => None,
+        };
+        let ranges = batch.happenings.iter().filter_map(payload);
+        ranges.map(|range| &batch.bytes[range]).collect()
+    }
+
+    #[test]
+    fn a_connection_opens_talks_and_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut socket = tungstenite::accept(stream).expect("an upgrade");
+            // Large enough to come in several reads, and to leave in several writes.
+            let large = socket.read().expect("a message");
+            assert_eq!(large.len(), 3 << 20);
+            socket.send(large).expect("sent");
+            socket.send(Message::Ping("p".into())).expect("sent");
+            assert_eq!(socket.read().expect("a pong"), Message::Pong("p".into()));
+            let close = CloseFrame {
+                code: CloseCode::Library(4003),
+                reason: "".into(),
+            };
+            socket.close(Some(close)).expect("closing");
+            while socket.read().is_ok() {}
+        });
+
+        let mut fleet = Fleet::new().expect("a poll");
+        let mut batch = Batch::default();
+        let request = crate::target::upgrade(address, "/", "");
+        let link = fleet.dial(address, 7, request).expect("dialled");
+        wait(&mut fleet, &mut batch);
+        assert!(matches!(batch.happenings[..], [Happening::Opened]));
+        assert_eq!(fleet.tag(link), Some(7));
+
+        let large = vec![b'x'; 3 << 20];
+        fleet.send(link, OpCode::from(2), &large);
+        wait(&mut fleet, &mut batch);
+        assert!(messages(&batch) == [&large[..]], "the same came back");
+
+        while !matches!(batch.happenings.last(), Some(Happening::Ended { .. })) {
+            wait(&mut fleet, &mut batch);
+        }
+        let Some(Happening::Ended { ending, .. }) = batch.happenings.last() else {
+            panic!("not ended");
+        };
+        assert_eq!(*ending, Ending::Closed(4003));
+        assert_eq!(fleet.tag(link), None);
+        server.join().expect("the server saw what it should");
+    }
+
+    #[test]
+    fn nobody_there_is_an_ending_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let mut fleet = Fleet::new().expect("a poll");
+        let mut batch = Batch::default();
+        fleet.dial(address, 0, Vec::new()).expect("dialled");
+        wait(&mut fleet, &mut batch);
+        assert!(matches!(
+            batch.happenings[..],
+            [Happening::Ended {
+                ending: Ending::Unreachable,
+                ..
+            }]
+        ));
+    }
+}

@@ -101,7 +101,7 @@ pub fn agent_id(agent: u32) -> String {
 }
 
 /// An upgrade request (RFC 6455 section 4.1); `fields` are whole header lines.
-fn upgrade(host: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
+pub fn upgrade(host: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{fields}\r\n"

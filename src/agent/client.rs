@@ -5,49 +5,17 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 
 use super::ending::{Ending, Next};
-use super::events::{Events, Stop, Waker, waker};
+use super::events::{Events, Stop};
 use super::handler::Handler;
+use super::news::News;
 use super::serving::{Desk, Served, Serving};
+use super::waker::{Waker, waker};
 use super::{Backoff, Options};
 use crate::kit::tick::{Clock, Now};
-
-/// What happens to an agent, for its log.
-#[derive(Clone, Copy, Debug)]
-pub enum News<'a> {
-    /// The gateway welcomed it.
-    Welcomed {
-        /// Name of the session.
-        session: &'a str,
-        /// The gateway's node.
-        node: &'a str,
-    },
-    /// The gateway is about to close.
-    Goaway {
-        /// Why.
-        reason: &'a str,
-    },
-    /// The gateway did not understand the agent.
-    Refused {
-        /// A JSON-RPC 2.0 error code.
-        code: i64,
-        /// What was wrong.
-        message: &'a str,
-    },
-    /// The gateway sent something that the agent ignored.
-    Garbage(&'static str),
-    /// The connection, or an attempt at one, ended, and the agent comes back after a pause.
-    Ended {
-        /// Why.
-        ending: &'a Ending,
-        /// The pause.
-        pause: Duration,
-    },
-}
 
 /// Stops an agent from another thread. The first call lets running calls finish; the second stops at once.
 #[derive(Clone, Debug)]

@@ -272,11 +272,11 @@ mod tests {
             ),
             ("ws://[::1]:9/x?y=z", "::1", 9, "ws://[::1]:9/x?y=z&agent=a"),
         ] {
-            let target = Target::parse(url).unwrap();
+            let target = Target::parse(url).expect("a good URL");
             assert_eq!((target.host.as_str(), target.port), (host, port), "{url}");
             assert_eq!(target.uri(&Credentials::Dev("a".into())), uri);
         }
-        let target = Target::parse("ws://h/x?access_token=secret").unwrap();
+        let target = Target::parse("ws://h/x?access_token=secret").expect("a good URL");
         assert_eq!(target.to_string(), "ws://h/x", "a token is not shown");
         assert_eq!(
             target.uri(&Credentials::Token("t".into())),
@@ -294,7 +294,7 @@ mod tests {
             ("", "URL"),
             ("ws://", "URL"),
         ] {
-            let error = Target::parse(url).unwrap_err().to_string();
+            let error = Target::parse(url).expect_err("a bad URL").to_string();
             assert!(error.contains(word), "{url}: {error}");
         }
     }

@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::events::Waker;
+use super::waker::Waker;
 use crate::kit::ids::CallId;
 use crate::kit::tick::Now;
 
 /// Error codes that the agent itself answers with (JSON-RPC 2.0 section 5.1 leaves −32000 to −32099 to servers).
 pub mod fault {
-    /// The deadline of the call passed while it waited or ran.
-    pub const DEADLINE: i32 = -32001;
     /// The result is over a limit.
     pub const TOO_LARGE: i32 = -32002;
     /// The program could not be started.

@@ -22,17 +22,20 @@ mod ending;
 mod events;
 mod handler;
 mod link;
+mod news;
 mod program;
 mod serving;
+mod waker;
 
 use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use builtin::builtin;
-pub use client::{Agent, News, Stopper};
+pub use client::{Agent, Stopper};
 pub use connect::{BadTarget, Target};
 pub use ending::{Ending, Next};
 pub use handler::{Answer, Body, Call, Handler, Interest, Responder, Watched, fault};
+pub use news::News;
 pub use program::{Program, ProgramOptions};
 
 use crate::wire::envelope::Encoding;

@@ -16,8 +16,8 @@ use signal_hook::consts::SIGCHLD;
 use signal_hook::low_level::{pipe, unregister};
 
 use super::child::Child;
-use super::events::drain;
 use super::handler::{Call, Handler, Interest, Responder, Watched, fault};
+use super::waker::drain;
 use crate::kit::ids::CallId;
 use crate::kit::tick::{Now, millis};
 

@@ -9,11 +9,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::client::News;
 use super::ending::{Ending, Next};
-use super::events::{Events, Stop, Waker};
+use super::events::{Events, Stop};
 use super::handler::{Answer, Body, Call, Handler, Responder, Ticket, fault};
 use super::link::{Heard, Link};
+use super::news::News;
+use super::waker::Waker;
 use super::{Options, connect};
 use crate::kit::ids::CallId;
 use crate::kit::tick::Now;
@@ -263,16 +264,8 @@ impl<'a, H: Handler> Serving<'a, H> {
         let late: Vec<_> = self.open.iter().filter(|(_, at)| **at <= now).collect();
         for call in late.into_iter().map(|(call, _)| *call).collect::<Vec<_>>() {
             self.open.remove(&call);
+            // Not answered: the deadline is the gateway's to call, and an error from here would race with its `no_reply`.
             self.events.handler.abandon(call, now);
-            // The gateway has most likely given up too; if its clock runs late, the caller learns what happened.
-            let answer = Answer::Error {
-                code: fault::DEADLINE,
-                message: "the deadline passed on the agent".to_owned(),
-                data: None,
-            };
-            if !matches!(self.phase, Phase::Closing { .. }) {
-                self.link.answer(call, answer)?;
-            }
         }
         if let Some(max) = self.silence_max
             && now.since(self.heard) >= max

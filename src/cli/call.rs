@@ -330,8 +330,8 @@ mod tests {
                 r#"{"method":"m","params":null,"timeout":"1m30s"}"#,
             ),
         ] {
-            let body = body(&parsed(line)).unwrap();
-            assert_eq!(String::from_utf8(body).unwrap(), expected);
+            let body = body(&parsed(line)).expect("a good request");
+            assert_eq!(String::from_utf8(body).expect("a good request"), expected);
         }
         for (line, word) in [
             (&["a/b", "m"][..], "agent id"),
@@ -339,7 +339,7 @@ mod tests {
             (&["web-1", "m", "1 2"], "column 3"),
             (&["web-1", "m", "--url", "https://x"], "http://"),
         ] {
-            let why = body(&parsed(line)).unwrap_err();
+            let why = body(&parsed(line)).expect_err("a bad request");
             assert!(why.contains(word), "{line:?}: {why}");
         }
     }

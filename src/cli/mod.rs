@@ -35,6 +35,7 @@ enum Command {
     Serve(serve::Args),
     Agent(agent::AgentArgs),
     Call(call::CallArgs),
+    /// Make tokens and API keys, and find out what is wrong with a token.
     Token(token::TokenArgs),
     /// Check the settings: print every value in effect and what follows from them, or all problems.
     CheckConfig(check_config::Args),

@@ -84,11 +84,11 @@ sections! {
         timeout: Span ["1ms", "1day"] = "20s",
         /// The longest that a backend may ask for.
         timeout_max: Span ["1ms", "1day"] = "5m",
-        /// How long the answer to an `Idempotency-Key` is remembered.
+        /// How long an `Idempotency-Key` is remembered after its call has ended.
         idempotency_window: Span ["1s", "7days"] = "10m",
-        /// Most answers remembered; the oldest go first.
+        /// Most keys remembered, those of calls in flight too. None is forgotten early: when there is no room, a call with a new key is answered 503.
         idempotency_max: Places [1, 16_777_216] = 10_000,
-        /// Most bytes of answers remembered; the oldest go first.
+        /// Most bytes of answers remembered. The oldest answers are dropped first; their keys stay, and a repeat is answered 409.
         idempotency_bytes: Size ["1KiB", "64GiB"] = "16MiB",
     }
 
@@ -102,7 +102,7 @@ sections! {
 
     /// Agents' tokens. Without a key, agents get in only under `serve --dev`.
     auth: RawAuth => Auth {
-        /// Tokens must name this in `aud`. Empty: `aud` is not looked at.
+        /// Tokens must name this in `aud`. Empty: a token that has an `aud` is meant for somebody else, and is refused.
         audience: Text = "",
         /// How far the clocks of token makers may be off.
         leeway: Span ["0s", "1h"] = "30s",

@@ -100,6 +100,21 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_lists_read_as_what_they_show() {
+        let is_example = |line: &str| line.starts_with("[[") || line.contains(" = \"");
+        let examples: Vec<String> = text()
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| is_example(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let read: Raw = toml::from_str(&examples.concat()).expect("valid TOML of known keys");
+        assert_eq!((read.auth.keys.len(), read.api.keys.len()), (1, 1));
+        assert_eq!(read.auth.keys[0].algorithm, "ES256");
+        assert_eq!(read.api.keys[0].tenant, "default");
+    }
+
+    #[test]
     fn a_key_that_the_text_lacks_would_be_seen() {
         // The first test alone would pass on an empty text, since every key has a default.
         let lines = text()

@@ -128,8 +128,8 @@ fn a_file_that_is_wrong_is_told_by_line() {
             "h.toml:2: `server.loops` is 99999999999999999999, which is too large",
         ),
         (
-            "[server]\nloops = 5000\n",
-            "h.toml:2: `server.loops` is 5000, must lie between 0 and 1024",
+            "[server]\nworkers = 5000\n",
+            "h.toml:2: `server.workers` is 5000, must lie between 0 and 1024",
         ),
         (
             "[calls]\ntimeout = \"0s\"\n",

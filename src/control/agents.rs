@@ -10,10 +10,10 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::answer::{Answer, Media};
+use super::asked::Asked;
 use super::problem::{Closed, Kind, Problem};
 use super::query;
-use super::request::Asked;
-use super::shared::Shared;
+use super::setup::Shared;
 use crate::directory::Labels;
 use crate::session::reason::Reason;
 use crate::work::dispatch::AgentView;
@@ -145,6 +145,7 @@ fn labels(labels: &Labels) -> BTreeMap<&str, &str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 

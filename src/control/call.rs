@@ -8,14 +8,15 @@ use axum::http::{HeaderMap, HeaderName};
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
+use super::asked::Asked;
 use super::body;
 use super::call_body::{self, CallBody};
 use super::keyed_call;
 use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
 use super::query;
-use super::request::Asked;
-use super::shared::Shared;
+use super::reply;
+use super::setup::Shared;
 use crate::kit::ids::CallId;
 use crate::wire::envelope::Payload;
 use crate::work::dispatch::{CallRequest, Dispatch};
@@ -68,7 +69,7 @@ async fn send(shared: &Arc<Shared>, request: &CallRequest<'_>) -> Answer {
     match ended {
         Ok((outcome, took)) => {
             let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            Answer::of_outcome(&outcome, call, request.agent, took)
+            reply::of_outcome(&outcome, call, request.agent, took)
         }
         // The contract is one outcome for each call, so this is a defect of ours, and is said as one.
         Err(_) => Problem::new(Kind::Internal)

@@ -113,6 +113,7 @@ fn place(outcome: &Outcome) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 

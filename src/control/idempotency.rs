@@ -303,4 +303,5 @@ impl<W> Entry<W> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

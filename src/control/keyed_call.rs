@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use super::answer::{Answer, REPLAYED};
 use super::idempotency::{Again, Begun, Bounds, Fingerprint, Key, Seat};
 use super::problem::{Fault, Kind, Problem};
-use super::shared::Shared;
+use super::reply;
+use super::setup::Shared;
 use crate::calls::Outcome;
 use crate::kit::ids::CallId;
 use crate::kit::lock::lock;
@@ -121,7 +122,7 @@ impl Ending {
             };
             (call, outcome, took)
         };
-        let answer = Answer::of_outcome(&outcome, call, &self.agent, millis(took));
+        let answer = reply::of_outcome(&outcome, call, &self.agent, millis(took));
         let now = self.shared.clock.now();
         let waiters = self.shared.idempotency().finish(
             now,
@@ -192,6 +193,7 @@ fn again(outcome: &Outcome) -> Again {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::calls::Body;

@@ -8,6 +8,7 @@
 
 mod agents;
 mod answer;
+mod asked;
 mod body;
 mod call;
 mod call_body;
@@ -18,14 +19,16 @@ mod operate;
 mod patience;
 mod problem;
 mod query;
+mod reply;
 mod request;
 mod route;
 mod server;
-mod shared;
+mod setup;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use idempotency::Bounds as IdempotencyBounds;
-pub use server::{Stop, serve};
-pub use shared::{Access, Limits, Live, Setup, Shared};
+pub use server::{Runtime, Stop};
+pub use setup::{Access, Limits, Live, Setup, Shared};

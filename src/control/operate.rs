@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Media};
 use super::problem::{Kind, Problem};
-use super::shared::Shared;
+use super::setup::Shared;
 use crate::kit::tick::{Now, millis};
 use crate::work::dispatch::NodeView;
 
@@ -88,6 +88,7 @@ fn why_not_ready(node: &NodeView) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::time::Duration;
 

@@ -325,7 +325,7 @@ impl Problem {
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"holdfast\""),
             )),
-            // One second: calls in flight end in that order of time, and a draining node never comes back sooner.
+            // One second is the shortest that the header can say, and most calls end sooner.
             Kind::Busy | Kind::Draining | Kind::NotReady | Kind::KeysFull => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
             }
@@ -339,6 +339,7 @@ impl Problem {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::{Value, json};
 

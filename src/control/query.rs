@@ -165,6 +165,7 @@ fn invalid(faults: Vec<Fault>) -> Problem {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::Value;
 

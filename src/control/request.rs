@@ -7,35 +7,19 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Request, Response, header};
+use axum::http::{Request, Response, header};
 use hyper::body::Incoming;
 
+use super::asked::Asked;
 use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
-use super::route::{Entry, Found, Route, TABLE, find};
-use super::shared::{Live, Shared};
+use super::route::{Found, Keyed, Open, Route, TABLE, find};
+use super::setup::Shared;
 use super::{agents, answer::Answer, call, operate};
-use crate::kit::ids::TenantId;
 use crate::kit::tick::Now;
 
 /// The status under which a request is counted whose caller went away.
 const CALLER_WENT_AWAY: u16 = 499;
-
-/// A request that may come in.
-pub struct Asked<'a> {
-    /// Whose key it has.
-    pub tenant: TenantId,
-    /// The agent's segment of the path, as it was written.
-    pub agent: &'a str,
-    /// The query, without its question mark.
-    pub query: &'a str,
-    /// The fields of its head.
-    pub headers: &'a HeaderMap,
-    /// Keys and limits that it began with.
-    pub live: &'a Live,
-    /// When it came in.
-    pub now: Now,
-}
 
 /// Answers a request; never fails.
 pub async fn handle(
@@ -79,10 +63,13 @@ async fn route(
     body: Incoming,
     now: Now,
 ) -> Result<Answer, Problem> {
-    let route = TABLE[row].route;
-    if TABLE[row].entry == Entry::Open {
-        return open(shared, route, now);
-    }
+    let route = match TABLE[row].route {
+        Route::Open(Open::Live) => return Ok(operate::live()),
+        Route::Open(Open::Ready) => return operate::ready(shared, now),
+        Route::Open(Open::Metrics) => return Ok(operate::metrics(shared, now)),
+        Route::Open(Open::Description) => return Ok(operate::openapi()),
+        Route::Keyed(route) => route,
+    };
     let live = shared.live();
     let authorization = head.headers.get(header::AUTHORIZATION);
     let tenant = shared
@@ -97,25 +84,11 @@ async fn route(
         now,
     };
     match route {
-        Route::Call => call::post(shared, asked, body, patience).await,
-        Route::List => agents::list(shared, &asked),
-        Route::Show => agents::show(shared, asked).await,
-        Route::Disconnect => agents::disconnect(shared, &asked),
-        Route::Node => Ok(operate::node(shared, now)),
-        Route::Live | Route::Ready | Route::Metrics | Route::OpenApi => open(shared, route, now),
-    }
-}
-
-/// Routes that need no key.
-fn open(shared: &Shared, route: Route, now: Now) -> Result<Answer, Problem> {
-    match route {
-        Route::Live => Ok(operate::live()),
-        Route::Ready => operate::ready(shared, now),
-        Route::Metrics => Ok(operate::metrics(shared, now)),
-        Route::OpenApi => Ok(operate::openapi()),
-        Route::Call | Route::List | Route::Show | Route::Disconnect | Route::Node => {
-            Err(Problem::new(Kind::Unauthorized))
-        }
+        Keyed::Call => call::post(shared, asked, body, patience).await,
+        Keyed::List => agents::list(shared, &asked),
+        Keyed::Show => agents::show(shared, asked).await,
+        Keyed::Disconnect => agents::disconnect(shared, &asked),
+        Keyed::Node => Ok(operate::node(shared, now)),
     }
 }
 

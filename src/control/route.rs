@@ -7,9 +7,31 @@
 
 use axum::http::Method;
 
-/// What a request asks for.
+/// What a request asks for, by who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
+    /// For anybody who reaches the port.
+    Open(Open),
+    /// For holders of an API key.
+    Keyed(Keyed),
+}
+
+/// What anybody may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// Is the process alive?
+    Live,
+    /// Should traffic come here?
+    Ready,
+    /// Prometheus' text.
+    Metrics,
+    /// This API as OpenAPI 3.1.
+    Description,
+}
+
+/// What holders of an API key may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyed {
     /// Call an agent.
     Call,
     /// List agents.
@@ -20,23 +42,6 @@ pub enum Route {
     Disconnect,
     /// Look at this node.
     Node,
-    /// Is the process alive?
-    Live,
-    /// Should traffic come here?
-    Ready,
-    /// Prometheus' text.
-    Metrics,
-    /// This API as OpenAPI 3.1.
-    OpenApi,
-}
-
-/// Who may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// Anybody who reaches the port.
-    Open,
-    /// Holders of an API key.
-    Key,
 }
 
 /// One row of the table.
@@ -48,8 +53,6 @@ pub struct Row {
     pub method: Method,
     /// The path; `{agent}` stands for one segment.
     pub template: &'static str,
-    /// Who may ask.
-    pub entry: Entry,
     /// Every status of its answers.
     pub statuses: &'static [u16],
 }
@@ -62,57 +65,50 @@ const AGENTS_OWN_PATH: &str = "/v1/agent";
 
 /// Every route; the hot one first.
 pub const TABLE: [Row; 9] = [
-    Row {
-        route: Route::Call,
-        method: Method::POST,
-        template: CALLS,
-        entry: Entry::Key,
-        statuses: &[
+    row(
+        Route::Keyed(Keyed::Call),
+        Method::POST,
+        CALLS,
+        &[
             200, 400, 401, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 504,
         ],
-    },
+    ),
     row(
-        Route::List,
+        Route::Keyed(Keyed::List),
         Method::GET,
         "/v1/agents",
-        Entry::Key,
         &[200, 400, 401],
     ),
     row(
-        Route::Show,
+        Route::Keyed(Keyed::Show),
         Method::GET,
         AGENT,
-        Entry::Key,
         &[200, 400, 401, 404, 500],
     ),
     row(
-        Route::Disconnect,
+        Route::Keyed(Keyed::Disconnect),
         Method::DELETE,
         AGENT,
-        Entry::Key,
         &[204, 400, 401, 404],
     ),
     row(
-        Route::Node,
+        Route::Keyed(Keyed::Node),
         Method::GET,
         "/v1/node",
-        Entry::Key,
         &[200, 401],
     ),
-    row(Route::Live, Method::GET, "/livez", Entry::Open, &[200]),
+    row(Route::Open(Open::Live), Method::GET, "/livez", &[200]),
     row(
-        Route::Ready,
+        Route::Open(Open::Ready),
         Method::GET,
         "/readyz",
-        Entry::Open,
         &[200, 503],
     ),
-    row(Route::Metrics, Method::GET, "/metrics", Entry::Open, &[200]),
+    row(Route::Open(Open::Metrics), Method::GET, "/metrics", &[200]),
     row(
-        Route::OpenApi,
+        Route::Open(Open::Description),
         Method::GET,
         "/openapi.json",
-        Entry::Open,
         &[200],
     ),
 ];
@@ -121,14 +117,12 @@ const fn row(
     route: Route,
     method: Method,
     template: &'static str,
-    entry: Entry,
     statuses: &'static [u16],
 ) -> Row {
     Row {
         route,
         method,
         template,
-        entry,
         statuses,
     }
 }
@@ -187,6 +181,7 @@ fn capture<'p>(template: &str, path: &'p str) -> Option<&'p str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::BTreeMap;
 
@@ -207,30 +202,34 @@ mod tests {
             (
                 Method::POST,
                 "/v1/agents/web-1/calls",
-                Some((Route::Call, "web-1")),
+                Some((Route::Keyed(Keyed::Call), "web-1")),
             ),
             (
                 Method::POST,
                 "/v1/agents/calls/calls",
-                Some((Route::Call, "calls")),
+                Some((Route::Keyed(Keyed::Call), "calls")),
             ),
-            (Method::GET, "/v1/agents", Some((Route::List, ""))),
+            (
+                Method::GET,
+                "/v1/agents",
+                Some((Route::Keyed(Keyed::List), "")),
+            ),
             (
                 Method::GET,
                 "/v1/agents/web-1",
-                Some((Route::Show, "web-1")),
+                Some((Route::Keyed(Keyed::Show), "web-1")),
             ),
             (
                 Method::HEAD,
                 "/v1/agents/web-1",
-                Some((Route::Show, "web-1")),
+                Some((Route::Keyed(Keyed::Show), "web-1")),
             ),
             (
                 Method::DELETE,
                 "/v1/agents/a%40b",
-                Some((Route::Disconnect, "a%40b")),
+                Some((Route::Keyed(Keyed::Disconnect), "a%40b")),
             ),
-            (Method::HEAD, "/livez", Some((Route::Live, ""))),
+            (Method::HEAD, "/livez", Some((Route::Open(Open::Live), ""))),
             (Method::GET, "/v1/agents/", None),
             (Method::GET, "/v1/agents/a/b", None),
             (Method::POST, "/v1/agents//calls", None),
@@ -291,7 +290,10 @@ mod tests {
             .iter()
             .map(|row| {
                 let key = (row.template.to_owned(), row.method.to_string());
-                (key, (row.statuses.to_vec(), row.entry == Entry::Open))
+                (
+                    key,
+                    (row.statuses.to_vec(), matches!(row.route, Route::Open(_))),
+                )
             })
             .collect();
         assert_eq!(written, table);

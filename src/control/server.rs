@@ -22,7 +22,8 @@ use tokio::time;
 
 use super::patience::{Patience, Verdict};
 use super::request;
-use super::shared::{Limits, Shared};
+use super::setup::{Limits, Shared};
+use crate::kit::memory;
 
 /// How often the histograms are emptied into their summaries.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -58,17 +59,36 @@ impl Default for Stop {
     }
 }
 
-/// Serves the API on this thread until it is stopped.
-///
-/// # Errors
-/// The runtime could not start or the listener is not usable.
-pub fn serve(listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    runtime.block_on(run(listener, shared, stop))
+/// The runtime of the control thread, before it runs.
+pub struct Runtime(tokio::runtime::Runtime);
+
+impl Runtime {
+    /// Makes it, with its epoll and its waker. Event loops wake it from descriptor tables of their own, so it must be
+    /// made before the first of them starts.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn new() -> io::Result<Self> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map(Self)
+    }
+
+    /// Serves the API on this thread until it is stopped.
+    ///
+    /// # Errors
+    /// The listener is not usable.
+    pub fn serve(
+        self,
+        listener: std::net::TcpListener,
+        shared: &Arc<Shared>,
+        stop: &Stop,
+    ) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        self.0.block_on(run(listener, shared, stop))
+    }
 }
 
 async fn run(listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop) -> io::Result<()> {
@@ -104,6 +124,7 @@ async fn upkeep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         shared.metrics.run_upkeep();
+        memory::quiet();
     }
 }
 
@@ -186,6 +207,7 @@ fn builder(limits: &Limits) -> http1::Builder {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::Value;
 

@@ -10,6 +10,7 @@ use node::{KEY, Node, PATIENCE, Told, got, keys, limits, start};
 use serde_json::json;
 
 use super::{Access, Limits, Live};
+use crate::kit::tick::Now;
 
 const CALLS: &str = "POST /v1/agents/web-1/calls HTTP/1.1";
 
@@ -142,7 +143,7 @@ fn repeats_with_a_key_run_once() {
     let first = node.send(&head, body);
     let call = call_of(node.next_told());
     let second = node.send(&head, body);
-    // Seen by the server after the second one, whose place among the waiters is then sure.
+    // One round trip later the second waits too; the other body is a mistake that changes nothing.
     assert_eq!(node.ask(&head, r#"{"method":"other"}"#).status, 422);
     node.reply(call, "\"done\"");
     for waiting in [first, second] {
@@ -169,7 +170,9 @@ fn only_the_last_who_waits_under_a_key_cancels() {
     let second = node.send(&head, body);
     assert_eq!(node.ask(&head, "{\"method\":\"other\"}").status, 422);
     drop(first);
-    // The server has seen the end of the first by the time that it counts it.
+    // One round trip later the server has seen that the first is gone.
+    assert_eq!(node.ask("GET /livez HTTP/1.1", "").status, 200);
+    assert_eq!(node.dispatch.node(Now(0)).calls_in_flight, 1);
     drop(second);
     match node.next_told() {
         Told::Frame(frame) => assert!(frame.contains(&call.to_string())),

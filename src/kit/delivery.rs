@@ -13,16 +13,17 @@
 //!
 //! A connection that ends gives up what it has not written whole: from Waiting or Claimed to Withdrawn.
 //!
-//! A loom model tries every interleaving of the two sides: `RUSTFLAGS="--cfg loom" cargo test --lib delivery`.
+//! A loom model tries every interleaving of the two sides: `RUSTFLAGS="--cfg holdfast_loom" cargo test --lib delivery`.
+//! The flag has a name of its own since plain `loom` would also reach tokio, which then leaves out its sockets.
 
-#[cfg(not(loom))]
+#[cfg(not(holdfast_loom))]
 use std::sync::Arc;
-#[cfg(not(loom))]
+#[cfg(not(holdfast_loom))]
 use std::sync::atomic::{AtomicU8, Ordering};
 
-#[cfg(loom)]
+#[cfg(holdfast_loom)]
 use loom::sync::Arc;
-#[cfg(loom)]
+#[cfg(holdfast_loom)]
 use loom::sync::atomic::{AtomicU8, Ordering};
 
 const WAITING: u8 = 0;
@@ -108,7 +109,7 @@ impl Delivery {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(holdfast_loom)))]
 mod tests {
     use super::*;
 
@@ -136,7 +137,7 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, holdfast_loom))]
 mod loom_tests {
     use loom::thread;
 

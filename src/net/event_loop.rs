@@ -112,6 +112,10 @@ pub struct EventLoop<I: Io> {
     dirty: Vec<Token>,
     /// Connections whose life is over, freed at the end of the turn.
     dead: Vec<Token>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a slot holds the box itself, and gets it back as it is"
+    )]
     spare_outboxes: Vec<Box<Outbox>>,
     sweep: Sweep,
     /// The ping of this turn: all that are sent in it carry the same time.
@@ -198,6 +202,7 @@ impl<I: Io> EventLoop<I> {
 
     fn wait(&mut self, timeout: Option<Duration>) {
         self.now = self.io.wait(timeout, &mut self.ready);
+        self.sweep.busy |= !self.ready.is_empty();
         self.letters.awake();
     }
 

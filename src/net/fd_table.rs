@@ -26,4 +26,3 @@ pub fn close_copies(foreign: &[RawFd]) {
         let _ = close(fd);
     }
 }
-

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{AgentSlot, CallId, ConnId};
@@ -184,10 +184,7 @@ pub struct Letters {
 impl Letters {
     /// The next order.
     pub fn take(&self) -> Option<Order> {
-        match self.orders.try_recv() {
-            Ok(order) => Some(order),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.orders.try_recv().ok()
     }
 
     /// Before the loop waits: from here on posters wake it. False when an order is there already, and it must not sleep.

@@ -3,9 +3,9 @@
 //! A loop lowers the flag *before* it looks at its mailbox for the last time, and a poster raises it *after* it has
 //! posted. Whichever comes first, one of the two sees the other: either the loop finds the order, or the poster wakes it.
 
-#[cfg(loom)]
+#[cfg(holdfast_loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(not(holdfast_loom))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Whether the loop is awake, or was already woken.
@@ -45,7 +45,7 @@ impl WakeFlag {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(holdfast_loom)))]
 mod tests {
     use super::*;
 
@@ -70,8 +70,8 @@ mod tests {
     }
 }
 
-/// Run with `RUSTFLAGS="--cfg loom" cargo test --lib --release wake`.
-#[cfg(all(test, loom))]
+/// Run with `RUSTFLAGS="--cfg holdfast_loom" cargo test --lib --release wake`.
+#[cfg(all(test, holdfast_loom))]
 mod loom_tests {
     use super::*;
     use loom::sync::Arc;

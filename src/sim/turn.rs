@@ -100,7 +100,7 @@ impl World {
     /// The alarm's thread wakes.
     pub(super) fn ring(&mut self) {
         let now = self.now();
-        let next = alarm::end_due(&self.dispatch, Now(now));
+        let next = alarm::ring(&*self.dispatch, Now(now));
         self.alarm_at = next.map(|at| at.0.max(now + 1));
     }
 }

@@ -23,6 +23,8 @@ pub struct Source {
     pub literals: Vec<Literal>,
     /// Lines outside of test items.
     pub lines: usize,
+    /// Where each line begins.
+    starts: Vec<usize>,
 }
 
 impl Source {
@@ -32,13 +34,14 @@ impl Source {
         let mut scan = Scan::new(text);
         scan.run();
         let mut code = scan.code;
+        let starts = line_starts(text);
         let mut lines = text.lines().count();
         if is_test_file(path, text) {
             blank(&mut code, 0, text.len());
             lines = 0;
         }
         while let Some((start, end)) = next_test_item(&code) {
-            lines = lines.saturating_sub(line_of(text, end) - line_of(text, start) + 1);
+            lines = lines.saturating_sub(line_of(&starts, end) - line_of(&starts, start) + 1);
             blank(&mut code, start, end);
         }
         let code = String::from_utf8(code).expect("blanks keep UTF-8 whole");
@@ -47,7 +50,7 @@ impl Source {
             .into_iter()
             .filter(|(at, _)| code.as_bytes()[*at] == b'"')
             .map(|(at, text_inside)| Literal {
-                line: line_of(text, at),
+                line: line_of(&starts, at),
                 text: text_inside,
             })
             .collect();
@@ -57,13 +60,14 @@ impl Source {
             code,
             literals,
             lines,
+            starts,
         }
     }
 
     /// The line of a byte, from 1.
     #[must_use]
     pub fn line(&self, at: usize) -> usize {
-        line_of(&self.text, at)
+        line_of(&self.starts, at)
     }
 
     /// Where a word stands in the code, not as a part of a longer one.
@@ -105,11 +109,13 @@ pub fn after_bracket(code: &[u8], open: usize) -> usize {
     code.len()
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes()[..at.min(text.len())]
-        .iter()
-        .filter(|b| **b == b'\n')
-        .count()
+fn line_starts(text: &str) -> Vec<usize> {
+    let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+    std::iter::once(0).chain(ends).collect()
+}
+
+fn line_of(starts: &[usize], at: usize) -> usize {
+    starts.partition_point(|start| *start <= at)
 }
 
 /// Whole files of tests; `sim` and `tidy` are test code as well, but big enough to be held to the sizes.

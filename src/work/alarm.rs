@@ -3,7 +3,6 @@
 //! It sleeps until the earliest deadline that it knows of. A new call wakes it only when it is due before that, which
 //! calls with equal time-outs never are, but for the first.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,7 +10,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::kit::tick::{Clock, Now};
 
-use super::dispatch::Dispatch;
+/// What an alarm rings for.
+pub trait Due {
+    /// The alarm that is set for it.
+    fn alarm(&self) -> &Alarm;
+
+    /// Ends what is due.
+    fn end_due(&self, now: Now);
+
+    /// When something is due next.
+    fn next_due(&self) -> Option<Now>;
+}
 
 /// Lets calls move the alarm forward.
 pub struct Alarm {
@@ -60,12 +69,9 @@ impl Sleeper {
 }
 
 /// Runs until every [`Alarm`] handle is gone: ends what is due, sleeps until something is.
-pub fn run(dispatch: &std::sync::Weak<Dispatch>, sleeper: &Sleeper, clock: Clock) {
+pub fn run<D: Due>(due: &std::sync::Weak<D>, sleeper: &Sleeper, clock: Clock) {
     loop {
-        let Some(next) = dispatch
-            .upgrade()
-            .map(|dispatch| end_due(&dispatch, clock.now()))
-        else {
+        let Some(next) = due.upgrade().map(|due| ring(&*due, clock.now())) else {
             return;
         };
         let wait = next.map_or(Duration::MAX, |at| {
@@ -83,11 +89,17 @@ pub fn run(dispatch: &std::sync::Weak<Dispatch>, sleeper: &Sleeper, clock: Clock
 }
 
 /// Ends what is due and plans the next sleep: until the moment that it returns.
-pub(crate) fn end_due(dispatch: &Arc<Dispatch>, now: Now) -> Option<Now> {
-    dispatch.expire(now);
-    // The plan is made known before the last look: a call that is opened in between either sees the plan or is seen.
-    dispatch.alarm().plan(dispatch.next_deadline());
-    let next = dispatch.next_deadline();
-    dispatch.alarm().plan(next);
-    next
+pub(crate) fn ring(due: &impl Due, now: Now) -> Option<Now> {
+    due.end_due(now);
+    let mut next = due.next_due();
+    loop {
+        // The plan is made known before the last look: a call that is opened in between either sees the plan that the
+        // thread sleeps by, or is seen.
+        due.alarm().plan(next);
+        let seen = due.next_due();
+        if seen == next {
+            return next;
+        }
+        next = seen;
+    }
 }

@@ -19,7 +19,7 @@ use crate::net::mailbox::{Described, Full, Mailbox, Order};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 
-use super::alarm::Alarm;
+use super::alarm::{Alarm, Due};
 use super::gate::Gate;
 
 /// A call as a backend asks for it.
@@ -317,12 +317,7 @@ impl Dispatch {
     }
 
     /// Changes the limits that are kept here.
-    pub fn set_limits(
-        &self,
-        calls_per_agent: u32,
-        calls_per_tenant: u32,
-        heartbeat_ms: u32,
-    ) {
+    pub fn set_limits(&self, calls_per_agent: u32, calls_per_tenant: u32, heartbeat_ms: u32) {
         self.calls.set_per_agent_max(calls_per_agent);
         self.directory.set_calls_per_tenant_max(calls_per_tenant);
         self.heartbeat_ms.store(heartbeat_ms, Ordering::Relaxed);
@@ -337,14 +332,6 @@ impl Dispatch {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
-    }
-
-    pub(super) fn alarm(&self) -> &Alarm {
-        &self.alarm
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Now> {
-        self.calls.next_deadline()
     }
 
     /// Ends the calls that are due and tells their agents.
@@ -408,5 +395,19 @@ impl Dispatch {
 
     fn mailbox(&self, conn: ConnId) -> Option<&Mailbox> {
         self.loops.get(conn.loop_index()).map(|door| &door.mailbox)
+    }
+}
+
+impl Due for Dispatch {
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    fn end_due(&self, now: Now) {
+        self.expire(now);
+    }
+
+    fn next_due(&self) -> Option<Now> {
+        self.calls.next_deadline()
     }
 }

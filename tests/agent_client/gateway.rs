@@ -254,9 +254,17 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stopper.stop();
         self.stopper.stop();
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || std::thread::panicking());
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // An agent that does not stop fails its test instead of hanging it.
+        let end = Instant::now() + PATIENCE;
+        while !thread.is_finished() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if !std::thread::panicking() {
+            assert!(thread.is_finished(), "the agent does not stop");
+            assert!(thread.join().is_ok(), "the agent panicked");
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Lives of idempotency keys, by table and at random.
+
 use proptest::prelude::*;
 
 use super::super::answer::Media;

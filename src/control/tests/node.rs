@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 
-use super::super::{Access, IdempotencyBounds, Limits, Live, Setup, Shared, Stop, serve};
+use super::super::{Access, IdempotencyBounds, Limits, Live, Runtime, Setup, Shared, Stop};
 use crate::auth::api_key::{ApiKeySource, ApiKeys};
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
@@ -138,7 +138,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
     let address = listener.local_addr().unwrap();
     let (stop, serving) = (Stop::new(), Arc::clone(&shared));
     let stopped = stop.clone();
-    let server = std::thread::spawn(move || serve(listener, &serving, &stopped));
+    let server = std::thread::spawn(move || Runtime::new()?.serve(listener, &serving, &stopped));
     Node {
         address,
         dispatch,

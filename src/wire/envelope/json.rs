@@ -3,19 +3,20 @@
 //! Finds the members that the gateway needs and hands the rest on as the text that it was: no tree is ever built, and
 //! no depth of nesting uses the stack. What JSON-RPC calls a server is the agent for calls, and the gateway for requests.
 
+mod write;
+
+pub(super) use self::write::{write, write_call_id, write_params, write_payload, write_string};
+
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, Write};
 
-use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
 use crate::kit::ids::CallId;
 
-use super::{BATCH_MAX, Fault, Inbound, Outbound, Payload};
+use super::{BATCH_MAX, Fault, Inbound, Payload};
 
 /// The id that stands for none.
 const NULL: &[u8] = b"null";
@@ -294,113 +295,4 @@ pub(super) fn optional(raw: Option<&RawValue>) -> Payload<'_> {
 
 fn is_null(raw: &RawValue) -> bool {
     raw.get().as_bytes() == NULL
-}
-
-/// Writes one envelope.
-pub(super) fn write(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(br#"{"jsonrpc":"2.0","#)?;
-    match *envelope {
-        Outbound::Call {
-            call,
-            method,
-            params,
-            deadline_ms,
-        } => {
-            out.write_all(br#""id":"#)?;
-            write_call_id(call, out)?;
-            out.write_all(br#","method":"#)?;
-            write_string(method, out)?;
-            if !params.bytes.is_empty() {
-                out.write_all(br#","params":"#)?;
-                write_payload(params, out)?;
-            }
-            write!(out, r#","meta":{{"deadline_ms":{deadline_ms}}}"#)?;
-        }
-        Outbound::Cancel { call } => {
-            out.write_all(br#""method":"cancel","params":{"id":"#)?;
-            write_call_id(call, out)?;
-            out.write_all(b"}")?;
-        }
-        Outbound::Welcome { .. } => {
-            out.write_all(br#""method":"welcome","params":"#)?;
-            write_params(envelope, out)?;
-        }
-        Outbound::Goaway { .. } => {
-            out.write_all(br#""method":"goaway","params":"#)?;
-            write_params(envelope, out)?;
-        }
-        Outbound::Answer { id, result } => {
-            out.write_all(br#""id":"#)?;
-            out.write_all(id)?;
-            out.write_all(br#","result":"#)?;
-            write_payload(result, out)?;
-        }
-        Outbound::Refusal { id, fault } => {
-            out.write_all(br#""id":"#)?;
-            out.write_all(id)?;
-            let (code, message) = (fault.code(), fault.message());
-            write!(out, r#","error":{{"code":{code},"message":"{message}"}}"#)?;
-        }
-    }
-    out.write_all(b"}")
-}
-
-/// The object of `welcome` and `goaway`, which both encodings carry as JSON; nothing for the other envelopes.
-pub(super) fn write_params(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<()> {
-    match *envelope {
-        Outbound::Welcome {
-            session,
-            heartbeat_ms,
-            node,
-        } => {
-            out.write_all(br#"{"session":"#)?;
-            write_string(session, out)?;
-            write!(out, r#","heartbeat_ms":{heartbeat_ms},"node":"#)?;
-            write_string(node, out)?;
-            out.write_all(b"}")
-        }
-        Outbound::Goaway {
-            reconnect_after_ms,
-            reason,
-        } => {
-            write!(
-                out,
-                r#"{{"reconnect_after_ms":{reconnect_after_ms},"reason":"#
-            )?;
-            write_string(reason, out)?;
-            out.write_all(b"}")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A call's id as a JSON string of 16 hex digits.
-pub(super) fn write_call_id(call: CallId, out: &mut dyn Write) -> io::Result<()> {
-    let mut text = *b"\"0000000000000000\"";
-    for (digit, shift) in text[1..17].iter_mut().zip((0..64).step_by(4).rev()) {
-        *digit = b"0123456789abcdef"[(call.0 >> shift & 15) as usize];
-    }
-    out.write_all(&text)
-}
-
-/// A JSON string.
-pub(super) fn write_string(text: &str, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(out, text).map_err(io::Error::from)
-}
-
-/// A payload as one JSON value. Bytes that are none become a string when they are text, `{"base64":"…"}` when they are
-/// not, and `null` when there are none: what was not checked is never pasted into an envelope.
-pub(super) fn write_payload(payload: Payload<'_>, out: &mut dyn Write) -> io::Result<()> {
-    match payload.bytes {
-        [] => out.write_all(NULL),
-        bytes if payload.json => out.write_all(bytes),
-        bytes => match std::str::from_utf8(bytes) {
-            Ok(text) => write_string(text, out),
-            Err(_) => write!(
-                out,
-                r#"{{"base64":"{}"}}"#,
-                Base64Display::new(bytes, &STANDARD)
-            ),
-        },
-    }
 }

@@ -164,6 +164,7 @@ fn bearer(authorization: &[u8]) -> Option<&str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
