@@ -29,28 +29,31 @@ impl Drop for Running {
 }
 
 #[test]
-fn the_python_agent_answers() {
+fn the_python_agents_answer() {
     let python = tools().join("python/bin/python");
     must_exist(&python);
-    let mut command = Command::new(python);
-    command.arg(example("agent.py"));
-    answers_calls(&mut command);
+    for file in ["agent.py", "small/agent.py"] {
+        answers_calls(Command::new(&python).arg(example(file)));
+    }
 }
 
 #[test]
-fn the_node_agent_answers() {
+fn the_node_agents_answer() {
     let modules = tools().join("node/node_modules");
     must_exist(&modules);
-    let mut command = Command::new("node");
-    command.env("NODE_PATH", modules).arg(example("agent.js"));
-    answers_calls(&mut command);
+    for file in ["agent.js", "small/agent.js"] {
+        let mut command = Command::new("node");
+        answers_calls(command.env("NODE_PATH", &modules).arg(example(file)));
+    }
 }
 
 #[test]
-fn the_go_agent_answers() {
-    let program = tools().join("go/agent");
-    must_exist(&program);
-    answers_calls(&mut Command::new(program));
+fn the_go_agents_answer() {
+    for program in ["go/agent", "go/small"] {
+        let program = tools().join(program);
+        must_exist(&program);
+        answers_calls(&mut Command::new(program));
+    }
 }
 
 fn must_exist(path: &Path) {
