@@ -116,7 +116,7 @@ pub struct Abandoned {
 }
 
 /// Bits of a call's id that name its shard.
-const SHARD_BITS: u32 = 6;
+const SHARD_BITS: u32 = 4;
 /// Parts with a lock each.
 const SHARDS: usize = 1 << SHARD_BITS;
 

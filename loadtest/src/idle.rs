@@ -11,7 +11,8 @@ use crate::crew::{Crew, Duty};
 use crate::memory::{Resident, resident};
 use crate::target::Target;
 
-/// Agents that come and are called first, so that code and tables which every server touches once are not counted as theirs.
+/// Agents that come first and take as many calls as the burst has, so that what any traffic touches once (code, queues, the heaps of
+/// threads) is not counted as the resting agents'.
 const WARM_AGENTS: u32 = 64;
 
 /// Options of `idle`.
@@ -50,6 +51,9 @@ pub struct Figure {
 #[derive(Debug, Serialize)]
 pub struct Report {
     agents: u32,
+    /// Before anybody came.
+    fresh: Resident,
+    /// After a few agents have come, taken a burst of calls, and gone.
     empty: Resident,
     before_burst: Figure,
     after_burst: Figure,
@@ -60,6 +64,7 @@ pub struct Report {
 /// # Errors
 /// Agents that do not stay, calls that go wrong, a server that cannot be read.
 pub fn run(options: &Options) -> Result<Report, String> {
+    let fresh = resident(options.server_pid)?;
     warm(options)?;
     let empty = settled(options)?;
     let duty = duty(WARM_AGENTS..WARM_AGENTS.saturating_add(options.agents));
@@ -74,7 +79,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
         }
     };
     let before_burst = figure(settled(options)?);
-    burst(options, &duty)?;
+    burst(options, &duty, options.burst_rounds)?;
     let after_burst = figure(settled(options)?);
     if crew.ended() > 0 {
         return Err(format!("{} agents did not stay", crew.ended()));
@@ -82,6 +87,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     crew.stop()?;
     Ok(Report {
         agents: options.agents,
+        fresh,
         empty,
         before_burst,
         after_burst,
@@ -96,17 +102,18 @@ fn duty(agents: std::ops::Range<u32>) -> Duty {
     }
 }
 
-/// A few agents come, are called, and go.
+/// A few agents come, are called as often as all agents will be, and go.
 fn warm(options: &Options) -> Result<(), String> {
     let duty = duty(0..WARM_AGENTS);
     let crew = Crew::start(&options.target, &duty)?;
     crew.wait_ready(Duration::from_secs(20))?;
-    burst(options, &duty)?;
+    let rounds = options.agents.div_ceil(WARM_AGENTS);
+    burst(options, &duty, rounds.saturating_mul(options.burst_rounds))?;
     crew.stop().map(|_| ())
 }
 
-/// Calls each agent with large parameters.
-fn burst(options: &Options, duty: &Duty) -> Result<(), String> {
+/// Calls each agent `rounds` times with large parameters.
+fn burst(options: &Options, duty: &Duty, rounds: u32) -> Result<(), String> {
     let plan = Plan {
         in_flight: 64,
         timeout: Duration::from_secs(20),
@@ -114,7 +121,7 @@ fn burst(options: &Options, duty: &Duty) -> Result<(), String> {
         limit: Duration::from_secs(300),
     };
     let mut campaign = Campaign::new(&options.target, plan, None)?;
-    for _ in 0..options.burst_rounds {
+    for _ in 0..rounds {
         let mut agents = duty.agents.clone();
         let tally = campaign.run(&mut || agents.next())?;
         if !tally.is_flawless() {

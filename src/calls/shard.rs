@@ -17,7 +17,7 @@ use crate::kit::tick::Now;
 use crate::wire::envelope::Encoding;
 
 /// Idle capacity of a map that is not worth giving back.
-const SLACK: usize = 64;
+const SLACK: usize = 16;
 /// [`Shard::earliest`] when no call waits.
 const NEVER: u64 = u64::MAX;
 

@@ -67,7 +67,7 @@ sections! {
         /// Bytes of one connection that a loop reads before the next connection has its turn.
         turn_bytes: Size ["4KiB", "64MiB"] = "256KiB",
         /// Orders that wait for one loop.
-        mailbox: Places [64, 16_777_216] = 65_536,
+        mailbox: Places [64, 16_777_216] = 16_384,
         /// Batches of messages that wait for one worker.
         worker_queue: Places [16, 1_048_576] = 1_024,
         /// Bytes of messages that wait for one worker; above it, loops stop reading its connections.

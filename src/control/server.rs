@@ -23,6 +23,7 @@ use tokio::time;
 use super::patience::{Patience, Verdict};
 use super::request;
 use super::setup::{Limits, Shared};
+use crate::kit::memory;
 
 /// How often the histograms are emptied into their summaries.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -123,6 +124,7 @@ async fn upkeep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         shared.metrics.run_upkeep();
+        memory::quiet();
     }
 }
 

@@ -56,7 +56,9 @@ fn drain(running: &Running, signals: &mut Signals, begun: Now) -> Drained {
         let now = dispatch.clock().now();
         let left = drain.step(dispatch, now, |below| fastrand::u32(0..below.max(1)));
         let connections: u32 = dispatch.node(now).connections.iter().sum();
-        if left == 0 && connections == 0 {
+        // Connections that are no agents have no one to tell, and are waited for no longer than the window.
+        let over = now >= begun.after(settings.drain.window);
+        if left == 0 && (connections == 0 || over) {
             return Drained::Clean;
         }
         if now >= hard_end {

@@ -11,6 +11,8 @@
 //!                                                          Written
 //! ```
 //!
+//! A connection that ends gives up what it has not written whole: from Waiting or Claimed to Withdrawn.
+//!
 //! A loom model tries every interleaving of the two sides: `RUSTFLAGS="--cfg holdfast_loom" cargo test --lib delivery`.
 //! The flag has a name of its own since plain `loom` would also reach tokio, which then leaves out its sockets.
 
@@ -77,6 +79,12 @@ impl Delivery {
         debug_assert_eq!(was, CLAIMED);
     }
 
+    /// The loop gives it up before its last byte: it will never be whole. Only the loop that owns its queue may say so.
+    pub fn give_up(&self) {
+        let was = self.0.swap(WITHDRAWN, Ordering::AcqRel);
+        debug_assert_ne!(was, WRITTEN);
+    }
+
     /// Takes it back; true when it will never be written.
     #[must_use]
     pub fn withdraw(&self) -> bool {
@@ -121,6 +129,11 @@ mod tests {
         call.written();
         assert!(!call.withdraw());
         assert_eq!(call.stage(), Stage::Written);
+
+        let call = Delivery::waiting();
+        assert!(call.claim());
+        call.give_up();
+        assert!(call.withdraw(), "a part of it is nothing");
     }
 }
 

@@ -6,6 +6,7 @@ pub mod buffer_pool;
 pub mod delivery;
 pub mod ids;
 pub mod lock;
+pub mod memory;
 pub mod metric;
 pub mod quota;
 pub mod slots;

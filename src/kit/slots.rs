@@ -129,6 +129,18 @@ impl<T> Slots<T> {
         (from..to.min(self.span())).filter_map(|index| self.get(index).map(|value| (index, value)))
     }
 
+    /// Every value with its index, looking only at places that were ever used: fast also in a debug build.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.chunks
+            .iter()
+            .enumerate()
+            .flat_map(move |(chunk, slab)| {
+                let index = move |place| (chunk * self.chunk_places + place) as u32;
+                slab.iter().map(move |(place, value)| (index(place), value))
+            })
+    }
+
     /// Chunk and place of an index.
     fn split(&self, index: u32) -> (usize, usize) {
         let index = index as usize;

@@ -71,6 +71,15 @@ impl Clock {
         }
     }
 
+    /// A clock whose wall time is known, for tests that say themselves what time it is.
+    #[cfg(test)]
+    pub(crate) fn at_unix_ms(origin_unix_ms: u64) -> Self {
+        Self {
+            origin: Instant::now(),
+            origin_unix_ms,
+        }
+    }
+
     /// Reads the monotonic clock.
     #[must_use]
     pub fn now(&self) -> Now {

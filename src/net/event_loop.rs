@@ -10,6 +10,8 @@
 
 mod accept;
 mod carry_out;
+#[cfg(test)]
+pub(crate) mod check;
 mod expire;
 mod flush;
 mod meter;
@@ -48,6 +50,11 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 const SPARES_MAX: usize = 16;
 /// How long a loop rests when only full workers keep it from going on.
 const BACKED_UP_REST: Duration = Duration::from_millis(1);
+
+/// A session's mark: it stands in the list of those to read again.
+const IN_AGAIN: u8 = 1;
+/// A session's mark: it came over a limit and only gets its 503.
+const TURNED_AWAY: u8 = 2;
 
 /// What is told about a loop while it runs.
 #[derive(Debug, Default)]
@@ -99,6 +106,8 @@ pub struct EventLoop<I: Io> {
     /// Counts accepts: a connection's generation.
     generation: u32,
     half_open: u32,
+    /// Connections over a limit that are being told so.
+    turned_away: u32,
     accepting: Accepting,
     /// The one read buffer, meaningless between events.
     scratch: Box<[u8]>,
@@ -110,6 +119,10 @@ pub struct EventLoop<I: Io> {
     dirty: Vec<Token>,
     /// Connections whose life is over, freed at the end of the turn.
     dead: Vec<Token>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a slot holds the box itself, and gets it back as it is"
+    )]
     spare_outboxes: Vec<Box<Outbox>>,
     sweep: Sweep,
     /// The ping of this turn: all that are sent in it carry the same time.
@@ -140,6 +153,7 @@ impl<I: Io> EventLoop<I> {
             conns: Slots::default(),
             generation: 0,
             half_open: 0,
+            turned_away: 0,
             accepting: Accepting::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pool: BufferPool::new(SPARES_MAX),
@@ -165,7 +179,13 @@ impl<I: Io> EventLoop<I> {
 
     /// One turn.
     pub fn turn(&mut self) -> Turned {
-        self.wait();
+        let timeout = self.lie_down();
+        self.turn_after(timeout)
+    }
+
+    /// The rest of a turn, after [`EventLoop::lie_down`]: what comes in between must end the wait.
+    pub(crate) fn turn_after(&mut self, timeout: Option<Duration>) -> Turned {
+        self.wait(timeout);
         self.accept();
         self.read();
         self.obey();
@@ -179,13 +199,18 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    fn wait(&mut self) {
-        let timeout = if self.letters.may_sleep() {
+    /// How long the next wait may last, from the moment on at which posters wake the loop.
+    pub(crate) fn lie_down(&mut self) -> Option<Duration> {
+        if self.letters.may_sleep() {
             self.rest()
         } else {
             Some(Duration::ZERO)
-        };
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) {
         self.now = self.io.wait(timeout, &mut self.ready);
+        self.sweep.busy |= !self.ready.is_empty();
         self.letters.awake();
     }
 

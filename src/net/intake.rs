@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::kit::ids::{AgentSlot, CallId, ConnId};
 use crate::session::effect::Greeting;
@@ -105,6 +106,17 @@ pub fn queue(limits: QueueLimits) -> (Hatch, Tray) {
     )
 }
 
+/// How a wait for a batch ended.
+#[derive(Debug)]
+pub enum Waited {
+    /// With a batch.
+    Batch(Batch),
+    /// None came in time.
+    Nothing,
+    /// Every loop has ended.
+    Ended,
+}
+
 impl Tray {
     /// Waits for the next batch; `None` when every loop has ended.
     #[must_use]
@@ -115,6 +127,19 @@ impl Tray {
             .inspect(|batch| self.weigh_out(batch))
     }
 
+    /// Waits for the next batch, at most `patience`.
+    #[must_use]
+    pub fn wait_at_most(&self, patience: Duration) -> Waited {
+        match self.batches.recv_timeout(patience) {
+            Ok(batch) => {
+                self.weigh_out(&batch);
+                Waited::Batch(batch)
+            }
+            Err(RecvTimeoutError::Timeout) => Waited::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Waited::Ended,
+        }
+    }
+
     /// The next batch, if one is there.
     #[must_use]
     pub fn take(&self) -> Option<Batch> {
@@ -122,6 +147,12 @@ impl Tray {
             .try_recv()
             .ok()
             .inspect(|batch| self.weigh_out(batch))
+    }
+
+    /// Whether no batch is there.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
     }
 
     fn weigh_out(&self, batch: &Batch) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{AgentSlot, CallId, ConnId};
@@ -161,6 +161,13 @@ impl Mailbox {
         }
     }
 
+    /// How many orders it takes before it is full.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        let orders_max = self.orders.capacity().unwrap_or(usize::MAX);
+        orders_max - self.orders.len()
+    }
+
     fn rouse(&self) {
         if self.flag.raise() {
             self.waker.wake();
@@ -177,16 +184,18 @@ pub struct Letters {
 impl Letters {
     /// The next order.
     pub fn take(&self) -> Option<Order> {
-        match self.orders.try_recv() {
-            Ok(order) => Some(order),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.orders.try_recv().ok()
     }
 
     /// Before the loop waits: from here on posters wake it. False when an order is there already, and it must not sleep.
     #[must_use]
     pub fn may_sleep(&self) -> bool {
-        self.flag.lower();
+        self.flag.lower_and_look(|| self.orders.is_empty())
+    }
+
+    /// Whether no order waits.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.orders.is_empty()
     }
 

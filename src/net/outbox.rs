@@ -61,6 +61,25 @@ impl Outbox {
         self.above_since
     }
 
+    /// Asserts that its count of bytes is that of its frames, and that one above the soft mark is timed.
+    #[cfg(test)]
+    pub(crate) fn check(&self, queue_soft: usize) {
+        let bytes: usize = self
+            .segments
+            .iter()
+            .map(|segment| segment.bytes.len())
+            .sum();
+        assert_eq!(
+            bytes - self.taken,
+            self.queued_bytes,
+            "queued bytes are those of the frames"
+        );
+        assert!(
+            self.queued_bytes <= queue_soft || self.above_since.is_some(),
+            "a queue above the soft mark has a deadline"
+        );
+    }
+
     /// Queues a frame.
     pub fn push(&mut self, segment: Segment) {
         self.queued_bytes += segment.bytes.len();
@@ -140,7 +159,8 @@ impl Outbox {
         let keep = usize::from(self.taken > 0);
         for segment in self.segments.drain(keep.min(self.segments.len())..) {
             self.queued_bytes -= segment.bytes.len();
-            if let Some((call, _)) = segment.call {
+            if let Some((call, delivery)) = segment.call {
+                delivery.give_up();
                 not_written(call);
             }
         }
@@ -149,7 +169,8 @@ impl Outbox {
     /// Empties it for another connection. Calls in it were not written whole.
     pub fn clear(&mut self, mut not_written: impl FnMut(CallId)) {
         for segment in self.segments.drain(..) {
-            if let Some((call, _)) = segment.call {
+            if let Some((call, delivery)) = segment.call {
+                delivery.give_up();
                 not_written(call);
             }
         }

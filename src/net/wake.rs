@@ -3,9 +3,9 @@
 //! A loop lowers the flag *before* it looks at its mailbox for the last time, and a poster raises it *after* it has
 //! posted. Whichever comes first, one of the two sees the other: either the loop finds the order, or the poster wakes it.
 
-#[cfg(loom)]
+#[cfg(holdfast_loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(not(holdfast_loom))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Whether the loop is awake, or was already woken.
@@ -31,10 +31,12 @@ impl WakeFlag {
         !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::AcqRel)
     }
 
-    /// The loop's half, before its last look at the mailbox.
-    pub fn lower(&self) {
+    /// The loop's half: lowers the flag, and only then takes its last look at the mailbox. What `is_empty` answers.
+    #[must_use]
+    pub fn lower_and_look(&self, is_empty: impl FnOnce() -> bool) -> bool {
         self.0.store(false, Ordering::Release);
         fence(Ordering::SeqCst);
+        is_empty()
     }
 
     /// The loop is awake again, for whatever cause.
@@ -43,7 +45,7 @@ impl WakeFlag {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(holdfast_loom)))]
 mod tests {
     use super::*;
 
@@ -51,14 +53,25 @@ mod tests {
     fn one_wake_for_many_posts() {
         let flag = WakeFlag::raised();
         assert!(!flag.raise(), "awake");
-        flag.lower();
+        assert!(flag.lower_and_look(|| true));
         assert!(flag.raise());
         assert!(!flag.raise(), "already woken");
     }
+
+    #[test]
+    fn a_post_right_after_the_last_look_wakes() {
+        let flag = WakeFlag::raised();
+        let mut woken = false;
+        let may_sleep = flag.lower_and_look(|| {
+            woken = flag.raise();
+            true
+        });
+        assert!(may_sleep && woken, "the post would be slept through");
+    }
 }
 
-/// Run with `RUSTFLAGS="--cfg loom" cargo test --lib --release wake`.
-#[cfg(all(test, loom))]
+/// Run with `RUSTFLAGS="--cfg holdfast_loom" cargo test --lib --release wake`.
+#[cfg(all(test, holdfast_loom))]
 mod loom_tests {
     use super::*;
     use loom::sync::Arc;
@@ -75,10 +88,9 @@ mod loom_tests {
                     flag.raise()
                 })
             };
-            flag.lower();
-            let seen = posted.load(Ordering::Acquire);
+            let may_sleep = flag.lower_and_look(|| !posted.load(Ordering::Acquire));
             let woken = poster.join().unwrap();
-            assert!(seen || woken);
+            assert!(!may_sleep || woken);
         });
     }
 }

@@ -168,6 +168,15 @@ impl Session {
         }
     }
 
+    /// Buffers on loan to this session.
+    #[cfg(test)]
+    pub(crate) fn leases(&self) -> usize {
+        let held = |partial: &Partial| {
+            usize::from(partial.body.is_some()) + usize::from(partial.pending.is_some())
+        };
+        self.partial.as_deref().map_or(0, held)
+    }
+
     fn end(&mut self, event: Event, reason: Reason, lent: &mut Lent<'_>) {
         self.reason.get_or_insert(reason);
         self.phase = self.phase.on(event);

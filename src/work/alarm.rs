@@ -60,6 +60,14 @@ impl Alarm {
     }
 }
 
+#[cfg(test)]
+impl Sleeper {
+    /// Whether the bell rang since this was asked last.
+    pub(crate) fn was_woken(&self) -> bool {
+        self.0.try_recv().is_ok()
+    }
+}
+
 /// Runs until every [`Alarm`] handle is gone: ends what is due, sleeps until something is.
 pub fn run<D: Due>(due: &std::sync::Weak<D>, sleeper: &Sleeper, clock: Clock) {
     loop {
@@ -80,11 +88,18 @@ pub fn run<D: Due>(due: &std::sync::Weak<D>, sleeper: &Sleeper, clock: Clock) {
     }
 }
 
-fn ring(due: &impl Due, now: Now) -> Option<Now> {
+/// Ends what is due and plans the next sleep: until the moment that it returns.
+pub(crate) fn ring(due: &impl Due, now: Now) -> Option<Now> {
     due.end_due(now);
-    // The plan is made known before the last look: a call that is opened in between either sees the plan or is seen.
-    due.alarm().plan(due.next_due());
-    let next = due.next_due();
-    due.alarm().plan(next);
-    next
+    let mut next = due.next_due();
+    loop {
+        // The plan is made known before the last look: a call that is opened in between either sees the plan that the
+        // thread sleeps by, or is seen.
+        due.alarm().plan(next);
+        let seen = due.next_due();
+        if seen == next {
+            return next;
+        }
+        next = seen;
+    }
 }

@@ -27,19 +27,19 @@ impl Drain {
     /// Notes who is there. New agents are refused already (see [`Dispatch::begin_drain`]).
     #[must_use]
     pub fn begin(dispatch: &Dispatch, now: Now, window: Duration) -> Self {
-        let mut queue = Vec::new();
-        let mut cursor = Some(0);
-        while let Some(from) = cursor {
-            let (some, next) = dispatch.directory.sweep(from, 4096);
-            queue.extend(some);
-            cursor = next;
-        }
+        let queue = everyone(dispatch);
         Self {
             begun: now,
             window_ms: millis(window).max(1),
             agents: queue.len(),
             queue,
         }
+    }
+
+    /// Puts the queue in an order that does not depend on the directory's hashing, which is seeded at random.
+    #[cfg(test)]
+    pub(crate) fn sort(&mut self) {
+        self.queue.sort_by_key(|located| located.conn);
     }
 
     /// Sends away as many as the time demands; those that are busy go to the end of the queue. Returns how many are left.
@@ -51,6 +51,10 @@ impl Drain {
     ) -> usize {
         let gone_ms = millis(now.since(self.begun)).min(self.window_ms);
         let left = (self.agents as u64 * (self.window_ms - gone_ms) / self.window_ms) as usize;
+        if self.queue.is_empty() {
+            // A worker that did not see the drain begin may have let one in since; whoever is on the way out hears nothing new.
+            self.queue = everyone(dispatch);
+        }
         let mut busy = Vec::new();
         while self.queue.len() + busy.len() > left {
             let Some(next) = self.queue.pop() else { break };
@@ -69,4 +73,15 @@ impl Drain {
         self.queue = busy;
         self.queue.len()
     }
+}
+
+fn everyone(dispatch: &Dispatch) -> Vec<Located> {
+    let mut all = Vec::new();
+    let mut cursor = Some(0);
+    while let Some(from) = cursor {
+        let (some, next) = dispatch.directory.sweep(from, 4096);
+        all.extend(some);
+        cursor = next;
+    }
+    all
 }

@@ -6,12 +6,17 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use crate::kit::memory;
 use crate::kit::tick::Now;
-use crate::net::intake::{Event, Tray};
+use crate::net::intake::{Event, Tray, Waited};
 
 use super::dispatch::Dispatch;
 use super::handlers;
+
+/// Quiet for this long, a worker gives memory back and then waits without end.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Starts one worker for each queue. They end when every loop has ended.
 ///
@@ -22,17 +27,28 @@ pub fn start(trays: Vec<Tray>, dispatch: &Arc<Dispatch>) -> io::Result<Vec<JoinH
         let dispatch = Arc::clone(dispatch);
         thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || {
-                let clock = dispatch.clock();
-                while let Some(batch) = tray.wait() {
-                    let now = clock.now();
-                    batch
-                        .into_iter()
-                        .for_each(|event| apply(&dispatch, event, now));
-                }
-            })
+            .spawn(move || run(&tray, &dispatch))
     };
     trays.into_iter().enumerate().map(worker).collect()
+}
+
+fn run(tray: &Tray, dispatch: &Dispatch) {
+    let clock = dispatch.clock();
+    loop {
+        let batch = match tray.wait_at_most(QUIET) {
+            Waited::Batch(batch) => batch,
+            Waited::Ended => return,
+            Waited::Nothing => {
+                memory::quiet();
+                let Some(batch) = tray.wait() else { return };
+                batch
+            }
+        };
+        let now = clock.now();
+        batch
+            .into_iter()
+            .for_each(|event| apply(dispatch, event, now));
+    }
 }
 
 /// Applies one event.

@@ -1,10 +1,10 @@
 //! A gateway process under test: started on free ports, asked over HTTP, killed when dropped.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +27,8 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct Gateway {
     child: Child,
     folder: PathBuf,
+    /// Kept open: the gateway may have more to say.
+    _stdout: BufReader<ChildStdout>,
     /// Where agents connect.
     pub agents: SocketAddr,
     /// Where backends connect.
@@ -59,8 +61,9 @@ impl Gateway {
             .stderr(log)
             .spawn()
             .expect("the gateway starts");
-        let stdout = child.stdout.take().expect("piped");
-        let ready = BufReader::new(stdout)
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let ready = stdout
+            .by_ref()
             .lines()
             .map_while(Result::ok)
             .find(|line| line.starts_with("ready "));
@@ -72,6 +75,7 @@ impl Gateway {
         Self {
             child,
             folder,
+            _stdout: stdout,
             agents,
             control,
             _turn: turn,

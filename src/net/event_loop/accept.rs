@@ -12,11 +12,12 @@ use crate::net::io::{Io, Ready, Token};
 use crate::session::reason::Reason;
 use crate::wire::upgrade::Refusal;
 
-use super::EventLoop;
+use super::{EventLoop, TURNED_AWAY};
 
 /// Accepts in one turn, so that a storm of them does not starve those who are in.
 const ACCEPTS_A_TURN: u32 = 256;
-/// Connections over a limit that may wait for their 503 to arrive; more are just closed.
+/// Connections over a limit that may wait until their 503 has arrived; more are just closed. They come out of the
+/// descriptors that are kept in reserve.
 const TURNED_AWAY_MAX: u32 = 64;
 /// First and longest rest after an accept that failed, in milliseconds.
 const REST_MS: (u64, u64) = (10, 1000);
@@ -55,8 +56,11 @@ impl Accepting {
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn accept(&mut self) {
+        if self.accepting.stopped {
+            return;
+        }
         self.accepting.more |= self.ready.contains(&Ready::Listener);
-        if self.accepting.stopped || !self.accepting.is_due(self.now) {
+        if !self.accepting.is_due(self.now) {
             return;
         }
         for _ in 0..ACCEPTS_A_TURN {
@@ -94,24 +98,23 @@ impl<I: Io> EventLoop<I> {
 
     fn welcome(&mut self, stream: I::Stream) {
         self.meter.accepted.increment(1);
-        let connections = self.conns.len() as u32;
-        let over = connections >= self.limits.connections_max.min(SLOTS_MAX as u32)
-            || self.half_open >= self.limits.half_open_max;
-        if over
-            && connections
-                >= self
-                    .limits
-                    .connections_max
-                    .saturating_add(TURNED_AWAY_MAX)
-                    .min(SLOTS_MAX as u32)
-        {
+        let connections_max = self
+            .limits
+            .connections_max
+            .min(SLOTS_MAX as u32 - TURNED_AWAY_MAX);
+        let full = self.conns.len() as u32 - self.turned_away >= connections_max;
+        let turn_away = full || self.half_open >= self.limits.half_open_max;
+        if turn_away && self.turned_away == TURNED_AWAY_MAX {
             self.meter.turned_away.increment(1);
             return;
         }
         self.generation = self.generation.wrapping_add(1);
-        let slot = self
-            .conns
-            .insert(Conn::new(stream, self.generation, self.now));
+        let mut conn = Conn::new(stream, self.generation, self.now);
+        if turn_away {
+            conn.session.owner_marks |= TURNED_AWAY;
+            self.turned_away += 1;
+        }
+        let slot = self.conns.insert(conn);
         let token = Token {
             slot,
             generation: self.generation,
@@ -124,7 +127,7 @@ impl<I: Io> EventLoop<I> {
             tracing::warn!(%error, "cannot watch a connection");
             return self.lose(token, Reason::SocketError);
         }
-        if over {
+        if turn_away {
             self.with_session(token, |session, _, lent| {
                 session.refuse(Refusal::Unavailable, lent)
             });

@@ -43,13 +43,19 @@ impl<I: Io> EventLoop<I> {
             effects: &mut effects,
         };
         let result = run(&mut conn.session, &mut self.scratch, &mut lent);
-        if before.is_half_open() && !conn.session.phase().is_half_open() {
+        let after = conn.session.phase();
+        if before.is_half_open() && !after.is_half_open() {
             self.half_open -= 1;
         }
         if !effects.is_empty() {
             self.carry_out(token, &mut effects);
         }
         self.effects = effects;
+        // Edges may have come while it was not read: a worker verified it, or too much was queued for it. Nobody tells of
+        // them again.
+        if after.reads() && (!before.reads() || before.is_open() && !after.is_open()) {
+            self.read_again(token);
+        }
         self.settle(token);
         Some(result)
     }
@@ -103,6 +109,8 @@ impl<I: Io> EventLoop<I> {
             .outbox
             .get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
         outbox.push(segment);
+        // Also here: while the kernel refuses, no write would notice that the mark was passed.
+        outbox.measure(self.limits.queue_soft, self.now.tick());
         self.meter.frames_out += 1;
         if !outbox.dirty {
             outbox.dirty = true;
@@ -135,7 +143,7 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    fn queue_hard(&self, phase: Phase) -> usize {
+    pub(super) fn queue_hard(&self, phase: Phase) -> usize {
         match (phase, self.rules.echo_bytes_max) {
             (Phase::Echo, Some(largest)) => usize::try_from(largest)
                 .unwrap_or(usize::MAX)

@@ -3,6 +3,7 @@
 //! The whole table is looked at about once a second, a slice at a time, so that a long table makes no long pause.
 //! A loop without connections is not woken at all.
 
+use crate::kit::memory;
 use crate::kit::slots::Slots;
 use crate::kit::tick::Now;
 use crate::net::conn::Conn;
@@ -11,35 +12,46 @@ use crate::net::io::Io;
 use super::EventLoop;
 use super::carry_out::live;
 
-/// A sweep over the whole table, in milliseconds.
-const WHOLE_MS: u64 = 1000;
+/// A sweep over the whole table takes a quarter of the shortest deadline, within these bounds in milliseconds.
+const WHOLE_MS: (u32, u32) = (10, 1000);
 /// Slots in a slice: about 0.1 ms of work.
 const SLICE: u32 = 16_384;
+/// A loop that is never quiet gives memory back once in so many sweeps.
+const SWEEPS_BUSY_MAX: u32 = 10;
 
 /// Where the sweep stands.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     cursor: u32,
     due_at: Now,
+    /// Something but the sweep happened since the whole table was last looked at.
+    pub(super) busy: bool,
+    /// Sweeps with something else beside them since memory was last given back.
+    sweeps_busy: u32,
 }
 
 impl Sweep {
-    /// When the next slice is due; `None` while there is nobody to look at.
+    /// When the next slice is due; `None` while there is nobody to look at and no memory to give back.
     pub(super) fn next<S>(&self, conns: &Slots<Conn<S>>) -> Option<Now> {
-        (!conns.is_empty()).then_some(self.due_at)
+        let nothing_to_give_back = !self.busy && self.sweeps_busy == 0;
+        (!conns.is_empty() || !nothing_to_give_back).then_some(self.due_at)
     }
 }
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn expire(&mut self) {
-        if self.conns.is_empty() || self.now < self.sweep.due_at {
+        if self
+            .sweep
+            .next(&self.conns)
+            .is_none_or(|due_at| self.now < due_at)
+        {
             return;
         }
         let (from, span) = (self.sweep.cursor, self.conns.span());
         let to = from.saturating_add(SLICE);
         self.sweep.cursor = if to >= span { 0 } else { to };
-        self.sweep.due_at =
-            Now(self.now.0 + WHOLE_MS / u64::from(span.div_ceil(SLICE)).clamp(1, WHOLE_MS));
+        let slices = span.div_ceil(SLICE).max(1);
+        self.sweep.due_at = Now(self.now.0 + u64::from((self.whole_ms() / slices).max(1)));
 
         let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
         let is_due = |conn: &Conn<I::Stream>| {
@@ -62,10 +74,40 @@ impl<I: Io> EventLoop<I> {
                 self.with_session(token, |session, _, lent| session.sweep(spread, lent));
             }
         }
-        if self.sweep.cursor == 0 && self.pool.lent() == 0 {
-            self.pool.trim();
-            self.spare_outboxes = Vec::new();
+        if self.sweep.cursor == 0 {
+            self.rest_after_burst();
         }
+    }
+
+    fn whole_ms(&self) -> u32 {
+        let rules = &self.rules;
+        let shortest = [
+            rules.handshake_ms,
+            rules.close_ms,
+            rules.heartbeat_ms,
+            rules.heartbeat_timeout_ms,
+        ]
+        .into_iter()
+        .fold(self.limits.write_deadline_ms, u32::min);
+        (shortest / 4).clamp(WHOLE_MS.0, WHOLE_MS.1)
+    }
+
+    /// After a burst, in the first second without one or after [`SWEEPS_BUSY_MAX`]: what it left behind goes back to the system.
+    fn rest_after_burst(&mut self) {
+        let busy = std::mem::take(&mut self.sweep.busy);
+        self.sweep.sweeps_busy += u32::from(busy);
+        if self.sweep.sweeps_busy == 0 || (busy && self.sweep.sweeps_busy < SWEEPS_BUSY_MAX) {
+            return;
+        }
+        self.sweep.sweeps_busy = 0;
+        self.pool.trim();
+        self.spare_outboxes = Vec::new();
+        for list in [&mut self.dirty, &mut self.dead] {
+            list.shrink_to_fit();
+        }
+        self.again.shrink_to_fit();
+        self.ready.shrink_to_fit();
+        memory::quiet();
     }
 }
 

@@ -18,7 +18,9 @@ impl<I: Io> EventLoop<I> {
                 continue;
             };
             outbox.dirty = false;
-            if !outbox.armed {
+            if outbox.armed {
+                outbox.measure(self.limits.queue_soft, self.now.tick());
+            } else {
                 self.write(token);
             }
         }

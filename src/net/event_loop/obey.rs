@@ -118,8 +118,6 @@ impl<I: Io> EventLoop<I> {
             if let Some(conn) = live(&mut self.conns, token) {
                 conn.agent = agent;
             }
-            // What came with the request, and edges that came while nothing was read.
-            self.read_again(token);
         } else {
             // It went away while it was verified, and the directory does not know.
             self.intake.push(

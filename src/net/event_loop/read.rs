@@ -3,11 +3,15 @@
 use std::io;
 
 use crate::net::io::{Io, Ready, Token};
+use crate::session::phase::Phase;
 use crate::session::reason::Reason;
 use crate::session::websocket::Flow;
 
-use super::EventLoop;
 use super::carry_out::live;
+use super::{EventLoop, IN_AGAIN};
+
+/// Frames that come with the upgrade request are read with it up to so many bytes; the rest waits in the kernel.
+const EARLY_BYTES: usize = 1024;
 
 /// When a socket counts as read empty.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,6 +26,9 @@ enum Until {
 enum Got {
     /// So many bytes lie in front of the scratch.
     Bytes { count: usize, filled: bool },
+    /// Nothing new, but so many bytes that were kept lie in front of the scratch; behind them the stream is over, or
+    /// empty for now.
+    Kept { count: usize, end: Option<Reason> },
     /// Nothing was there.
     Nothing,
     /// The stream is over.
@@ -36,7 +43,7 @@ impl<I: Io> EventLoop<I> {
                 break;
             };
             if let Some(conn) = live(&mut self.conns, token) {
-                conn.session.owner_marks = 0;
+                conn.session.owner_marks &= !IN_AGAIN;
                 self.read_conn(token, Until::Refused);
             }
         }
@@ -64,9 +71,9 @@ impl<I: Io> EventLoop<I> {
     /// Comes back to a connection next turn. It is in the list at most once.
     pub(super) fn read_again(&mut self, token: Token) {
         if let Some(conn) = live(&mut self.conns, token)
-            && conn.session.owner_marks == 0
+            && conn.session.owner_marks & IN_AGAIN == 0
         {
-            conn.session.owner_marks = 1;
+            conn.session.owner_marks |= IN_AGAIN;
             self.again.push_back(token);
         }
     }
@@ -76,19 +83,35 @@ impl<I: Io> EventLoop<I> {
         while self.may_read(token) {
             let (count, filled) = match self.read_once(token) {
                 Got::Bytes { count, filled } => (count, filled),
+                Got::Kept { count, end } => return self.use_kept(token, count, end),
                 Got::Nothing => return,
                 Got::End(reason) => return self.lose(token, reason),
             };
             budget = budget.saturating_sub(count);
-            let flow = self.with_session(token, |session, scratch, lent| {
-                session.received(&mut scratch[..count], lent)
-            });
+            let flow = self.receive(token, count);
             if flow == Some(Flow::Budget) || budget == 0 {
                 return self.read_again(token);
             }
             if !filled && until == Until::Short {
                 return;
             }
+        }
+    }
+
+    fn receive(&mut self, token: Token, count: usize) -> Option<Flow> {
+        self.with_session(token, |session, scratch, lent| {
+            session.received(&mut scratch[..count], lent)
+        })
+    }
+
+    /// Bytes that an earlier turn had no budget for are heard before the end of the stream behind them. A cut request
+    /// head is just kept again: it is no reason to come back.
+    fn use_kept(&mut self, token: Token, count: usize, end: Option<Reason>) {
+        match (self.receive(token, count), end) {
+            // The kernel tells of the end again.
+            (Some(Flow::Budget), _) => self.read_again(token),
+            (_, Some(reason)) => self.lose(token, reason),
+            (_, None) => {}
         }
     }
 
@@ -116,7 +139,14 @@ impl<I: Io> EventLoop<I> {
             return Got::Nothing;
         };
         let kept = conn.session.restore(&mut self.scratch, &mut self.pool);
-        let room = &mut self.scratch[kept..];
+        // Before the upgrade no more is taken in than a head and a little: who is not known yet owns little memory.
+        let until = match conn.session.phase() {
+            Phase::Handshake => kept
+                .max(self.rules.head.bytes_max + EARLY_BYTES)
+                .min(self.scratch.len()),
+            _ => self.scratch.len(),
+        };
+        let room = &mut self.scratch[kept..until];
         if room.is_empty() {
             return Got::Bytes {
                 count: kept,
@@ -125,7 +155,7 @@ impl<I: Io> EventLoop<I> {
         }
         loop {
             return match self.io.read(&mut conn.stream, room) {
-                Ok(0) => Got::End(Reason::PeerVanished),
+                Ok(0) => at_end(kept, Reason::PeerVanished),
                 Ok(count) => {
                     conn.bytes_in += count as u64;
                     self.meter.bytes_in += count as u64;
@@ -135,13 +165,23 @@ impl<I: Io> EventLoop<I> {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => Got::Bytes {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => Got::Kept {
                     count: kept,
-                    filled: false,
+                    end: None,
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
-                Err(_) => Got::End(Reason::SocketError),
+                Err(_) => at_end(kept, Reason::SocketError),
             };
         }
+    }
+}
+
+fn at_end(kept: usize, reason: Reason) -> Got {
+    match kept {
+        0 => Got::End(reason),
+        count => Got::Kept {
+            count,
+            end: Some(reason),
+        },
     }
 }

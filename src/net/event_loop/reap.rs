@@ -5,11 +5,16 @@ use crate::net::io::{Io, Token};
 use crate::session::reason::{Loudness, Reason};
 
 use super::carry_out::live;
-use super::{EventLoop, SPARES_MAX};
+use super::{EventLoop, SPARES_MAX, TURNED_AWAY};
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn reap(&mut self) {
         let mut dead = std::mem::take(&mut self.dead);
+        if self.stopping {
+            // What the kernel has not taken by now will never be written, and whoever waits for it must know.
+            let conns = self.conns.range(0, self.conns.span());
+            dead.extend(conns.map(|(slot, conn)| conn.token(slot)));
+        }
         for token in dead.drain(..) {
             self.free(token);
         }
@@ -28,6 +33,9 @@ impl<I: Io> EventLoop<I> {
         let Some(mut conn) = self.conns.remove(token.slot) else {
             return;
         };
+        if conn.session.owner_marks & TURNED_AWAY != 0 {
+            self.turned_away -= 1;
+        }
         conn.session.recycle(&mut self.pool);
         if let Some(mut outbox) = conn.outbox.take() {
             outbox.clear(|call| self.intake.push(id, Event::NotWritten { call }));

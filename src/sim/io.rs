@@ -1,0 +1,94 @@
+//! The loop's system calls, answered by the simulated kernel.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::kit::tick::Now;
+use crate::net::io::{Io, Ready, Token, Wake, Watch};
+
+use super::kernel::{Kernel, SocketId};
+
+/// All parts of a run share one kernel.
+pub(super) type SharedKernel = Rc<RefCell<Kernel>>;
+
+/// One loop's view of the kernel.
+pub(super) struct SimIo {
+    pub(super) kernel: SharedKernel,
+    pub(super) door: usize,
+}
+
+/// The gateway's end of a socket; closed when dropped.
+pub(super) struct SimStream {
+    kernel: SharedKernel,
+    id: SocketId,
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        // While a failed run unwinds the kernel may be in use; there is nothing to tell it any more.
+        if let Ok(mut kernel) = self.kernel.try_borrow_mut() {
+            kernel.dropped(self.id);
+        }
+    }
+}
+
+/// Wakes a simulated loop.
+pub(super) struct SimWake(pub(super) Arc<AtomicBool>);
+
+impl Wake for SimWake {
+    fn wake(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Io for SimIo {
+    type Stream = SimStream;
+
+    /// The world has slept already: it runs a loop only when something is ready for it or its time-out has passed.
+    fn wait(&mut self, _timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Now {
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.ready(self.door, ready);
+        Now(kernel.now)
+    }
+
+    fn accept(&mut self) -> io::Result<SimStream> {
+        let id = self.kernel.borrow_mut().accept(self.door)?;
+        let kernel = Rc::clone(&self.kernel);
+        Ok(SimStream { kernel, id })
+    }
+
+    fn stop_listening(&mut self) {
+        self.kernel.borrow_mut().stop_listening(self.door);
+    }
+
+    fn watch(&mut self, stream: &mut SimStream, token: Token) -> io::Result<()> {
+        self.kernel
+            .borrow_mut()
+            .watch(stream.id, token, Watch::Read)
+    }
+
+    fn rewatch(&mut self, stream: &mut SimStream, token: Token, watch: Watch) -> io::Result<()> {
+        self.kernel.borrow_mut().watch(stream.id, token, watch)
+    }
+
+    fn read(&mut self, stream: &mut SimStream, into: &mut [u8]) -> io::Result<usize> {
+        self.kernel.borrow_mut().read(stream.id, into)
+    }
+
+    fn write(&mut self, stream: &mut SimStream, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.kernel.borrow_mut().write(stream.id, from)
+    }
+
+    fn shut(&mut self, stream: &mut SimStream) {
+        self.kernel.borrow_mut().sockets[stream.id].shut = true;
+    }
+
+    fn peer(&self, _stream: &SimStream) -> Option<SocketAddr> {
+        None
+    }
+}

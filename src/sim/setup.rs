@@ -1,0 +1,120 @@
+//! How a run is put together: small limits, so that each of them bites.
+
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use crate::auth::token::Verifier;
+use crate::calls::Calls;
+use crate::directory::Directory;
+use crate::kit::tick::Clock;
+use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
+use crate::net::intake::{Intake, QueueLimits, Tray, queue};
+use crate::net::limits::Limits;
+use crate::net::mailbox::Mailbox;
+use crate::session::rules::Rules;
+use crate::wire::upgrade::HeadLimits;
+use crate::work::alarm::{Alarm, Sleeper};
+use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
+use crate::work::gate::{Gate, Openness};
+
+use super::io::{SharedKernel, SimIo, SimWake};
+
+/// The parts of the gateway.
+pub(super) struct Gateway {
+    pub(super) loops: Vec<EventLoop<SimIo>>,
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) trays: Vec<Tray>,
+    pub(super) dispatch: Arc<Dispatch>,
+    pub(super) sleeper: Sleeper,
+    pub(super) rules: Rules,
+}
+
+/// Limits of sessions.
+pub(super) fn rules(rng: &mut Rng) -> Rules {
+    Rules {
+        head: HeadLimits {
+            bytes_max: 1024,
+            fields_max: 16,
+        },
+        message_bytes_max: 4096,
+        echo_bytes_max: Some(16 * 1024),
+        turn_frames: rng.u32(1..6),
+        handshake_ms: rng.u32(300..1500),
+        close_ms: rng.u32(200..800),
+        heartbeat_ms: rng.u32(800..2500),
+        heartbeat_timeout_ms: rng.u32(300..900),
+    }
+}
+
+/// Limits of loops.
+pub(super) fn limits(rng: &mut Rng) -> Limits {
+    let queue_soft = rng.usize(500..4000);
+    Limits {
+        connections_max: rng.u32(4..20),
+        half_open_max: rng.u32(2..8),
+        queue_soft,
+        queue_hard: queue_soft + rng.usize(500..6000),
+        write_deadline_ms: rng.u32(200..900),
+        turn_bytes: rng.usize(50..5000),
+    }
+}
+
+/// Builds loops, queues and dispatch on a kernel that has as many doors as there are to be loops.
+pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
+    let (rules, limits) = (rules(rng), limits(rng));
+    let queue_limits = QueueLimits {
+        batches_max: rng.usize(1..5),
+        bytes_max: rng.usize(200..4000),
+    };
+    let (hatches, trays): (Vec<_>, Vec<_>) =
+        (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
+    let doors = kernel.borrow().doors.len();
+    let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
+    for door in 0..doors {
+        let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[door].woken)));
+        let (mailbox, letters) = Mailbox::new(rng.usize(4..40), waker);
+        let status = Arc::new(LoopStatus::default());
+        dispatch_doors.push(LoopDoor {
+            mailbox: mailbox.clone(),
+            status: Arc::clone(&status),
+        });
+        mailboxes.push(mailbox);
+        loops.push(EventLoop::new(LoopParts {
+            index: door as u8,
+            io: SimIo {
+                kernel: SharedKernel::clone(kernel),
+                door,
+            },
+            letters,
+            intake: Intake::new(hatches.clone()),
+            rules,
+            limits,
+            status,
+        }));
+    }
+    let (alarm, sleeper) = Alarm::new();
+    let dispatch = Arc::new(Dispatch::new(DispatchParts {
+        name: "sim".to_owned(),
+        epoch: 1,
+        clock: Clock::at_unix_ms(1_700_000_000_000),
+        directory: Directory::new(rng.u32(5..60), 64),
+        calls: Calls::new(rng.u64(..), rng.u32(1..10)),
+        loops: dispatch_doors,
+        gate: Gate {
+            verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
+            openness: Openness::Dev,
+        },
+        heartbeat_ms: rules.heartbeat_ms,
+        connections_max_per_loop: limits.connections_max,
+        alarm,
+    }));
+    Gateway {
+        loops,
+        mailboxes,
+        trays,
+        dispatch,
+        sleeper,
+        rules,
+    }
+}

@@ -1,0 +1,383 @@
+//! Everything there is in a run, and who goes on next.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::directory::Filter;
+use crate::kit::ids::TenantId;
+use crate::kit::tick::Now;
+use crate::net::event_loop::EventLoop;
+use crate::net::intake::{Event, Tray};
+use crate::net::mailbox::{Mailbox, Order};
+use crate::session::rules::Rules;
+use crate::wire::envelope::{Encoding, Payload};
+use crate::work::alarm::Sleeper;
+use crate::work::dispatch::{CallRequest, Dispatch};
+use crate::work::drain::Drain;
+use crate::work::gate::DEV_TENANT;
+
+use super::backend::Ledger;
+use super::client::{Client, Role, Surroundings};
+use super::faults::Odds;
+use super::io::{SharedKernel, SimIo};
+use super::kernel::{Kernel, SocketId, Trace};
+use super::setup;
+
+/// Virtual milliseconds of chaos, and the most steps of it.
+const CHAOS_MS: u64 = 6_000;
+const CHAOS_STEPS: u32 = 6_000;
+/// Agents that there may be; one more is called and never there.
+const AGENTS: usize = 4;
+
+/// A loop and how long it sleeps.
+pub(super) struct SimLoop {
+    pub(super) body: EventLoop<SimIo>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) wakes_at: Option<u64>,
+    pub(super) vain_turns: u32,
+    pub(super) stopped: bool,
+}
+
+/// A worker and what it has taken off its queue.
+pub(super) struct Worker {
+    pub(super) tray: Tray,
+    pub(super) batch: VecDeque<Event>,
+    pub(super) resumes_at: u64,
+}
+
+/// Who can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Actor {
+    Loop(usize),
+    Worker(usize),
+    Wire(SocketId),
+    Client(usize),
+    Alarm,
+    Caller,
+    Connector,
+    Canceller(u64),
+    Drain,
+}
+
+/// A run.
+pub(super) struct World {
+    pub(super) kernel: SharedKernel,
+    pub(super) rng: Rng,
+    pub(super) ledger: Ledger,
+    pub(super) clients: Vec<Client>,
+    pub(super) loops: Vec<SimLoop>,
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) dispatch: Arc<Dispatch>,
+    pub(super) sleeper: Sleeper,
+    pub(super) alarm_at: Option<u64>,
+    pub(super) tenant: TenantId,
+    pub(super) rules: Rules,
+    pub(super) calls_at: Option<u64>,
+    pub(super) connects_at: Option<u64>,
+    pub(super) drain: Option<(Drain, u64)>,
+    pub(super) drained: bool,
+    /// What each connection was at the end of the last turn that saw it: open or not, and bytes read by then.
+    pub(super) last_seen: BTreeMap<SocketId, (bool, u64)>,
+    nonces: u64,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, trace: Trace) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let odds = Odds::mixed(&mut rng);
+        let doors = rng.usize(1..3);
+        let kernel = Rc::new(RefCell::new(Kernel::new(rng.fork(), odds, doors, trace)));
+        let parts = setup::gateway(&kernel, &mut rng);
+        let sleeping = |mut body: EventLoop<SimIo>| {
+            let timeout = body.lie_down();
+            SimLoop {
+                body,
+                timeout,
+                wakes_at: None,
+                vain_turns: 0,
+                stopped: false,
+            }
+        };
+        let worker = |tray| Worker {
+            tray,
+            batch: VecDeque::new(),
+            resumes_at: 0,
+        };
+        Self {
+            kernel,
+            rng,
+            ledger: Ledger::default(),
+            clients: Vec::new(),
+            loops: parts.loops.into_iter().map(sleeping).collect(),
+            mailboxes: parts.mailboxes,
+            workers: parts.trays.into_iter().map(worker).collect(),
+            tenant: parts.dispatch.tenant(DEV_TENANT),
+            dispatch: parts.dispatch,
+            sleeper: parts.sleeper,
+            alarm_at: None,
+            rules: parts.rules,
+            calls_at: Some(0),
+            connects_at: Some(0),
+            drain: None,
+            drained: false,
+            last_seen: BTreeMap::new(),
+            nonces: 0,
+        }
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.kernel.borrow().digest()
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.kernel.borrow().now
+    }
+
+    /// Chaos, then peace, then the end.
+    pub(super) fn run(&mut self) {
+        for _ in 0..CHAOS_STEPS {
+            if self.now() >= CHAOS_MS || !self.step() {
+                break;
+            }
+            self.kernel.borrow_mut().mislead();
+            let jump = self.kernel.borrow().odds.jump;
+            if self.chance(jump) {
+                let by = self.rng.u64(100..5_000);
+                self.kernel
+                    .borrow_mut()
+                    .note(format_args!("time jumps by {by} ms"));
+                self.kernel.borrow_mut().now += by;
+            }
+        }
+        self.end();
+    }
+
+    pub(super) fn chance(&mut self, odds: f64) -> bool {
+        odds > 0.0 && self.rng.f64() < odds
+    }
+
+    /// One actor goes on, or time does; false when nothing will ever happen again.
+    pub(super) fn step(&mut self) -> bool {
+        let now = self.now();
+        let mut soonest = None;
+        let mut able = Vec::new();
+        self.each_actor(&mut |actor, at| {
+            if at <= now {
+                able.push(actor);
+            } else {
+                soonest = Some(soonest.map_or(at, |soonest: u64| soonest.min(at)));
+            }
+        });
+        if able.is_empty() {
+            let Some(soonest) = soonest else { return false };
+            self.kernel.borrow_mut().now = soonest;
+            return true;
+        }
+        let actor = able[self.rng.usize(..able.len())];
+        self.go_on(actor);
+        self.check_calls();
+        true
+    }
+
+    /// Every actor, and when it can go on.
+    fn each_actor(&self, actor: &mut impl FnMut(Actor, u64)) {
+        let kernel = self.kernel.borrow();
+        for (index, sleeping) in self.loops.iter().enumerate() {
+            if sleeping.stopped {
+                continue;
+            }
+            let at = if kernel.has_ready(index) {
+                Some(0)
+            } else {
+                sleeping.wakes_at
+            };
+            at.into_iter().for_each(|at| actor(Actor::Loop(index), at));
+        }
+        let room =
+            self.loops.is_empty() || self.mailboxes.iter().all(|mailbox| mailbox.room() >= 3);
+        for (index, worker) in self.workers.iter().enumerate() {
+            if room && !(worker.batch.is_empty() && worker.tray.is_empty()) {
+                actor(Actor::Worker(index), worker.resumes_at);
+            }
+        }
+        for (id, socket) in kernel.sockets.iter().enumerate() {
+            if let Some((at, _)) = socket.coming.front()
+                && socket.can_arrive(*at)
+            {
+                actor(Actor::Wire(id), *at);
+            }
+        }
+        for (index, client) in self.clients.iter().enumerate() {
+            client
+                .next_at(&kernel)
+                .into_iter()
+                .for_each(|at| actor(Actor::Client(index), at));
+        }
+        for (nonce, record) in self.ledger.open_calls() {
+            let at = record.cancels_at.filter(|_| !record.cancelled);
+            at.into_iter()
+                .for_each(|at| actor(Actor::Canceller(*nonce), at));
+        }
+        let others = [
+            (Actor::Alarm, self.alarm_at),
+            (Actor::Caller, self.calls_at),
+            (Actor::Connector, self.connects_at),
+            (Actor::Drain, self.drain.as_ref().map(|(_, at)| *at)),
+        ];
+        others
+            .into_iter()
+            .for_each(|(each, at)| at.into_iter().for_each(|at| actor(each, at)));
+    }
+
+    fn go_on(&mut self, actor: Actor) {
+        match actor {
+            Actor::Loop(index) => self.turn(index),
+            Actor::Worker(index) => self.work(index),
+            Actor::Wire(id) => self.kernel.borrow_mut().sockets[id].arrive(),
+            Actor::Client(index) => {
+                let World {
+                    clients,
+                    kernel,
+                    rng,
+                    ledger,
+                    ..
+                } = self;
+                clients[index].step(&mut Surroundings {
+                    kernel: &mut kernel.borrow_mut(),
+                    rng,
+                    ledger,
+                });
+            }
+            Actor::Alarm => self.ring(),
+            Actor::Caller => self.call(),
+            Actor::Connector => self.connect(),
+            Actor::Canceller(nonce) => self.cancel(nonce),
+            Actor::Drain => self.drain_step(),
+        }
+        if self.sleeper.was_woken() {
+            self.alarm_at = Some(self.now());
+        }
+    }
+
+    fn connect(&mut self) {
+        self.connects_at = Some(self.now() + self.rng.u64(0..250));
+        let encoding = if self.rng.bool() {
+            Encoding::Json
+        } else {
+            Encoding::Binary
+        };
+        let role = match self.rng.u8(..100) {
+            0..70 => Role::Agent(self.rng.usize(..AGENTS), encoding),
+            70..85 => Role::Echo,
+            85..95 => Role::Loiterer,
+            _ => Role::Stranger,
+        };
+        let door = self.rng.usize(..self.loops.len());
+        let World {
+            clients,
+            kernel,
+            rng,
+            ledger,
+            ..
+        } = self;
+        let mut kernel = kernel.borrow_mut();
+        if let Some(socket) = kernel.connect(door) {
+            clients.push(Client::new(
+                socket,
+                role,
+                &mut Surroundings {
+                    kernel: &mut kernel,
+                    rng,
+                    ledger,
+                },
+            ));
+        }
+    }
+
+    fn call(&mut self) {
+        let now = self.now();
+        self.calls_at = Some(now + self.rng.u64(0..60));
+        let odds = self.kernel.borrow().odds.clone();
+        if self.chance(odds.operator) {
+            return self.operate();
+        }
+        let agent = format!("agent-{}", self.rng.usize(..=AGENTS));
+        self.nonces += 1;
+        let nonce = self.nonces;
+        let filter = Filter {
+            prefix: agent.clone(),
+            labels: Vec::new(),
+        };
+        let page = self.dispatch.agents(self.tenant, &filter, 0, 1000);
+        let socket = page.agents.first().and_then(|listed| {
+            let conn = listed.conn;
+            self.kernel
+                .borrow()
+                .socket_of(conn.loop_index(), conn.slot(), conn.generation())
+        });
+        let timeout_ms = self.rng.u64(5..2500);
+        let cancels_at = self
+            .chance(odds.caller_cancels)
+            .then(|| now + self.rng.u64(0..300));
+        let on_end = self.ledger.open(nonce, now + timeout_ms, socket);
+        let pad = "x".repeat(if self.rng.bool() {
+            self.rng.usize(..40)
+        } else {
+            self.rng.usize(..1500)
+        });
+        let params = format!("{{\"n\":\"nonce-{nonce:08x}\",\"pad\":\"{pad}\"}}");
+        self.kernel.borrow_mut().note(format_args!(
+            "call {nonce} to {agent} on socket {socket:?}, {timeout_ms} ms"
+        ));
+        let request = CallRequest {
+            tenant: self.tenant,
+            agent: &agent,
+            method: "run",
+            params: Payload {
+                bytes: params.as_bytes(),
+                json: true,
+            },
+            timeout: Duration::from_millis(timeout_ms),
+        };
+        let call = self.dispatch.call(Now(now), &request, on_end);
+        if let Some(record) = self.ledger.records.get_mut(&nonce) {
+            (record.call, record.cancels_at) = (call, cancels_at.filter(|_| call.is_some()));
+        }
+    }
+
+    fn cancel(&mut self, nonce: u64) {
+        self.kernel
+            .borrow_mut()
+            .note(format_args!("the caller of {nonce} goes away"));
+        let record = self.ledger.records.get_mut(&nonce).expect("it was listed");
+        record.cancelled = true;
+        if let Some(call) = record.call {
+            self.dispatch.cancel(call);
+        }
+    }
+
+    fn operate(&mut self) {
+        if self.rng.bool() {
+            let agent = format!("agent-{}", self.rng.usize(..AGENTS));
+            self.kernel
+                .borrow_mut()
+                .note(format_args!("{agent} is disconnected"));
+            self.dispatch.disconnect(self.tenant, &agent, "bye");
+            return;
+        }
+        let limits = setup::limits(&mut self.rng);
+        self.kernel
+            .borrow_mut()
+            .note(format_args!("new limits: {limits:?}"));
+        for mailbox in &self.mailboxes {
+            // A full mailbox keeps the old ones; an operator would say so again.
+            let _ = mailbox.offer(Order::Limits(Box::new((self.rules, limits))));
+        }
+    }
+}
