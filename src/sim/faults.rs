@@ -99,8 +99,8 @@ impl Odds {
             agent_double: up_to(0.2),
             agent_foreign: up_to(0.2),
             fragments: up_to(0.5),
-            caller_cancels: up_to(0.2),
-            operator: up_to(0.01),
+            caller_cancels: up_to(0.4),
+            operator: up_to(0.1),
         }
     }
 }

@@ -28,6 +28,7 @@ pub(super) struct Gateway {
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) sleeper: Sleeper,
     pub(super) rules: Rules,
+    pub(super) limits: Limits,
 }
 
 /// Limits of sessions.
@@ -116,5 +117,6 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         dispatch,
         sleeper,
         rules,
+        limits,
     }
 }

@@ -13,6 +13,7 @@ use crate::kit::ids::TenantId;
 use crate::kit::tick::Now;
 use crate::net::event_loop::EventLoop;
 use crate::net::intake::{Event, Tray};
+use crate::net::limits::Limits;
 use crate::net::mailbox::{Mailbox, Order};
 use crate::session::rules::Rules;
 use crate::wire::envelope::{Encoding, Payload};
@@ -78,6 +79,7 @@ pub(super) struct World {
     pub(super) alarm_at: Option<u64>,
     pub(super) tenant: TenantId,
     pub(super) rules: Rules,
+    limits: Limits,
     pub(super) calls_at: Option<u64>,
     pub(super) connects_at: Option<u64>,
     pub(super) drain: Option<(Drain, u64)>,
@@ -122,6 +124,7 @@ impl World {
             sleeper: parts.sleeper,
             alarm_at: None,
             rules: parts.rules,
+            limits: parts.limits,
             calls_at: Some(0),
             connects_at: Some(0),
             drain: None,
@@ -371,7 +374,12 @@ impl World {
             self.dispatch.disconnect(self.tenant, &agent, "bye");
             return;
         }
-        let limits = setup::limits(&mut self.rng);
+        // The write deadline stays: the sweep that sees a shorter one may be a second away.
+        let write_deadline_ms = self.limits.write_deadline_ms;
+        let limits = Limits {
+            write_deadline_ms,
+            ..setup::limits(&mut self.rng)
+        };
         self.kernel
             .borrow_mut()
             .note(format_args!("new limits: {limits:?}"));

@@ -65,7 +65,10 @@ impl<I: Io> EventLoop<I> {
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
             Order::Describe { conn, on_described } => on_described(self.describe(token(conn))),
-            Order::Limits(limits) => (self.rules, self.limits) = *limits,
+            Order::Limits(limits) => {
+                (self.rules, self.limits) = *limits;
+                self.measure_all();
+            }
             Order::StopAccepting => self.stop_accepting(),
             Order::Stop => self.stop(),
         }
@@ -144,6 +147,23 @@ impl<I: Io> EventLoop<I> {
                 .0
                 .saturating_sub(u64::from(now.tick().since(conn.session.heard())))),
         })
+    }
+
+    /// The marks have moved: queues that are above the soft one now are timed, and whoever is not held back any more is
+    /// read again.
+    fn measure_all(&mut self) {
+        let (queue_soft, now) = (self.limits.queue_soft, self.now.tick());
+        for slot in 0..self.conns.span() {
+            let Some(conn) = self.conns.get_mut(slot) else {
+                continue;
+            };
+            let token = conn.token(slot);
+            if let Some(outbox) = conn.outbox.as_mut() {
+                outbox.measure(queue_soft, now);
+                self.read_again(token);
+                self.settle(token);
+            }
+        }
     }
 
     /// The end without a drain: a close frame to everyone, as far as the kernel takes it.
