@@ -67,7 +67,7 @@ func serve(ctx context.Context, url string, header http.Header) (wait time.Durat
 				result, failed := answer(in.Method, in.Params)
 				_ = wsjson.Write(ctx, ws, envelope{Version: "2.0", ID: in.ID, Result: result, Error: failed})
 			}()
-		case in.Method == "goaway": // the gateway closes soon, when the calls that run are answered
+		case in.Method == "goaway": // the close frame follows at once
 			var goaway struct {
 				ReconnectAfterMs int64 `json:"reconnect_after_ms"`
 			}

@@ -29,7 +29,7 @@ async def serve(url, headers):
                 task = asyncio.create_task(answer(ws, envelope))
                 running.add(task)
                 task.add_done_callback(running.discard)
-            elif envelope.get("method") == "goaway":  # the gateway closes soon, when the calls that run are answered
+            elif envelope.get("method") == "goaway":  # the close frame follows at once
                 wait = envelope["params"]["reconnect_after_ms"] / 1000
         return wait
 
