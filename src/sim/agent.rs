@@ -10,7 +10,7 @@ use super::client::{Act, Client, Role, Surroundings};
 use super::frames::nonce_in;
 
 /// The code of an agent's own error.
-pub(super) const AGENT_CODE: i32 = 7;
+const AGENT_CODE: i32 = 7;
 
 /// The answer to a call: it names the call and the connection that it came in on.
 pub(super) fn answer(nonce: u64, socket: usize) -> String {

@@ -4,6 +4,7 @@
 
 mod agent;
 mod backend;
+mod callers;
 mod check;
 mod client;
 mod ending;
@@ -11,25 +12,27 @@ mod faults;
 mod frames;
 mod io;
 mod kernel;
+mod life;
 mod setup;
 mod socket;
 mod turn;
 mod world;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use kernel::Trace;
-use world::World;
+use world::{Report, World};
 
 /// Seeds of an ordinary sweep.
 const SEEDS: u64 = 240;
 
-/// Runs one seed to its end; a number that equal runs share.
-fn run(seed: u64, trace: Trace) -> u64 {
+/// Runs one seed to its end.
+fn run(seed: u64, trace: Trace) -> Report {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed, trace);
         world.run();
-        world.digest()
+        world.report()
     }));
     outcome.unwrap_or_else(|cause| {
         println!("seed {seed} fails; to see it: HOLDFAST_SIM_SEED={seed} cargo test --lib sim::seeds -- --nocapture");
@@ -44,12 +47,17 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn seeds() {
     if let Some(seed) = number("HOLDFAST_SIM_SEED") {
-        println!("seed {seed}: digest {:016x}", run(seed, Trace::Printed));
+        println!("seed {seed}: {:?}", run(seed, Trace::Printed));
         return;
     }
+    let mut outcomes = BTreeMap::new();
     for seed in 0..number("HOLDFAST_SIM_SEEDS").unwrap_or(SEEDS) {
-        run(seed, Trace::Quiet);
+        for (label, calls) in run(seed, Trace::Quiet).outcomes {
+            *outcomes.entry(label).or_insert(0) += calls;
+        }
     }
+    println!("{outcomes:?}");
+    assert_eq!(outcomes.len(), 10, "every outcome is reached");
 }
 
 #[test]

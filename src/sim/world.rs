@@ -8,22 +8,20 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::directory::Filter;
+use crate::calls::Outcome;
 use crate::kit::ids::TenantId;
-use crate::kit::tick::Now;
 use crate::net::event_loop::EventLoop;
 use crate::net::intake::{Event, Tray};
 use crate::net::limits::Limits;
-use crate::net::mailbox::{Mailbox, Order};
+use crate::net::mailbox::Mailbox;
 use crate::session::rules::Rules;
-use crate::wire::envelope::{Encoding, Payload};
 use crate::work::alarm::Sleeper;
-use crate::work::dispatch::{CallRequest, Dispatch};
+use crate::work::dispatch::Dispatch;
 use crate::work::drain::Drain;
 use crate::work::gate::DEV_TENANT;
 
 use super::backend::Ledger;
-use super::client::{Client, Role, Surroundings};
+use super::client::{Client, Surroundings};
 use super::faults::Odds;
 use super::io::{SharedKernel, SimIo};
 use super::kernel::{Kernel, SocketId, Trace};
@@ -33,7 +31,7 @@ use super::setup;
 const CHAOS_MS: u64 = 6_000;
 const CHAOS_STEPS: u32 = 6_000;
 /// Agents that there may be; one more is called and never there.
-const AGENTS: usize = 4;
+pub(super) const AGENTS: usize = 4;
 
 /// A loop and how long it sleeps.
 pub(super) struct SimLoop {
@@ -65,6 +63,15 @@ pub(super) enum Actor {
     Drain,
 }
 
+/// What became of a run.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    /// A number that equal runs share.
+    pub(super) digest: u64,
+    /// How many calls ended in which way.
+    pub(super) outcomes: BTreeMap<&'static str, u32>,
+}
+
 /// A run.
 pub(super) struct World {
     pub(super) kernel: SharedKernel,
@@ -79,14 +86,14 @@ pub(super) struct World {
     pub(super) alarm_at: Option<u64>,
     pub(super) tenant: TenantId,
     pub(super) rules: Rules,
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) calls_at: Option<u64>,
     pub(super) connects_at: Option<u64>,
     pub(super) drain: Option<(Drain, u64)>,
     pub(super) drained: bool,
     /// What each connection was at the end of the last turn that saw it: open or not, and bytes read by then.
     pub(super) last_seen: BTreeMap<SocketId, (bool, u64)>,
-    nonces: u64,
+    pub(super) nonces: u64,
 }
 
 impl World {
@@ -134,8 +141,15 @@ impl World {
         }
     }
 
-    pub(super) fn digest(&self) -> u64 {
-        self.kernel.borrow().digest()
+    /// What became of the run.
+    pub(super) fn report(&self) -> Report {
+        let mut outcomes = BTreeMap::new();
+        for record in self.ledger.records.values() {
+            let label = record.outcome.as_ref().map_or("none", Outcome::label);
+            *outcomes.entry(label).or_default() += 1;
+        }
+        let digest = self.kernel.borrow().digest();
+        Report { digest, outcomes }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -265,127 +279,6 @@ impl World {
         }
         if self.sleeper.was_woken() {
             self.alarm_at = Some(self.now());
-        }
-    }
-
-    fn connect(&mut self) {
-        self.connects_at = Some(self.now() + self.rng.u64(0..250));
-        let encoding = if self.rng.bool() {
-            Encoding::Json
-        } else {
-            Encoding::Binary
-        };
-        let role = match self.rng.u8(..100) {
-            0..70 => Role::Agent(self.rng.usize(..AGENTS), encoding),
-            70..85 => Role::Echo,
-            85..95 => Role::Loiterer,
-            _ => Role::Stranger,
-        };
-        let door = self.rng.usize(..self.loops.len());
-        let World {
-            clients,
-            kernel,
-            rng,
-            ledger,
-            ..
-        } = self;
-        let mut kernel = kernel.borrow_mut();
-        if let Some(socket) = kernel.connect(door) {
-            clients.push(Client::new(
-                socket,
-                role,
-                &mut Surroundings {
-                    kernel: &mut kernel,
-                    rng,
-                    ledger,
-                },
-            ));
-        }
-    }
-
-    fn call(&mut self) {
-        let now = self.now();
-        self.calls_at = Some(now + self.rng.u64(0..60));
-        let odds = self.kernel.borrow().odds.clone();
-        if self.chance(odds.operator) {
-            return self.operate();
-        }
-        let agent = format!("agent-{}", self.rng.usize(..=AGENTS));
-        self.nonces += 1;
-        let nonce = self.nonces;
-        let filter = Filter {
-            prefix: agent.clone(),
-            labels: Vec::new(),
-        };
-        let page = self.dispatch.agents(self.tenant, &filter, 0, 1000);
-        let socket = page.agents.first().and_then(|listed| {
-            let conn = listed.conn;
-            self.kernel
-                .borrow()
-                .socket_of(conn.loop_index(), conn.slot(), conn.generation())
-        });
-        let timeout_ms = self.rng.u64(5..2500);
-        let cancels_at = self
-            .chance(odds.caller_cancels)
-            .then(|| now + self.rng.u64(0..300));
-        let on_end = self.ledger.open(nonce, now + timeout_ms, socket);
-        let pad = "x".repeat(if self.rng.bool() {
-            self.rng.usize(..40)
-        } else {
-            self.rng.usize(..1500)
-        });
-        let params = format!("{{\"n\":\"nonce-{nonce:08x}\",\"pad\":\"{pad}\"}}");
-        self.kernel.borrow_mut().note(format_args!(
-            "call {nonce} to {agent} on socket {socket:?}, {timeout_ms} ms"
-        ));
-        let request = CallRequest {
-            tenant: self.tenant,
-            agent: &agent,
-            method: "run",
-            params: Payload {
-                bytes: params.as_bytes(),
-                json: true,
-            },
-            timeout: Duration::from_millis(timeout_ms),
-        };
-        let call = self.dispatch.call(Now(now), &request, on_end);
-        if let Some(record) = self.ledger.records.get_mut(&nonce) {
-            (record.call, record.cancels_at) = (call, cancels_at.filter(|_| call.is_some()));
-        }
-    }
-
-    fn cancel(&mut self, nonce: u64) {
-        self.kernel
-            .borrow_mut()
-            .note(format_args!("the caller of {nonce} goes away"));
-        let record = self.ledger.records.get_mut(&nonce).expect("it was listed");
-        record.cancelled = true;
-        if let Some(call) = record.call {
-            self.dispatch.cancel(call);
-        }
-    }
-
-    fn operate(&mut self) {
-        if self.rng.bool() {
-            let agent = format!("agent-{}", self.rng.usize(..AGENTS));
-            self.kernel
-                .borrow_mut()
-                .note(format_args!("{agent} is disconnected"));
-            self.dispatch.disconnect(self.tenant, &agent, "bye");
-            return;
-        }
-        // The write deadline stays: the sweep that sees a shorter one may be a second away.
-        let write_deadline_ms = self.limits.write_deadline_ms;
-        let limits = Limits {
-            write_deadline_ms,
-            ..setup::limits(&mut self.rng)
-        };
-        self.kernel
-            .borrow_mut()
-            .note(format_args!("new limits: {limits:?}"));
-        for mailbox in &self.mailboxes {
-            // A full mailbox keeps the old ones; an operator would say so again.
-            let _ = mailbox.offer(Order::Limits(Box::new((self.rules, limits))));
         }
     }
 }

@@ -1,0 +1,49 @@
+//! How a peer begins, and what it plans for its time on a connection.
+
+use super::client::{Act, Client, Role, Surroundings};
+
+impl Client {
+    /// Plans what it does while it is connected.
+    pub(super) fn plan_life(&mut self, around: &mut Surroundings<'_>) {
+        let (now, odds) = (around.kernel.now, around.kernel.odds.clone());
+        if self.role == Role::Echo {
+            self.plan(now, Act::Chatter);
+        }
+        if around.rng.bool() {
+            self.plan(now + around.rng.u64(0..3000), Act::Ping);
+        }
+        let ends: [(f64, fn() -> Act); 4] = [
+            (odds.peer_reset, || Act::Reset),
+            (odds.peer_half_close, || Act::HalfClose),
+            (odds.peer_vanish, || Act::Vanish),
+            (odds.peer_illegal, || Act::Illegal),
+        ];
+        for (odds, act) in ends {
+            // Many chances in a life.
+            if around.chance(odds * 8.0) {
+                self.plan(now + around.rng.u64(0..4000), act());
+            }
+        }
+        if around.rng.u8(..) < 80 {
+            self.plan(now + around.rng.u64(0..6000), Act::Close);
+        }
+    }
+}
+
+/// The request for an upgrade.
+pub(super) fn request(role: Role) -> Vec<u8> {
+    let (path, more) = match role {
+        Role::Stranger => return b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        Role::Echo => ("/dev/echo".to_owned(), String::new()),
+        Role::Loiterer => ("/v1/agent?agent=loiterer".to_owned(), String::new()),
+        Role::Agent(number, encoding) => (
+            format!("/v1/agent?agent=agent-{number}"),
+            format!("Sec-WebSocket-Protocol: {}\r\n", encoding.subprotocol()),
+        ),
+    };
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+    )
+    .into_bytes()
+}
