@@ -188,6 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_good_until_its_last_moment() {
+        for (expires, last_good) in [(30_000, 29_999), (30_001, 30_999), (30_999, 30_999)] {
+            let mut session = Session::new(Now(0));
+            session.phase = Phase::Verifying;
+            let nothing = bytes::Bytes::new();
+            with_lent(Now(0), |lent| {
+                assert!(session.admit(Encoding::Json, Some(Now(expires)), nothing, lent));
+                assert!(!session.is_expired(Now(last_good)), "{expires}");
+                assert!(session.is_expired(Now(last_good + 1)), "{expires}");
+            });
+        }
+    }
+
+    #[test]
     fn a_round_trip_is_measured_and_a_foreign_pong_is_not() {
         let mut session = Session::new(Now(0));
         with_lent(Now(70_040), |lent| {

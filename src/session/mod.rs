@@ -114,8 +114,11 @@ impl Session {
             return false;
         }
         self.phase = self.phase.on(Event::Admitted(encoding));
+        // Rounded up: a token is good until its last moment.
         self.expires_secs = expires.map_or(0, |at| {
-            u32::try_from(at.0 / 1000).unwrap_or(u32::MAX).max(1)
+            u32::try_from(at.0.div_ceil(1000))
+                .unwrap_or(u32::MAX)
+                .max(1)
         });
         self.heard = lent.now.tick();
         lent.effects.push(Effect::Send(response));
