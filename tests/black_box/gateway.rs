@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdfast::auth::token::{self, Algorithm, Claims, KeySource};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The secret that the gateway under test checks tokens with.
@@ -22,6 +24,9 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Longest wait for anything that should come soon: generous, since it only bounds how long a failure takes.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// Flags for ports that the kernel chooses.
+pub const ANY_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
 
 /// A running gateway.
 pub struct Gateway {
@@ -39,22 +44,22 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway with `--dev` and a token key; `settings` is TOML that comes before the keys.
     pub fn start(settings: &str) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = fresh_folder();
         let config = format!(
             "{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n"
         );
+        let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
+        Self::launch(&config, &flags)
+    }
+
+    /// Starts a gateway with this configuration file and these flags, and no more.
+    pub fn launch(config: &str, flags: &[&str]) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = fresh_folder();
         fs::write(folder.join("holdfast.toml"), config).expect("config written");
         let log = File::create(folder.join("log")).expect("log created");
         let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
-            .args([
-                "serve",
-                "--dev",
-                "--listen",
-                "127.0.0.1:0",
-                "--control",
-                "127.0.0.1:0",
-            ])
+            .arg("serve")
+            .args(flags)
             .arg("--config")
             .arg(folder.join("holdfast.toml"))
             .stdout(Stdio::piped())
@@ -123,12 +128,65 @@ impl Gateway {
 
     /// How many connections ended for a reason, by the metrics.
     pub fn closed_for(&self, reason: &str) -> u64 {
-        let label = format!("reason=\"{reason}\"");
-        self.page("/metrics")
-            .lines()
-            .filter(|line| line.starts_with("holdfast_closed_total{") && line.contains(&label))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        self.metric("holdfast_closed_total", &format!("reason=\"{reason}\""))
+    }
+
+    /// The sum of a metric's series whose labels have this text in them.
+    pub fn metric(&self, name: &str, label: &str) -> u64 {
+        let page = self.page("/metrics");
+        let series = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with(['{', ' ']).then_some(rest)
+        });
+        series
+            .filter(|rest| rest.contains(label))
+            .filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok())
             .sum()
+    }
+
+    /// Waits until a metric has a value.
+    pub fn wait_metric(&self, name: &str, label: &str, value: u64) {
+        until(
+            || self.metric(name, label) == value,
+            &format!("{name} {label} is {value}"),
+        );
+    }
+
+    /// Writes the configuration file anew; it is read again at SIGHUP.
+    pub fn configure(&self, config: &str) {
+        fs::write(self.file("holdfast.toml"), config).expect("config written");
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        signal::kill(pid, signal).expect("the gateway runs");
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.file("log")).expect("a log")
+    }
+
+    /// Sends SIGHUP and waits until the settings were read again, or were found wrong; the lines of the log since then.
+    pub fn reload(&self) -> String {
+        let before = self.log().len();
+        self.signal(Signal::SIGHUP);
+        let since = || self.log().split_off(before);
+        until(|| since().contains("read again"), "settings read again");
+        since()
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status;
+            }
+            assert!(Instant::now() < end, "still runs after {SOON:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits until as many connections have ended for a reason.
@@ -220,7 +278,8 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((field("agents=")?, field("control=")?))
 }
 
-fn fresh_folder() -> PathBuf {
+/// An empty folder for one test.
+pub fn fresh_folder() -> PathBuf {
     let nanos = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
@@ -242,7 +301,8 @@ fn load_client() -> PathBuf {
     path
 }
 
-fn http() -> ureq::Agent {
+/// An HTTP client that takes every status as an answer.
+pub fn http() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(3 * SOON))

@@ -34,13 +34,13 @@ impl Site {
         let config = format!(
             "{settings}\n{}{pair_settings}{}{}",
             secret.settings,
-            api_key("key of acme", "acme"),
-            api_key("key of globex", "globex")
+            api_key("key_of_acme", "acme"),
+            api_key("key_of_globex", "globex")
         );
         let gateway = Gateway::launch(&config, &ANY_PORTS);
         Self {
-            acme: Backend::with_key(&gateway, "key of acme"),
-            globex: Backend::with_key(&gateway, "key of globex"),
+            acme: Backend::with_key(&gateway, "key_of_acme"),
+            globex: Backend::with_key(&gateway, "key_of_globex"),
             gateway,
             secret,
             pair,
@@ -232,16 +232,21 @@ fn a_newer_connection_replaces_the_older() {
 
 #[test]
 fn a_connection_ends_with_its_token() {
-    let site = Site::start("[auth]\nleeway = \"0s\"\n");
+    let site = Site::start("");
     let exp = unix_secs() + 2;
-    let more = json!({"tenant": "acme", "exp": exp});
-    let agent = site.agent_with(
-        &site.pair.token(&claims_with("brief", more)),
-        Encoding::Json,
-    );
-    assert_eq!(agent.peer.closed(), 4002);
+    let token = |id, exp| {
+        let more = json!({"tenant": "acme", "exp": exp});
+        site.pair.token(&claims_with(id, more))
+    };
+    let brief = site.agent_with(&token("brief", exp), Encoding::Json);
+    // Let in by the leeway, but not for longer.
+    let late = site.agent_with(&token("late", exp - 10), Encoding::Binary);
+    let _lasting = site.agent("lasting", "acme", Encoding::Json);
+    assert_eq!(late.peer.closed(), 4002);
+    assert_eq!(brief.peer.closed(), 4002);
     assert!(unix_secs() >= exp, "closed before its token ran out");
-    site.gateway.wait_closed_for("token_expired", 1);
+    site.gateway.wait_closed_for("token_expired", 2);
+    assert_eq!(site.acme.get("/v1/agents/lasting").status, 200);
 }
 
 #[test]
@@ -287,8 +292,8 @@ fn the_control_port_wants_a_key_and_serves_no_agents() {
     let site = Site::start("");
     let strangers = [
         Backend::of(&site.gateway),
-        Backend::with_key(&site.gateway, "key of nobody"),
-        Backend::with_key(&site.gateway, "key of acm"),
+        Backend::with_key(&site.gateway, "key_of_nobody"),
+        Backend::with_key(&site.gateway, "key_of_acm"),
     ];
     for stranger in &strangers {
         for (method, path) in [
@@ -328,7 +333,7 @@ fn the_control_port_wants_a_key_and_serves_no_agents() {
 fn the_agents_port_serves_no_backends() {
     let site = Site::start("");
     let agents = site.gateway.agents;
-    let key = bearer("key of acme");
+    let key = bearer("key_of_acme");
     for target in [
         "/v1/agents",
         "/v1/agents/web-1/calls",
