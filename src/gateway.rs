@@ -57,7 +57,7 @@ impl GatewayError {
 /// What runs.
 struct Running {
     settings: Settings,
-    /// The settings as they were typed, to tell later what changed.
+    /// The settings as they were typed at the start: those that need a restart are in force as they are here.
     listing: Vec<Listed>,
     dev: bool,
     dispatch: Arc<Dispatch>,

@@ -34,10 +34,9 @@ pub(super) fn reload(running: &mut Running) {
 }
 
 fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
-    let before = &running.listing;
     let loaded =
         config::load(&running.settings.sources).map_err(|problems| problems.to_string())?;
-    let (mut settings, fixed) = (loaded.settings, changed(before, &loaded.listing));
+    let (mut settings, fixed) = (loaded.settings, changed(&running.listing, &loaded.listing));
     // The listening addresses stay as they are, also where they were chosen by the kernel.
     settings.server.clone_from(&running.settings.server);
     settings.control.listen = running.settings.control.listen;
@@ -71,7 +70,6 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
         .dispatch
         .tell_loops(|| Order::Limits(Box::new((plan.rules, limits))));
     running.settings = settings;
-    running.listing = loaded.listing;
     Ok(fixed)
 }
 
