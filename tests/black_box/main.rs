@@ -15,4 +15,7 @@ mod memory;
 mod outcomes;
 mod peer;
 mod polyglot;
+mod reloading;
 mod replies;
+mod starting;
+mod stopping;
