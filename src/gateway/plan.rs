@@ -95,6 +95,7 @@ impl Plan {
             Verifier::new(&settings.auth.keys.0, audience, leeway_secs).map_err(GatewayError)?;
         Ok(Gate {
             verifier,
+            leeway_secs,
             openness: if self.dev {
                 Openness::Dev
             } else {

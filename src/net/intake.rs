@@ -39,6 +39,11 @@ pub enum Event {
         /// Which.
         call: CallId,
     },
+    /// A call was not queued: it does not fit behind what the peer has not taken yet.
+    NoRoom {
+        /// Which.
+        call: CallId,
+    },
     /// A connection has ended.
     Ended {
         /// The connection.

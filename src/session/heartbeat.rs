@@ -79,7 +79,8 @@ impl Session {
             Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed
                 if silent_ms >= lent.rules.close_ms =>
             {
-                self.gone(Reason::CloseTimeout);
+                // Why it was closed is known by now; that the peer did not see it out is no news.
+                self.gone(Reason::PeerVanished);
             }
             _ => {}
         }
@@ -153,8 +154,8 @@ mod tests {
         let cases = [
             (Phase::Handshake, 10_000, Some(Reason::HandshakeTimeout)),
             (Phase::Verifying, 10_000, Some(Reason::HandshakeTimeout)),
-            (Phase::Closing, 5_000, Some(Reason::CloseTimeout)),
-            (Phase::Hushed, 5_000, Some(Reason::CloseTimeout)),
+            (Phase::Closing, 5_000, Some(Reason::PeerVanished)),
+            (Phase::Hushed, 5_000, Some(Reason::PeerVanished)),
             (Phase::Dead, 1 << 20, None),
         ];
         for (phase, deadline_ms, reason) in cases {

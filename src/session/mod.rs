@@ -115,7 +115,7 @@ impl Session {
         }
         self.phase = self.phase.on(Event::Admitted(encoding));
         self.expires_secs = expires.map_or(0, |at| {
-            u32::try_from(at.0 / 1000).unwrap_or(u32::MAX).max(1)
+            u32::try_from(at.0.div_ceil(1000)).unwrap_or(u32::MAX).max(1)
         });
         self.heard = lent.now.tick();
         lent.effects.push(Effect::Send(response));

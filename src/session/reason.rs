@@ -41,14 +41,10 @@ pub enum Reason {
     HeartbeatLost,
     /// The peer did not take what was queued for it.
     SlowConsumer,
-    /// The peer did not answer our close frame in time.
-    CloseTimeout,
     /// The token ran out; come back with a new one.
     TokenExpired,
     /// The node is stopping; come back, elsewhere or later.
     Drain,
-    /// The node is over a limit; come back later.
-    Overloaded,
     /// A newer connection of the same agent took over.
     Replaced,
     /// A backend or an operator disconnected the agent, which may come back.
@@ -72,7 +68,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 16] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,
@@ -84,10 +80,8 @@ impl Reason {
         Self::WrongType,
         Self::HeartbeatLost,
         Self::SlowConsumer,
-        Self::CloseTimeout,
         Self::TokenExpired,
         Self::Drain,
-        Self::Overloaded,
         Self::Replaced,
         Self::Disconnected,
         Self::Shutdown,
@@ -119,7 +113,6 @@ impl Reason {
                 "queue full, reader too slow",
                 Warn,
             ),
-            Self::CloseTimeout => (None, "close_timeout", "", Debug),
             Self::TokenExpired => (
                 Some(4002),
                 "token_expired",
@@ -127,7 +120,6 @@ impl Reason {
                 Info,
             ),
             Self::Drain => (Some(4003), "drain", "node is stopping, reconnect", Debug),
-            Self::Overloaded => (Some(4004), "overloaded", "node is over a limit", Warn),
             Self::Disconnected => (
                 Some(4005),
                 "disconnected",

@@ -61,6 +61,7 @@ pub fn apply(dispatch: &Dispatch, event: Event, now: Now) {
             body,
         } => handlers::message::apply(dispatch, conn, encoding, &body),
         Event::NotWritten { call } => dispatch.calls.not_written(call),
+        Event::NoRoom { call } => dispatch.calls.refused(call),
         Event::Ended {
             conn,
             agent,

@@ -118,6 +118,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         loops: vec![LoopDoor { mailbox, status }],
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).unwrap(),
+            leeway_secs: 0,
             openness: Openness::Dev,
         },
         heartbeat_ms: 1000,

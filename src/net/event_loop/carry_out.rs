@@ -134,13 +134,22 @@ impl<I: Io> EventLoop<I> {
                 }
             }
             phase if phase.is_open() => {
-                let queued = conn.queued_bytes();
-                if queued > self.limits.queue_hard && queued > self.queue_hard(phase) {
-                    self.slow_consumer(token);
+                let hard = self.queue_hard(phase);
+                if self.queued(token) > hard {
+                    // Only what the kernel does not take is the peer's slowness.
+                    self.push_out(token);
+                    if self.queued(token) > hard {
+                        self.slow_consumer(token);
+                    }
                 }
             }
             _ => {}
         }
+    }
+
+    /// Bytes that wait for the kernel.
+    pub(super) fn queued(&mut self, token: Token) -> usize {
+        live(&mut self.conns, token).map_or(0, |conn| conn.queued_bytes())
     }
 
     pub(super) fn queue_hard(&self, phase: Phase) -> usize {

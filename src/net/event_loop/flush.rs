@@ -48,6 +48,14 @@ impl<I: Io> EventLoop<I> {
         self.write(token);
     }
 
+    /// Writes now what would be written at the end of the turn.
+    pub(super) fn push_out(&mut self, token: Token) {
+        let outbox = live(&mut self.conns, token).and_then(|conn| conn.outbox.as_ref());
+        if outbox.is_some_and(|outbox| !outbox.armed) {
+            self.write(token);
+        }
+    }
+
     fn write(&mut self, token: Token) {
         let Some(conn) = live(&mut self.conns, token) else {
             return;

@@ -81,21 +81,22 @@ impl<I: Io> EventLoop<I> {
             .is_some_and(|conn| conn.session.phase() == Phase::Verifying)
     }
 
+    /// Queues a call. One that does not fit behind what the peer has not taken yet is refused: a backend that asks for
+    /// much must not cost an agent its connection. Behind nothing every call fits.
     fn call(&mut self, conn: ConnId, bytes: Bytes, call: CallId, delivery: Delivery) {
         let token = token(conn);
-        match live(&mut self.conns, token) {
-            Some(open) if open.session.phase().is_open() => {
-                self.enqueue(
-                    token,
-                    Segment {
-                        bytes,
-                        call: Some((call, delivery)),
-                    },
-                );
-                self.settle(token);
-            }
-            _ => self.intake.push(conn, Event::NotWritten { call }),
+        if !live(&mut self.conns, token).is_some_and(|conn| conn.session.phase().is_open()) {
+            return self.intake.push(conn, Event::NotWritten { call });
         }
+        let fits = |queued: usize, hard: usize| queued == 0 || queued + bytes.len() <= hard;
+        if !fits(self.queued(token), self.limits.queue_hard) {
+            self.push_out(token);
+            if !fits(self.queued(token), self.limits.queue_hard) {
+                return self.intake.push(conn, Event::NoRoom { call });
+            }
+        }
+        self.enqueue(token, Segment { bytes, call: Some((call, delivery)) });
+        self.settle(token);
     }
 
     fn send(&mut self, token: Token, bytes: Bytes) {

@@ -69,8 +69,9 @@ fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims
     }
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
-    let expires = (claims.expires_unix != u64::MAX)
-        .then(|| dispatch.clock().at_unix_secs(claims.expires_unix));
+    // As long as the token would let it in again, it may stay.
+    let ends_unix = claims.expires_unix.saturating_add(dispatch.gate().leeway_secs);
+    let expires = (claims.expires_unix != u64::MAX).then(|| dispatch.clock().at_unix_secs(ends_unix));
     let admission = Admission {
         conn,
         agent: joined.slot,
