@@ -109,7 +109,7 @@ impl World {
                     "its answer was read before the connection's end",
                 );
             }
-            Outcome::Busy => told(!claimed, "the kernel has some of it"),
+            Outcome::Busy => told(!taken, "the kernel took all of it"),
             Outcome::Cancelled => told(record.cancelled, "its caller was there"),
             Outcome::Draining => told(self.dispatch.is_draining(), "nothing drains"),
         }
