@@ -45,9 +45,7 @@ impl Session {
                 due(silent_ms, self.pinged, spread, rules) != Due::Nothing || self.is_expired(now)
             }
             Phase::Handshake | Phase::Verifying => silent_ms >= rules.handshake_ms,
-            Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed => {
-                silent_ms >= rules.close_ms
-            }
+            Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed => silent_ms >= rules.close_ms,
             Phase::Dead => false,
         }
     }
@@ -56,9 +54,7 @@ impl Session {
     pub fn sweep(&mut self, spread: u32, lent: &mut Lent<'_>) {
         let silent_ms = lent.now.tick().since(self.heard);
         match self.phase {
-            Phase::Agent(_) | Phase::Echo if self.is_expired(lent.now) => {
-                self.close(Reason::TokenExpired, lent)
-            }
+            Phase::Agent(_) | Phase::Echo if self.is_expired(lent.now) => self.close(Reason::TokenExpired, lent),
             Phase::Agent(_) | Phase::Echo => {
                 match due(silent_ms, self.pinged, spread, lent.rules) {
                     Due::Nothing => {}
@@ -70,12 +66,8 @@ impl Session {
                     Due::End => self.fail(Reason::HeartbeatLost, lent),
                 }
             }
-            Phase::Handshake if silent_ms >= lent.rules.handshake_ms => {
-                self.time_out(Refusal::Timeout, lent)
-            }
-            Phase::Verifying if silent_ms >= lent.rules.handshake_ms => {
-                self.time_out(Refusal::Unavailable, lent)
-            }
+            Phase::Handshake if silent_ms >= lent.rules.handshake_ms => self.time_out(Refusal::Timeout, lent),
+            Phase::Verifying if silent_ms >= lent.rules.handshake_ms => self.time_out(Refusal::Unavailable, lent),
             Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed
                 if silent_ms >= lent.rules.close_ms =>
             {
@@ -105,12 +97,7 @@ impl Session {
     pub(super) fn pong(&mut self, payload: &[u8], lent: &Lent<'_>) {
         if let Ok(sent) = payload.try_into().map(u32::from_le_bytes) {
             let round_trip_ms = lent.now.tick().since(crate::kit::tick::Tick(sent));
-            if round_trip_ms
-                <= lent
-                    .rules
-                    .heartbeat_ms
-                    .saturating_add(lent.rules.heartbeat_timeout_ms)
-            {
+            if round_trip_ms <= lent.rules.heartbeat_ms.saturating_add(lent.rules.heartbeat_timeout_ms) {
                 self.round_trip_ms = round_trip_ms;
             }
         }
@@ -126,10 +113,7 @@ mod tests {
     #[test]
     fn silence_is_pinged_once_and_then_ended() {
         let rules = rules();
-        assert_eq!(
-            (rules.heartbeat_ms, rules.heartbeat_timeout_ms),
-            (60_000, 20_000)
-        );
+        assert_eq!((rules.heartbeat_ms, rules.heartbeat_timeout_ms), (60_000, 20_000));
         for (silent_ms, pinged, spread, expected) in [
             (59_999, false, 0, Due::Nothing),
             (60_000, false, 0, Due::Ping),
@@ -141,11 +125,7 @@ mod tests {
             // A connection that could not be swept for long still gets its ping first.
             (500_000, false, 0, Due::Ping),
         ] {
-            assert_eq!(
-                due(silent_ms, pinged, spread, &rules),
-                expected,
-                "{silent_ms} {pinged} {spread}"
-            );
+            assert_eq!(due(silent_ms, pinged, spread, &rules), expected, "{silent_ms} {pinged} {spread}");
         }
     }
 
@@ -182,10 +162,7 @@ mod tests {
         let effects = with_lent(Now(29_999), |lent| session.sweep(0, lent));
         assert!(effects.is_empty());
         with_lent(Now(30_000), |lent| session.sweep(0, lent));
-        assert_eq!(
-            (session.phase, session.reason()),
-            (Phase::Closing, Some(Reason::TokenExpired))
-        );
+        assert_eq!((session.phase, session.reason()), (Phase::Closing, Some(Reason::TokenExpired)));
     }
 
     #[test]

@@ -100,46 +100,16 @@ impl Reason {
             Self::Protocol => (Some(1002), "protocol", "protocol error", Info),
             Self::BadText => (Some(1007), "bad_text", "text is not UTF-8", Info),
             Self::TooBig => (Some(1009), "too_big", "message over the size limit", Warn),
-            Self::WrongType => (
-                Some(1003),
-                "wrong_type",
-                "message type not of this subprotocol",
-                Info,
-            ),
+            Self::WrongType => (Some(1003), "wrong_type", "message type not of this subprotocol", Info),
             Self::HeartbeatLost => (Some(4000), "heartbeat_lost", "no heartbeat", Debug),
-            Self::SlowConsumer => (
-                Some(4001),
-                "slow_consumer",
-                "queue full, reader too slow",
-                Warn,
-            ),
-            Self::TokenExpired => (
-                Some(4002),
-                "token_expired",
-                "token expired, connect with a new one",
-                Info,
-            ),
+            Self::SlowConsumer => (Some(4001), "slow_consumer", "queue full, reader too slow", Warn),
+            Self::TokenExpired => (Some(4002), "token_expired", "token expired, connect with a new one", Info),
             Self::Drain => (Some(4003), "drain", "node is stopping, reconnect", Debug),
-            Self::Disconnected => (
-                Some(4005),
-                "disconnected",
-                "disconnected by the operator",
-                Info,
-            ),
-            Self::Replaced => (
-                Some(4500),
-                "replaced",
-                "replaced by a newer connection",
-                Info,
-            ),
+            Self::Disconnected => (Some(4005), "disconnected", "disconnected by the operator", Info),
+            Self::Replaced => (Some(4500), "replaced", "replaced by a newer connection", Info),
             Self::Shutdown => (Some(1001), "shutdown", "going away", Debug),
         };
-        Row {
-            code,
-            label,
-            text,
-            loudness,
-        }
+        Row { code, label, text, loudness }
     }
 
     /// The reason that answers a broken rule.

@@ -41,20 +41,12 @@ impl Gateway {
     pub fn start(settings: &str) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = fresh_folder();
-        let config = format!(
-            "{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n"
-        );
+        let config =
+            format!("{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n");
         fs::write(folder.join("holdfast.toml"), config).expect("config written");
         let log = File::create(folder.join("log")).expect("log created");
         let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
-            .args([
-                "serve",
-                "--dev",
-                "--listen",
-                "127.0.0.1:0",
-                "--control",
-                "127.0.0.1:0",
-            ])
+            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"])
             .arg("--config")
             .arg(folder.join("holdfast.toml"))
             .stdout(Stdio::piped())
@@ -62,24 +54,13 @@ impl Gateway {
             .spawn()
             .expect("the gateway starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let ready = stdout
-            .by_ref()
-            .lines()
-            .map_while(Result::ok)
-            .find(|line| line.starts_with("ready "));
+        let ready = stdout.by_ref().lines().map_while(Result::ok).find(|line| line.starts_with("ready "));
         let Some((agents, control)) = ready.as_deref().and_then(addresses) else {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
             let _ = child.kill();
             panic!("the gateway did not say where it listens: {ready:?}\n{log}");
         };
-        Self {
-            child,
-            folder,
-            _stdout: stdout,
-            agents,
-            control,
-            _turn: turn,
-        }
+        Self { child, folder, _stdout: stdout, agents, control, _turn: turn }
     }
 
     /// A file name in this test's own folder.
@@ -95,9 +76,7 @@ impl Gateway {
             material: SECRET.as_bytes().to_vec(),
             tenant: None,
         };
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let claims = Claims {
             agent: agent.to_owned(),
             tenant: "default".to_owned(),
@@ -133,19 +112,13 @@ impl Gateway {
 
     /// Waits until as many connections have ended for a reason.
     pub fn wait_closed_for(&self, reason: &str, count: u64) {
-        until(
-            || self.closed_for(reason) == count,
-            &format!("{count} connections closed for {reason}"),
-        );
+        until(|| self.closed_for(reason) == count, &format!("{count} connections closed for {reason}"));
     }
 
     /// Waits until an agent is connected.
     pub fn wait_for_agent(&self, agent: &str) {
         let url = format!("http://{}/v1/agents/{agent}", self.control);
-        until(
-            || http().get(&url).call().is_ok_and(|r| r.status() == 200),
-            &format!("agent {agent} connected"),
-        );
+        until(|| http().get(&url).call().is_ok_and(|r| r.status() == 200), &format!("agent {agent} connected"));
     }
 
     /// Resident memory of the process, in bytes.
@@ -211,20 +184,12 @@ pub fn until(is_so: impl Fn() -> bool, what: &str) {
 
 /// `ready agents=ADDRESS control=ADDRESS`
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let field = |name: &str| {
-        line.split_whitespace()
-            .find_map(|word| word.strip_prefix(name))?
-            .parse()
-            .ok()
-    };
+    let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok();
     Some((field("agents=")?, field("control=")?))
 }
 
 fn fresh_folder() -> PathBuf {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_nanos();
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
     let name = format!("gateway-{}-{nanos}", std::process::id());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).expect("a folder");
@@ -234,20 +199,12 @@ fn fresh_folder() -> PathBuf {
 /// The load client lies beside the gateway; cargo builds it with the workspace, not with this test.
 fn load_client() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("holdfast-loadtest");
-    assert!(
-        path.exists(),
-        "{} is missing: run scripts/test, or cargo build --workspace",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run scripts/test, or cargo build --workspace", path.display());
     path
 }
 
 fn http() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(3 * SOON))
-        .build()
-        .into()
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(3 * SOON)).build().into()
 }
 
 fn read(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {

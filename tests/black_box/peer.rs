@@ -30,10 +30,7 @@ impl Peer {
     /// A client of the echo.
     pub fn echo(gateway: &Gateway) -> Self {
         let uri = format!("ws://{}/dev/echo", gateway.agents);
-        Self::open(
-            gateway,
-            ClientRequestBuilder::new(uri.parse().expect("a URI")),
-        )
+        Self::open(gateway, ClientRequestBuilder::new(uri.parse().expect("a URI")))
     }
 
     fn open(gateway: &Gateway, request: ClientRequestBuilder) -> Self {
