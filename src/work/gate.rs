@@ -20,6 +20,8 @@ pub enum Openness {
 pub struct Gate {
     /// Checks tokens.
     pub verifier: Verifier,
+    /// How long after `exp` a token still counts, in seconds: for entry, and for staying.
+    pub leeway_secs: u64,
     /// Whether tokens are needed.
     pub openness: Openness,
 }

@@ -123,14 +123,7 @@ impl Agent {
             })),
             Encoding::Binary => {
                 let data = data.to_string();
-                binary(
-                    3,
-                    IS_JSON,
-                    words,
-                    code.cast_unsigned(),
-                    call,
-                    data.as_bytes(),
-                )
+                binary(3, IS_JSON, words, code.cast_unsigned(), call, data.as_bytes())
             }
         };
         self.peer.send(message);

@@ -51,26 +51,18 @@ pub struct InFlight(JoinHandle<Answer>);
 impl Backend {
     /// Without a key.
     pub fn of(gateway: &Gateway) -> Self {
-        Self {
-            control: gateway.control,
-            key: None,
-        }
+        Self { control: gateway.control, key: None }
     }
 
     /// With a key.
     pub fn with_key(gateway: &Gateway, key: &str) -> Self {
-        Self {
-            key: Some(key.to_owned()),
-            ..Self::of(gateway)
-        }
+        Self { key: Some(key.to_owned()), ..Self::of(gateway) }
     }
 
     /// Sends any request.
     pub fn ask(&self, method: &str, path: &str, body: Option<String>) -> Answer {
         let asked = Instant::now();
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.control));
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.control));
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
@@ -113,9 +105,8 @@ impl Backend {
         let body = body.to_string();
         let mut stream = TcpStream::connect(self.control).expect("connects");
         let length = body.len();
-        let request = format!(
-            "POST /v1/agents/{agent}/calls HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
+        let request =
+            format!("POST /v1/agents/{agent}/calls HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
         stream.write_all(request.as_bytes()).expect("sent");
         stream
     }
@@ -139,11 +130,7 @@ impl Answer {
         let body = &self.body;
         let outcome = body["outcome"].as_str().unwrap_or("(none)");
         let row = STATUSES.iter().find(|(word, _)| *word == outcome);
-        assert_eq!(
-            row.map(|(_, status)| *status),
-            Some(self.status),
-            "{self:?}"
-        );
+        assert_eq!(row.map(|(_, status)| *status), Some(self.status), "{self:?}");
         assert_eq!(body["agent"], agent, "{self:?}");
         if self.status == 200 {
             assert_eq!(self.media, "application/json", "{self:?}");

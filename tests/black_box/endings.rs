@@ -45,10 +45,7 @@ fn an_agent_killed_at_any_step_gives_the_true_outcome() {
             }
             // What it left behind is no agent any more, and nothing waits for it.
             let backend = &backend;
-            until(
-                || backend.get("/v1/agents/mortal").status == 404,
-                "the dead agent is gone",
-            );
+            until(|| backend.get("/v1/agents/mortal").status == 404, "the dead agent is gone");
             assert_eq!(gateway.metric("holdfast_calls_in_flight", ""), 0);
         }
     }
@@ -89,9 +86,7 @@ fn wait_for_bytes(stream: &TcpStream) {
 #[test]
 fn what_was_written_whole_is_lost_and_the_rest_was_not_delivered() {
     const CALLS: u64 = 60;
-    let gateway = Gateway::start(
-        "[limits]\nqueue_soft = \"32MiB\"\nqueue_hard = \"64MiB\"\nwrite_deadline = \"1h\"\n",
-    );
+    let gateway = Gateway::start("[limits]\nqueue_soft = \"32MiB\"\nqueue_hard = \"64MiB\"\nwrite_deadline = \"1h\"\n");
     let backend = Backend::of(&gateway);
     for encoding in ENCODINGS {
         let mut agent = Agent::connect(&gateway, "deaf", encoding);
@@ -109,9 +104,7 @@ fn what_was_written_whole_is_lost_and_the_rest_was_not_delivered() {
         let each = answered().abs_diff(answered());
 
         let start = bytes_out(&gateway);
-        let calls: Vec<_> = (0..CALLS)
-            .map(|_| backend.begin("deaf", body.clone()))
-            .collect();
+        let calls: Vec<_> = (0..CALLS).map(|_| backend.begin("deaf", body.clone())).collect();
         gateway.wait_metric("holdfast_calls_in_flight", "", CALLS);
         agent.peer.reset();
         let mut count: HashMap<String, u64> = HashMap::new();
@@ -136,15 +129,11 @@ fn bytes_out(gateway: &Gateway) -> u64 {
 
 #[test]
 fn a_call_that_waits_behind_others_at_its_deadline_was_not_delivered() {
-    let gateway = Gateway::start(
-        "[limits]\nqueue_soft = \"32MiB\"\nqueue_hard = \"64MiB\"\nwrite_deadline = \"1h\"\n",
-    );
+    let gateway = Gateway::start("[limits]\nqueue_soft = \"32MiB\"\nqueue_hard = \"64MiB\"\nwrite_deadline = \"1h\"\n");
     let backend = Backend::of(&gateway);
     let mut agent = Agent::connect(&gateway, "deaf", Encoding::Json);
     let body = json!({"method": "large", "params": "x".repeat(900_000), "timeout": "60s"});
-    let large: Vec<_> = (0..30)
-        .map(|_| backend.begin("deaf", body.clone()))
-        .collect();
+    let large: Vec<_> = (0..30).map(|_| backend.begin("deaf", body.clone())).collect();
     gateway.wait_metric("holdfast_calls_in_flight", "", 30);
     let answer = backend.call("deaf", &to_do("withdrawn", "200ms"));
     assert_eq!(answer.outcome("deaf"), "not_delivered");

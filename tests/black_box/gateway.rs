@@ -44,9 +44,8 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway with `--dev` and a token key; `settings` is TOML that comes before the keys.
     pub fn start(settings: &str) -> Self {
-        let config = format!(
-            "{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n"
-        );
+        let config =
+            format!("{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n");
         let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
         Self::launch(&config, &flags)
     }
@@ -67,24 +66,13 @@ impl Gateway {
             .spawn()
             .expect("the gateway starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let ready = stdout
-            .by_ref()
-            .lines()
-            .map_while(Result::ok)
-            .find(|line| line.starts_with("ready "));
+        let ready = stdout.by_ref().lines().map_while(Result::ok).find(|line| line.starts_with("ready "));
         let Some((agents, control)) = ready.as_deref().and_then(addresses) else {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
             let _ = child.kill();
             panic!("the gateway did not say where it listens: {ready:?}\n{log}");
         };
-        Self {
-            child,
-            folder,
-            _stdout: stdout,
-            agents,
-            control,
-            _turn: turn,
-        }
+        Self { child, folder, _stdout: stdout, agents, control, _turn: turn }
     }
 
     /// A file name in this test's own folder.
@@ -100,9 +88,7 @@ impl Gateway {
             material: SECRET.as_bytes().to_vec(),
             tenant: None,
         };
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let claims = Claims {
             agent: agent.to_owned(),
             tenant: "default".to_owned(),
@@ -138,18 +124,12 @@ impl Gateway {
             let rest = line.strip_prefix(name)?;
             rest.starts_with(['{', ' ']).then_some(rest)
         });
-        series
-            .filter(|rest| rest.contains(label))
-            .filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        series.filter(|rest| rest.contains(label)).filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
     /// Waits until a metric has a value.
     pub fn wait_metric(&self, name: &str, label: &str, value: u64) {
-        until(
-            || self.metric(name, label) == value,
-            &format!("{name} {label} is {value}"),
-        );
+        until(|| self.metric(name, label) == value, &format!("{name} {label} is {value}"));
     }
 
     /// Writes the configuration file anew; it is read again at SIGHUP.
@@ -191,19 +171,13 @@ impl Gateway {
 
     /// Waits until as many connections have ended for a reason.
     pub fn wait_closed_for(&self, reason: &str, count: u64) {
-        until(
-            || self.closed_for(reason) == count,
-            &format!("{count} connections closed for {reason}"),
-        );
+        until(|| self.closed_for(reason) == count, &format!("{count} connections closed for {reason}"));
     }
 
     /// Waits until an agent is connected.
     pub fn wait_for_agent(&self, agent: &str) {
         let url = format!("http://{}/v1/agents/{agent}", self.control);
-        until(
-            || http().get(&url).call().is_ok_and(|r| r.status() == 200),
-            &format!("agent {agent} connected"),
-        );
+        until(|| http().get(&url).call().is_ok_and(|r| r.status() == 200), &format!("agent {agent} connected"));
     }
 
     /// Resident memory of the process, in bytes.
@@ -269,21 +243,13 @@ pub fn until(is_so: impl Fn() -> bool, what: &str) {
 
 /// `ready agents=ADDRESS control=ADDRESS`
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let field = |name: &str| {
-        line.split_whitespace()
-            .find_map(|word| word.strip_prefix(name))?
-            .parse()
-            .ok()
-    };
+    let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok();
     Some((field("agents=")?, field("control=")?))
 }
 
 /// An empty folder for one test.
 pub fn fresh_folder() -> PathBuf {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_nanos();
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
     let name = format!("gateway-{}-{nanos}", std::process::id());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).expect("a folder");
@@ -293,21 +259,13 @@ pub fn fresh_folder() -> PathBuf {
 /// The load client lies beside the gateway; cargo builds it with the workspace, not with this test.
 fn load_client() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("holdfast-loadtest");
-    assert!(
-        path.exists(),
-        "{} is missing: run scripts/test, or cargo build --workspace",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run scripts/test, or cargo build --workspace", path.display());
     path
 }
 
 /// An HTTP client that takes every status as an answer.
 pub fn http() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(3 * SOON))
-        .build()
-        .into()
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(3 * SOON)).build().into()
 }
 
 fn read(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {

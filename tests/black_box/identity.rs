@@ -48,9 +48,7 @@ impl Site {
     }
 
     fn agent(&self, id: &str, tenant: &str, encoding: Encoding) -> Agent {
-        let token = self
-            .secret
-            .token(&claims_with(id, json!({"tenant": tenant})));
+        let token = self.secret.token(&claims_with(id, json!({"tenant": tenant})));
         self.agent_with(&token, encoding)
     }
 
@@ -123,44 +121,20 @@ fn every_bad_token_gets_the_same_401() {
     let none = unsigned(&json!({"alg": "none"}), &good);
     let whole = secret.token(&good);
     let tokens = [
-        (
-            "expired",
-            secret.token(&ours(json!({"aud": "holdfast", "exp": now - 60}))),
-        ),
-        (
-            "not yet",
-            secret.token(&ours(json!({"aud": "holdfast", "nbf": now + 600}))),
-        ),
+        ("expired", secret.token(&ours(json!({"aud": "holdfast", "exp": now - 60})))),
+        ("not yet", secret.token(&ours(json!({"aud": "holdfast", "nbf": now + 600})))),
         ("no aud", secret.token(&claims("web-1"))),
         ("wrong aud", pair.token(&ours(json!({"aud": "other"})))),
-        (
-            "no exp",
-            secret.token(&json!({"sub": "web-1", "aud": "holdfast"})),
-        ),
-        (
-            "no sub",
-            secret.token(&json!({"exp": now + 60, "aud": "holdfast"})),
-        ),
-        (
-            "bad sub",
-            secret.token(&ours(json!({"aud": "holdfast", "sub": "a b"}))),
-        ),
-        (
-            "bad tenant",
-            secret.token(&ours(json!({"aud": "holdfast", "tenant": ""}))),
-        ),
+        ("no exp", secret.token(&json!({"sub": "web-1", "aud": "holdfast"}))),
+        ("no sub", secret.token(&json!({"exp": now + 60, "aud": "holdfast"}))),
+        ("bad sub", secret.token(&ours(json!({"aud": "holdfast", "sub": "a b"})))),
+        ("bad tenant", secret.token(&ours(json!({"aud": "holdfast", "tenant": ""})))),
         ("unknown kid", secret.token_as(Some("nobody"), &good)),
-        (
-            "kid of another algorithm",
-            secret.token_as(Some("pair"), &good),
-        ),
+        ("kid of another algorithm", secret.token_as(Some("pair"), &good)),
         ("another key", other.token_as(Some("secret"), &good)),
         ("another key, no kid", other.token_as(None, &good)),
         ("alg none", none.clone()),
-        (
-            "alg none with kid",
-            unsigned(&json!({"alg": "none", "kid": "secret"}), &good),
-        ),
+        ("alg none with kid", unsigned(&json!({"alg": "none", "kid": "secret"}), &good)),
         ("alg swapped, unsigned", swapped),
         ("cut", whole[..whole.len() - 4].to_owned()),
         ("garbage", "garbage".to_owned()),
@@ -185,16 +159,11 @@ fn every_bad_token_gets_the_same_401() {
         assert_eq!(knock(agents, target, ""), expected, "{target}");
         count += 1;
     }
-    site.gateway
-        .wait_metric("holdfast_auth_failures_total", "", count);
+    site.gateway.wait_metric("holdfast_auth_failures_total", "", count);
     assert_eq!(site.gateway.metric("holdfast_agents", ""), 0);
     // The log names the cause, never the token.
     let log = site.gateway.log();
-    assert!(
-        !tokens
-            .iter()
-            .any(|(_, token)| token.len() > 8 && log.contains(token))
-    );
+    assert!(!tokens.iter().any(|(_, token)| token.len() > 8 && log.contains(token)));
     // The token that all these are spoilt copies of is good.
     let _agent = site.agent_with(&whole, Encoding::Json);
 }
@@ -211,8 +180,7 @@ fn a_newer_connection_replaces_the_older() {
         let mut new = site.agent("web-1", "acme", encoding);
         // The new connection must not answer for the old one.
         new.answer(number, &json!("not mine"));
-        site.gateway
-            .wait_metric("holdfast_replies_dropped_total", "", dropped + 1);
+        site.gateway.wait_metric("holdfast_replies_dropped_total", "", dropped + 1);
         assert_eq!(old.peer.closed(), 4500);
         call.end().expect("web-1", "lost", number);
 
@@ -221,13 +189,9 @@ fn a_newer_connection_replaces_the_older() {
         new.answer(number, &json!("mine"));
         call.end().expect_result("web-1", &json!("mine"), number);
         new.peer.reset();
-        until(
-            || site.acme.get("/v1/agents/web-1").status == 404,
-            "the agent is gone",
-        );
+        until(|| site.acme.get("/v1/agents/web-1").status == 404, "the agent is gone");
     }
-    site.gateway
-        .wait_metric("holdfast_agents_replaced_total", "", 2);
+    site.gateway.wait_metric("holdfast_agents_replaced_total", "", 2);
 }
 
 #[test]
@@ -255,10 +219,7 @@ fn tenants_see_and_call_only_their_own_agents() {
     let mut of_acme = site.agent("web-1", "acme", Encoding::Json);
     let mut of_globex = site.agent("web-1", "globex", Encoding::Binary);
     let _only = site.agent("only-globex", "globex", Encoding::Json);
-    for (backend, agent, tenant) in [
-        (&site.acme, &mut of_acme, "acme"),
-        (&site.globex, &mut of_globex, "globex"),
-    ] {
+    for (backend, agent, tenant) in [(&site.acme, &mut of_acme, "acme"), (&site.globex, &mut of_globex, "globex")] {
         let call = backend.begin("web-1", to_do("whose", "60s"));
         let number = agent.call().call;
         agent.answer(number, &json!(tenant));
@@ -296,18 +257,11 @@ fn the_control_port_wants_a_key_and_serves_no_agents() {
         Backend::with_key(&site.gateway, "key_of_acm"),
     ];
     for stranger in &strangers {
-        for (method, path) in [
-            ("GET", "/v1/agents"),
-            ("GET", "/v1/agents/web-1"),
-            ("DELETE", "/v1/agents/web-1"),
-            ("GET", "/v1/node"),
-        ] {
+        for (method, path) in
+            [("GET", "/v1/agents"), ("GET", "/v1/agents/web-1"), ("DELETE", "/v1/agents/web-1"), ("GET", "/v1/node")]
+        {
             let answer = stranger.ask(method, path, None);
-            assert_eq!(
-                (answer.status, answer.problem()),
-                (401, "unauthorized"),
-                "{method} {path}"
-            );
+            assert_eq!((answer.status, answer.problem()), (401, "unauthorized"), "{method} {path}");
         }
         let answer = stranger.call("web-1", &to_do("m", "60s"));
         assert_eq!((answer.status, answer.problem()), (401, "unauthorized"));
@@ -317,10 +271,7 @@ fn the_control_port_wants_a_key_and_serves_no_agents() {
     let answer = site.acme.get("/v1/agent");
     assert_eq!((answer.status, answer.problem()), (404, "wrong_port"));
     let detail = answer.body["detail"].as_str().unwrap_or_default();
-    assert!(
-        detail.contains(&site.gateway.agents.to_string()),
-        "{detail}"
-    );
+    assert!(detail.contains(&site.gateway.agents.to_string()), "{detail}");
     let token = site.secret.token(&claims("web-1"));
     let stream = TcpStream::connect(site.gateway.control).expect("connects");
     let request = to(&site.gateway, "/v1/agent");
@@ -334,23 +285,13 @@ fn the_agents_port_serves_no_backends() {
     let site = Site::start("");
     let agents = site.gateway.agents;
     let key = bearer("key_of_acme");
-    for target in [
-        "/v1/agents",
-        "/v1/agents/web-1/calls",
-        "/v1/node",
-        "/metrics",
-        "/livez",
-        "/dev/echo",
-        "/",
-    ] {
+    for target in ["/v1/agents", "/v1/agents/web-1/calls", "/v1/node", "/metrics", "/livez", "/dev/echo", "/"] {
         let answer = knock(agents, target, &key);
         assert!(answer.starts_with("HTTP/1.1 404 "), "{target}: {answer}");
         assert!(answer.contains("/v1/agent"), "{target}: {answer}");
     }
     let mut stream = TcpStream::connect(agents).expect("connects");
-    stream
-        .write_all(format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{key}\r\n").as_bytes())
-        .expect("sent");
+    stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{key}\r\n").as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("closed");
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -361,9 +302,7 @@ fn a_connection_over_the_limit_gets_a_clean_503() {
     let site = Site::start("[server]\nloops = 1\n[limits]\nconnections = 2\n");
     let one = site.agent("one", "acme", Encoding::Json);
     let _two = site.agent("two", "acme", Encoding::Binary);
-    let token = site
-        .secret
-        .token(&claims_with("three", json!({"tenant": "acme"})));
+    let token = site.secret.token(&claims_with("three", json!({"tenant": "acme"})));
     for _ in 0..3 {
         let answer = knock(site.gateway.agents, "/v1/agent", &bearer(&token));
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");

@@ -30,9 +30,7 @@ impl Key {
             id,
             algorithm: Algorithm::HS256,
             signs: EncodingKey::from_secret(secret.as_bytes()),
-            settings: format!(
-                "[[auth.keys]]\nid = \"{id}\"\nalgorithm = \"HS256\"\nsecret = \"{secret}\"\n"
-            ),
+            settings: format!("[[auth.keys]]\nid = \"{id}\"\nalgorithm = \"HS256\"\nsecret = \"{secret}\"\n"),
             public_pem: String::new(),
         }
     }
@@ -47,9 +45,7 @@ impl Key {
             id,
             algorithm: Algorithm::ES256,
             signs: EncodingKey::from_ec_der(private.as_ref()),
-            settings: format!(
-                "[[auth.keys]]\nid = \"{id}\"\nalgorithm = \"ES256\"\nfile = \"{id}.pem\"\n"
-            ),
+            settings: format!("[[auth.keys]]\nid = \"{id}\"\nalgorithm = \"ES256\"\nfile = \"{id}.pem\"\n"),
             public_pem: format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"),
         }
     }

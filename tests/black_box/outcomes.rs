@@ -22,10 +22,7 @@ fn an_agent_that_answers() {
         let asked = json!({"method": "disk.scan", "params": params, "timeout": "30s"});
         let call = backend.begin("web-1", asked);
         let order = agent.call();
-        assert_eq!(
-            (order.method.as_str(), &order.params),
-            ("disk.scan", &params)
-        );
+        assert_eq!((order.method.as_str(), &order.params), ("disk.scan", &params));
         // The agent is told how long its answer is waited for.
         assert!((20_000..=30_000).contains(&order.deadline_ms), "{order:?}");
         agent.answer(order.call, &params);
@@ -72,10 +69,7 @@ fn an_agent_that_is_not_there_is_offline_at_once() {
 fn gone(gateway: &Gateway, agent: &str) {
     let path = format!("/v1/agents/{agent}");
     let backend = Backend::of(gateway);
-    until(
-        || backend.get(&path).status == 404,
-        &format!("{agent} gone"),
-    );
+    until(|| backend.get(&path).status == 404, &format!("{agent} gone"));
 }
 
 #[test]
@@ -143,9 +137,7 @@ fn too_many_calls_in_flight_are_busy() {
         call.end().expect_result(id, &json!(1), number);
     }
     // Each place was given back, and those that were refused never took one.
-    let flying: Vec<_> = (0..2)
-        .map(|_| backend.begin("one", to_do("fits.again", "60s")))
-        .collect();
+    let flying: Vec<_> = (0..2).map(|_| backend.begin("one", to_do("fits.again", "60s"))).collect();
     for number in [one.call().call, one.call().call] {
         one.answer(number, &json!(2));
     }
@@ -186,20 +178,15 @@ fn a_caller_that_hangs_up_cancels_its_call() {
 fn a_node_that_drains_finishes_calls_and_takes_no_new_ones() {
     let mut gateway = Gateway::start("[drain]\nwindow = \"100ms\"\nhard_end = \"60s\"\n");
     let backend = Backend::of(&gateway);
-    let mut agents: Vec<_> = ENCODINGS
-        .into_iter()
-        .map(|encoding| Agent::connect(&gateway, &format!("{encoding:?}"), encoding))
-        .collect();
+    let mut agents: Vec<_> =
+        ENCODINGS.into_iter().map(|encoding| Agent::connect(&gateway, &format!("{encoding:?}"), encoding)).collect();
     let calls: Vec<_> = ["Json", "Binary"]
         .map(|id| backend.begin(id, to_do("in.flight", "60s")))
         .into_iter()
         .zip(agents.iter_mut().map(|agent| agent.call().call))
         .collect();
     gateway.signal(Signal::SIGTERM);
-    until(
-        || backend.get("/readyz").status == 503,
-        "not ready while it drains",
-    );
+    until(|| backend.get("/readyz").status == 503, "not ready while it drains");
     let answer = backend.call("Json", &to_do("new", "60s"));
     assert_eq!(answer.outcome("Json"), "draining");
     let answer = backend.call("nobody", &to_do("new", "60s"));

@@ -20,10 +20,7 @@ impl Peer {
     /// An agent with a good token, welcomed.
     pub fn agent(gateway: &Gateway, id: &str) -> Self {
         let bearer = format!("Bearer {}", gateway.token(id));
-        let mut peer = Self::open(
-            gateway,
-            to(gateway, "/v1/agent").with_header("Authorization", bearer),
-        );
+        let mut peer = Self::open(gateway, to(gateway, "/v1/agent").with_header("Authorization", bearer));
         let welcome = peer.json();
         assert_eq!(welcome["method"], "welcome", "{welcome}");
         peer
@@ -76,9 +73,7 @@ impl Peer {
     /// Ends TCP with a reset: what was not sent or read yet is thrown away.
     pub fn reset(mut self) {
         let stream = SockRef::from(&*self.raw());
-        stream
-            .set_linger(Some(Duration::ZERO))
-            .expect("a socket option");
+        stream.set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
     /// Reads until the gateway closes; the code of its close frame.

@@ -28,10 +28,7 @@ fn keys_change_while_agents_stay() {
     let config = |parts: &[&str]| format!("{LISTEN}{}", parts.concat());
     let gateway = Gateway::launch(&config(&[&old.settings, &a]), &[]);
     let (old_token, new_token) = (old.token(&claims("web-1")), new.token(&claims("web-2")));
-    let (of_a, of_b) = (
-        Backend::with_key(&gateway, "key_a"),
-        Backend::with_key(&gateway, "key_b"),
-    );
+    let (of_a, of_b) = (Backend::with_key(&gateway, "key_a"), Backend::with_key(&gateway, "key_b"));
     let bearer = format!("Bearer {}", old.token(&claims("stays")));
     let request = to(&gateway, "/v1/agent").with_header("Authorization", bearer);
     let mut stays = Agent::open(&gateway, request, Encoding::Json);
@@ -66,10 +63,7 @@ fn limits_change_for_those_who_are_in() {
     let key = Key::hs256("main");
     let api = api_key("key_a", "default");
     let config = |limits: &str| format!("{LISTEN}{limits}{}{api}", key.settings);
-    let gateway = Gateway::launch(
-        &config("[limits]\ncalls_per_agent = 1\n[calls]\ntimeout = \"9s\"\n"),
-        &[],
-    );
+    let gateway = Gateway::launch(&config("[limits]\ncalls_per_agent = 1\n[calls]\ntimeout = \"9s\"\n"), &[]);
     let backend = Backend::with_key(&gateway, "key_a");
     let bearer = format!("Bearer {}", key.token(&claims("web-1")));
     let request = to(&gateway, "/v1/agent").with_header("Authorization", bearer);
@@ -80,9 +74,7 @@ fn limits_change_for_those_who_are_in() {
     let busy = backend.call("web-1", &to_do("m", "60s"));
     assert_eq!(busy.outcome("web-1"), "busy");
 
-    gateway.configure(&config(
-        "[limits]\ncalls_per_agent = 2\nmessage_max = \"1KiB\"\n[calls]\ntimeout = \"90s\"\n",
-    ));
+    gateway.configure(&config("[limits]\ncalls_per_agent = 2\nmessage_max = \"1KiB\"\n[calls]\ntimeout = \"90s\"\n"));
     gateway.reload();
     let second = backend.begin("web-1", json!({"method": "m"}));
     let order = agent.call();
@@ -108,11 +100,7 @@ fn a_half_written_file_keeps_the_old_settings_and_is_told() {
     let cut = &good[..good.len() - 10];
     let unknown = format!("{good}[limit]\ncalls_per_agent = 1\n");
     let clash = format!("{LISTEN}[calls]\ntimeout = \"10m\"\n");
-    for (config, word) in [
-        (cut, "holdfast.toml"),
-        (unknown.as_str(), "`limits`"),
-        (clash.as_str(), "calls.timeout"),
-    ] {
+    for (config, word) in [(cut, "holdfast.toml"), (unknown.as_str(), "`limits`"), (clash.as_str(), "calls.timeout")] {
         gateway.configure(config);
         let log = gateway.reload();
         assert!(log.contains("ERROR"), "{log}");

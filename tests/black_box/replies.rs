@@ -113,9 +113,7 @@ fn a_slow_handler_does_not_delay_another_call_to_its_agent() {
             let quick = backend.begin("web-1", to_do("quick", "60s"));
             let quick_id = agent.call().call;
             agent.answer(quick_id, &json!("quick"));
-            quick
-                .end()
-                .expect_result("web-1", &json!("quick"), quick_id);
+            quick.end().expect_result("web-1", &json!("quick"), quick_id);
             assert!(!slow.has_ended());
         }
         agent.answer(slow_id, &json!("slow"));

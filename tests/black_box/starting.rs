@@ -104,13 +104,7 @@ fn a_key_file_that_cannot_be_read_is_named() {
 fn an_unknown_setting_is_named_with_the_nearest_known_one() {
     let folder = Folder::with("[limits]\nconections = 5\n\n[calls]\ntimeout = 20\n");
     // Everything that is wrong is told at once, each with its place.
-    let words = [
-        "holdfast.toml:2",
-        "conections",
-        "`connections`",
-        "holdfast.toml:5",
-        "calls.timeout",
-    ];
+    let words = ["holdfast.toml:2", "conections", "`connections`", "holdfast.toml:5", "calls.timeout"];
     folder.must_fail(&[], USAGE, &words);
     let folder = Folder::with("[sever]\nlisten = \"127.0.0.1:0\"\n");
     folder.must_fail(&[], USAGE, &["sever", "`server`"]);
@@ -138,7 +132,6 @@ fn development_stays_on_this_machine() {
         folder.must_fail(&flags, USAGE, &["--dev", "loopback"]);
     }
     // What a file says is no way round it.
-    let folder =
-        Folder::with("[server]\nlisten = \"0.0.0.0:0\"\n[control]\nlisten = \"127.0.0.1:0\"\n");
+    let folder = Folder::with("[server]\nlisten = \"0.0.0.0:0\"\n[control]\nlisten = \"127.0.0.1:0\"\n");
     folder.must_fail(&["--dev"], USAGE, &["`server.listen` is 0.0.0.0:0"]);
 }

@@ -47,10 +47,7 @@ fn agents_are_sent_away_one_by_one_and_come_back_spread_out() {
         .collect();
     let begun = Instant::now();
     gateway.signal(Signal::SIGTERM);
-    let waiting: Vec<_> = agents
-        .into_iter()
-        .map(|agent| thread::spawn(move || sent_away(agent, begun)))
-        .collect();
+    let waiting: Vec<_> = agents.into_iter().map(|agent| thread::spawn(move || sent_away(agent, begun))).collect();
     wait_draining(&gateway);
     wait_closed(&gateway);
     let mut left: Vec<Duration> = Vec::new();
