@@ -196,19 +196,16 @@ fn a_newer_connection_replaces_the_older() {
 
 #[test]
 fn a_connection_ends_with_its_token() {
-    let site = Site::start("");
-    let exp = unix_secs() + 2;
-    let token = |id, exp| {
-        let more = json!({"tenant": "acme", "exp": exp});
-        site.pair.token(&claims_with(id, more))
-    };
+    const LEEWAY: u64 = 3;
+    let site = Site::start("[auth]\nleeway = \"3s\"\n");
+    let exp = unix_secs();
+    let token = |id, exp| site.pair.token(&claims_with(id, json!({"tenant": "acme", "exp": exp})));
     let brief = site.agent_with(&token("brief", exp), Encoding::Json);
-    // Let in by the leeway, but not for longer.
-    let late = site.agent_with(&token("late", exp - 10), Encoding::Binary);
+    let late = site.agent_with(&token("late", exp - 1), Encoding::Binary);
     let _lasting = site.agent("lasting", "acme", Encoding::Json);
     assert_eq!(late.peer.closed(), 4002);
     assert_eq!(brief.peer.closed(), 4002);
-    assert!(unix_secs() >= exp, "closed before its token ran out");
+    assert!(unix_secs() >= exp + LEEWAY, "closed before its token ran out");
     site.gateway.wait_closed_for("token_expired", 2);
     assert_eq!(site.acme.get("/v1/agents/lasting").status, 200);
 }

@@ -11,6 +11,7 @@ mod gateway;
 mod hostile;
 mod identity;
 mod keys;
+mod large;
 mod memory;
 mod outcomes;
 mod peer;

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use crate::agent::{Agent, ENCODINGS, Encoding};
 use crate::backend::{Backend, to_do};
 use crate::gateway::{Gateway, SOON, until};
+use crate::peer::to;
 
 /// Waits until the node says that it drains.
 fn wait_draining(gateway: &Gateway) {
@@ -174,4 +176,43 @@ fn a_reload_during_the_drain_changes_nothing() {
     call.end().expect_result("web-1", &Value::Null, number);
     sent_away(agent, Instant::now());
     assert!(gateway.wait_end().success());
+}
+
+#[test]
+fn agents_that_come_while_the_drain_begins_are_sent_away_too() {
+    for _ in 0..5 {
+        let mut gateway = Gateway::start("[drain]\nwindow = \"50ms\"\nhard_end = \"1h\"\n");
+        let (address, stop) = (gateway.agents, AtomicBool::new(false));
+        thread::scope(|scope| {
+            let storm = |seat: usize| {
+                let (token, stop, gateway) = (gateway.token(&format!("a-{seat}")), &stop, &gateway);
+                move || {
+                    let mut sockets = Vec::new();
+                    while !stop.load(Ordering::Acquire) {
+                        let Ok(stream) = TcpStream::connect(address) else {
+                            break;
+                        };
+                        let bearer = format!("Bearer {token}");
+                        let request = to(gateway, "/v1/agent").with_header("Authorization", bearer);
+                        sockets.extend(tungstenite::client(request, stream).ok().map(|it| it.0));
+                    }
+                    // Each is told to go and says goodbye.
+                    for mut socket in sockets {
+                        while socket.read().is_ok() {}
+                    }
+                }
+            };
+            let storms: Vec<_> = (0..4).map(|seat| scope.spawn(storm(seat))).collect();
+            until(|| gateway.metric("holdfast_agents", "") == 4, "a storm");
+            gateway.signal(Signal::SIGTERM);
+            wait_draining(&gateway);
+            wait_closed(&gateway);
+            stop.store(true, Ordering::Release);
+            for storm in storms {
+                storm.join().expect("a storm");
+            }
+        });
+        assert!(gateway.wait_end().success());
+        assert!(!gateway.log().contains("hard end"));
+    }
 }
