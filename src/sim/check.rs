@@ -93,6 +93,8 @@ impl World {
             Outcome::NoReceipt => {
                 told(due, "its deadline has not passed");
                 told(claimed, "the kernel has nothing of it");
+                let whole = taken || socket.is_some_and(|socket| !socket.dropped);
+                told(whole, "its connection is gone and a part of it is nothing");
             }
             Outcome::NoReply => {
                 told(due, "its deadline has not passed");

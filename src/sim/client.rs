@@ -202,6 +202,10 @@ impl Client {
                 self.ended.closing = true;
             }
             Act::HalfClose => {
+                // All that it was going to say comes at once, and the end right behind it.
+                for message in self.take_messages() {
+                    self.act(message, around);
+                }
                 self.ended.half_closed = true;
                 around
                     .kernel
@@ -216,6 +220,15 @@ impl Client {
                     .note(format_args!("socket {}: client vanishes", self.socket));
             }
         }
+    }
+
+    fn take_messages(&mut self) -> Vec<Act> {
+        let is_message = |act: &Act| matches!(act, Act::Message(..));
+        let all = std::mem::take(&mut self.acts);
+        let (messages, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(_, act)| is_message(act));
+        self.acts = others.into_iter().collect();
+        messages.into_iter().map(|(_, message)| message).collect()
     }
 
     fn reset(&mut self, around: &mut Surroundings<'_>) {
