@@ -275,17 +275,17 @@ impl Client {
         }
     }
 
+    /// Sends a message, or many at once, and plans to say more.
     fn chatter(&mut self, around: &mut Surroundings<'_>) {
-        let text = around.rng.bool();
-        let most = if around.rng.u8(..) < 30 { 9000 } else { 300 };
-        let length = around.rng.usize(0..most);
-        let payload: Vec<u8> = match text {
-            true => (0..length / 2)
-                .flat_map(|_| ["é", "ab", "7"][around.rng.usize(..3)].bytes())
-                .collect(),
-            false => (0..length).map(|_| around.rng.u8(..)).collect(),
+        let messages = if around.rng.u8(..) < 60 {
+            around.rng.u32(2..16)
+        } else {
+            1
         };
-        self.say(text, &payload, around);
+        for _ in 0..messages {
+            let (text, payload) = words(around.rng);
+            self.say(text, &payload, around);
+        }
         let next = around.kernel.now + around.rng.u64(0..400);
         self.plan(next, Act::Chatter);
     }
@@ -363,4 +363,17 @@ impl Client {
             ),
         }
     }
+}
+
+/// A message: whether it is text, and its payload.
+fn words(rng: &mut Rng) -> (bool, Vec<u8>) {
+    let text = rng.bool();
+    let most = if rng.u8(..) < 30 { 9000 } else { 300 };
+    let length = rng.usize(0..most);
+    let syllable = |rng: &mut Rng| ["é", "ab", "7"][rng.usize(..3)].bytes();
+    let payload = match text {
+        true => (0..length / 2).flat_map(|_| syllable(rng)).collect(),
+        false => (0..length).map(|_| rng.u8(..)).collect(),
+    };
+    (text, payload)
 }
