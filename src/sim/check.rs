@@ -58,7 +58,7 @@ impl World {
         let socket = record.socket.map(|id| &kernel.sockets[id]);
         let due = kernel.now >= record.deadline;
         let taken = socket.is_some_and(|socket| socket.taken.contains(&nonce));
-        let claimed = taken || socket.is_some_and(|socket| socket.is_cut());
+        let claimed = taken || socket.is_some_and(|socket| socket.may_have_begun(nonce));
         let told = |ok: bool, why: &str| {
             assert!(
                 ok,

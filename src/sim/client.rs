@@ -132,6 +132,10 @@ impl Client {
             }
         } else {
             client.plan(now, Act::Raw(request));
+            // The impatient do not wait for the answer.
+            if role != Role::Stranger && around.rng.u8(..) < 80 {
+                client.plan(now + around.rng.u64(0..40), Act::Ping);
+            }
         }
         client
     }
