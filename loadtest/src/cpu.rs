@@ -35,12 +35,7 @@ fn ticks(pid: u32) -> Result<Duration, String> {
     let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     // utime and stime are fields 14 and 15; the name, field 2, may hold spaces and ends with the last ')'.
     let behind = text.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = behind
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
+    let ticks: u64 = behind.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 10))
 }
 

@@ -55,9 +55,7 @@ struct AgentJson<'a> {
 /// 400 when the query is wrong.
 pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
     let list = query::list(asked.query)?;
-    let page = shared
-        .dispatch
-        .agents(asked.tenant, &list.filter, list.cursor, list.limit);
+    let page = shared.dispatch.agents(asked.tenant, &list.filter, list.cursor, list.limit);
     let agents = page
         .agents
         .iter()
@@ -83,20 +81,12 @@ pub async fn show(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Prob
         let _ = tell.send(view);
     });
     shared.dispatch.describe(asked.tenant, &agent, on_view);
-    let view = told
-        .await
-        .map_err(|_| Problem::new(Kind::Internal).agent(&agent))?;
+    let view = told.await.map_err(|_| Problem::new(Kind::Internal).agent(&agent))?;
     let last_close = shared.dispatch.last_close(asked.tenant, &agent);
     let last_close = last_close.map(|close| shared.closed(close));
     match view {
-        None => Err(Problem::new(Kind::Offline)
-            .agent(&agent)
-            .last_close(last_close)),
-        Some(view) => Ok(Answer::json(
-            200,
-            Media::Json,
-            &agent_json(shared, &agent, &view, last_close),
-        )),
+        None => Err(Problem::new(Kind::Offline).agent(&agent).last_close(last_close)),
+        Some(view) => Ok(Answer::json(200, Media::Json, &agent_json(shared, &agent, &view, last_close))),
     }
 }
 
@@ -111,17 +101,10 @@ pub fn disconnect(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem>
         return Ok(Answer::new(204, Media::Nothing, ""));
     }
     let last_close = shared.dispatch.last_close(asked.tenant, &agent);
-    Err(Problem::new(Kind::Offline)
-        .agent(&agent)
-        .last_close(last_close.map(|close| shared.closed(close))))
+    Err(Problem::new(Kind::Offline).agent(&agent).last_close(last_close.map(|close| shared.closed(close))))
 }
 
-fn agent_json<'a>(
-    shared: &Shared,
-    agent: &'a str,
-    view: &'a AgentView,
-    last_close: Option<Closed>,
-) -> AgentJson<'a> {
+fn agent_json<'a>(shared: &Shared, agent: &'a str, view: &'a AgentView, last_close: Option<Closed>) -> AgentJson<'a> {
     AgentJson {
         agent,
         protocol: view.encoding.subprotocol(),
@@ -138,10 +121,7 @@ fn agent_json<'a>(
 }
 
 fn labels(labels: &Labels) -> BTreeMap<&str, &str> {
-    labels
-        .iter()
-        .map(|(key, value)| (key.as_ref(), value.as_ref()))
-        .collect()
+    labels.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect()
 }
 
 #[cfg(test)]
@@ -155,11 +135,7 @@ mod tests {
     fn a_page_is_written_with_its_cursor() {
         let stored: Labels = Arc::from([("region".into(), "eu".into())]);
         let page = PageJson {
-            agents: vec![ListedJson {
-                agent: "web-1",
-                protocol: "holdfast.v1.json",
-                labels: labels(&stored),
-            }],
+            agents: vec![ListedJson { agent: "web-1", protocol: "holdfast.v1.json", labels: labels(&stored) }],
             next: Some(query::write_cursor(255)),
         };
         assert_eq!(

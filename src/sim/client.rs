@@ -117,18 +117,13 @@ impl Client {
             over: false,
         };
         let now = around.kernel.now;
-        around
-            .kernel
-            .note(format_args!("socket {socket} is {role:?}, {hearing:?}"));
+        around.kernel.note(format_args!("socket {socket} is {role:?}, {hearing:?}"));
         let request = request(role);
         if role == Role::Loiterer {
             let half = around.rng.usize(1..request.len());
             client.plan(now, Act::Raw(request[..half].to_vec()));
             if around.rng.bool() {
-                client.plan(
-                    now + around.rng.u64(1..1500),
-                    Act::Raw(request[half..].to_vec()),
-                );
+                client.plan(now + around.rng.u64(1..1500), Act::Raw(request[half..].to_vec()));
             }
         } else {
             client.plan(now, Act::Raw(request));
@@ -153,18 +148,13 @@ impl Client {
         }
         let act = self.acts.first_key_value().map(|((at, _), _)| *at);
         let reads = self.hearing != Hearing::Deaf && kernel.sockets[self.socket].has_for_client();
-        [act, reads.then_some(self.reads_at)]
-            .into_iter()
-            .flatten()
-            .min()
+        [act, reads.then_some(self.reads_at)].into_iter().flatten().min()
     }
 
     /// From now on it reads everything, and does nothing wrong.
     pub(super) fn calm(&mut self) {
         self.hearing = Hearing::Eager;
-        self.acts.retain(|_, act| {
-            matches!(act, Act::Raw(_) | Act::Message(..) | Act::Ping | Act::Close)
-        });
+        self.acts.retain(|_, act| matches!(act, Act::Raw(_) | Act::Message(..) | Act::Ping | Act::Close));
     }
 
     /// Acts, or reads.
@@ -197,11 +187,7 @@ impl Client {
                 self.send(vec![0xF1, 0x80, 1, 2, 3, 4], around);
             }
             Act::Close => {
-                let frame = masked(
-                    OpCode::Control(Control::Close),
-                    &1000u16.to_be_bytes(),
-                    around.rng,
-                );
+                let frame = masked(OpCode::Control(Control::Close), &1000u16.to_be_bytes(), around.rng);
                 self.send(frame, around);
                 self.ended.closing = true;
             }
@@ -211,17 +197,13 @@ impl Client {
                     self.act(message, around);
                 }
                 self.ended.half_closed = true;
-                around
-                    .kernel
-                    .note(format_args!("socket {}: client ends its side", self.socket));
+                around.kernel.note(format_args!("socket {}: client ends its side", self.socket));
                 around.kernel.send(self.socket, Piece::Fin);
             }
             Act::Reset => self.reset(around),
             Act::Vanish => {
                 self.ended.vanished = true;
-                around
-                    .kernel
-                    .note(format_args!("socket {}: client vanishes", self.socket));
+                around.kernel.note(format_args!("socket {}: client vanishes", self.socket));
             }
         }
     }
@@ -229,16 +211,13 @@ impl Client {
     fn take_messages(&mut self) -> Vec<Act> {
         let is_message = |act: &Act| matches!(act, Act::Message(..));
         let all = std::mem::take(&mut self.acts);
-        let (messages, others): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|(_, act)| is_message(act));
+        let (messages, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, act)| is_message(act));
         self.acts = others.into_iter().collect();
         messages.into_iter().map(|(_, message)| message).collect()
     }
 
     fn reset(&mut self, around: &mut Surroundings<'_>) {
-        around
-            .kernel
-            .note(format_args!("socket {}: client resets", self.socket));
+        around.kernel.note(format_args!("socket {}: client resets", self.socket));
         around.kernel.send(self.socket, Piece::Reset);
         self.over = true;
     }
@@ -249,9 +228,7 @@ impl Client {
     }
 
     fn ping(&mut self, around: &mut Surroundings<'_>) {
-        let payload: Vec<u8> = (0..around.rng.usize(0..126))
-            .map(|_| around.rng.u8(..))
-            .collect();
+        let payload: Vec<u8> = (0..around.rng.usize(0..126)).map(|_| around.rng.u8(..)).collect();
         let frame = masked(OpCode::Control(Control::Ping), &payload, around.rng);
         self.expected.push_back(Said::Pong(payload));
         self.send(frame, around);
@@ -274,18 +251,13 @@ impl Client {
         let frame = masked(opcode, rest, around.rng);
         self.send(frame, around);
         if self.role == Role::Echo {
-            self.expected
-                .push_back(Said::Message(text, payload.to_vec()));
+            self.expected.push_back(Said::Message(text, payload.to_vec()));
         }
     }
 
     /// Sends a message, or many at once, and plans to say more.
     fn chatter(&mut self, around: &mut Surroundings<'_>) {
-        let messages = if around.rng.u8(..) < 60 {
-            around.rng.u32(2..16)
-        } else {
-            1
-        };
+        let messages = if around.rng.u8(..) < 60 { around.rng.u32(2..16) } else { 1 };
         for _ in 0..messages {
             let (text, payload) = words(around.rng);
             self.say(text, &payload, around);
@@ -312,18 +284,14 @@ impl Client {
                 }
             }
             Read::End => {
-                around
-                    .kernel
-                    .note(format_args!("socket {}: client reads the end", self.socket));
+                around.kernel.note(format_args!("socket {}: client reads the end", self.socket));
                 if !self.ended.half_closed {
                     around.kernel.send(self.socket, Piece::Fin);
                 }
                 self.over = true;
             }
             Read::Reset => {
-                around
-                    .kernel
-                    .note(format_args!("socket {}: client is reset", self.socket));
+                around.kernel.note(format_args!("socket {}: client is reset", self.socket));
                 self.over = true;
             }
         }
@@ -341,30 +309,17 @@ impl Client {
             Said::Close(code) => {
                 // Our own code comes back only from a gateway that has heard all that was said before it.
                 let answered = self.ended.closing && code == Some(1000);
-                assert!(
-                    !answered || self.expected.is_empty(),
-                    "socket {}: lost {:?}",
-                    self.socket,
-                    self.expected
-                );
+                assert!(!answered || self.expected.is_empty(), "socket {}: lost {:?}", self.socket, self.expected);
                 if !self.ended.is_silent() {
                     let body = code.map(u16::to_be_bytes);
-                    let frame = masked(
-                        OpCode::Control(Control::Close),
-                        body.as_ref().map_or(&[], |b| &b[..]),
-                        around.rng,
-                    );
+                    let frame =
+                        masked(OpCode::Control(Control::Close), body.as_ref().map_or(&[], |b| &b[..]), around.rng);
                     self.send(frame, around);
                     self.ended.closing = true;
                 }
             }
             Said::Message(_, payload) if self.role != Role::Echo => self.told(&payload, around),
-            other => assert_eq!(
-                Some(other),
-                self.expected.pop_front(),
-                "socket {}: what came back",
-                self.socket
-            ),
+            other => assert_eq!(Some(other), self.expected.pop_front(), "socket {}: what came back", self.socket),
         }
     }
 }

@@ -63,10 +63,6 @@ fn seeds() {
 #[test]
 fn a_seed_repeats_exactly() {
     for seed in [1, 2, 3] {
-        assert_eq!(
-            run(seed, Trace::Quiet),
-            run(seed, Trace::Quiet),
-            "seed {seed}"
-        );
+        assert_eq!(run(seed, Trace::Quiet), run(seed, Trace::Quiet), "seed {seed}");
     }
 }

@@ -74,11 +74,8 @@ impl<I: Io> EventLoop<I> {
                     return;
                 }
                 // The peer gave up while it waited, or a signal came: the next one may be fine.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
+                }
                 Err(error) => {
                     self.meter.accept_errors.increment(1);
                     self.accepting.back_off(self.now);
@@ -98,10 +95,7 @@ impl<I: Io> EventLoop<I> {
 
     fn welcome(&mut self, stream: I::Stream) {
         self.meter.accepted.increment(1);
-        let connections_max = self
-            .limits
-            .connections_max
-            .min(SLOTS_MAX as u32 - TURNED_AWAY_MAX);
+        let connections_max = self.limits.connections_max.min(SLOTS_MAX as u32 - TURNED_AWAY_MAX);
         let full = self.conns.len() as u32 - self.turned_away >= connections_max;
         let turn_away = full || self.half_open >= self.limits.half_open_max;
         if turn_away && self.turned_away == TURNED_AWAY_MAX {
@@ -115,10 +109,7 @@ impl<I: Io> EventLoop<I> {
             self.turned_away += 1;
         }
         let slot = self.conns.insert(conn);
-        let token = Token {
-            slot,
-            generation: self.generation,
-        };
+        let token = Token { slot, generation: self.generation };
         self.half_open += 1;
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
@@ -128,9 +119,7 @@ impl<I: Io> EventLoop<I> {
             return self.lose(token, Reason::SocketError);
         }
         if turn_away {
-            self.with_session(token, |session, _, lent| {
-                session.refuse(Refusal::Unavailable, lent)
-            });
+            self.with_session(token, |session, _, lent| session.refuse(Refusal::Unavailable, lent));
         }
     }
 }

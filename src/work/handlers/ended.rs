@@ -9,17 +9,9 @@ use crate::kit::tick::Now;
 use crate::session::reason::Reason;
 use crate::work::dispatch::Dispatch;
 
-pub(in crate::work) fn apply(
-    dispatch: &Dispatch,
-    conn: ConnId,
-    agent: AgentSlot,
-    reason: Reason,
-    now: Now,
-) {
+pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, agent: AgentSlot, reason: Reason, now: Now) {
     // Out of the directory first: no call is opened for this connection after its calls were ended.
-    dispatch
-        .directory
-        .leave(agent, conn, LastClose { reason, at: now });
+    dispatch.directory.leave(agent, conn, LastClose { reason, at: now });
     dispatch.calls.conn_ended(conn);
     gauge!(metric::AGENTS).set(dispatch.directory.len() as f64);
 }
