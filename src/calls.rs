@@ -58,7 +58,7 @@ pub enum Outcome {
     NoReply,
     /// Written, then the connection ended: it may have run.
     Lost,
-    /// Too many calls in flight for this agent or tenant, or the way into the loop is full.
+    /// Too many calls in flight for this agent or tenant, or the queue to the agent or to its loop is full.
     Busy,
     /// The caller went away.
     Cancelled,

@@ -83,13 +83,13 @@ pub const TABLE: [Row; 9] = [
         Route::Keyed(Keyed::Show),
         Method::GET,
         AGENT,
-        &[200, 400, 401, 404, 500],
+        &[200, 400, 401, 404, 500, 503],
     ),
     row(
         Route::Keyed(Keyed::Disconnect),
         Method::DELETE,
         AGENT,
-        &[204, 400, 401, 404],
+        &[204, 400, 401, 404, 503],
     ),
     row(
         Route::Keyed(Keyed::Node),

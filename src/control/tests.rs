@@ -334,3 +334,33 @@ fn a_stop_without_grace_cancels_what_runs() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_loop_that_cannot_be_asked_is_not_an_agent_that_is_gone() {
+    let node = dev();
+    let resume = node.fill_the_mailbox();
+    for head in [
+        "GET /v1/agents/web-1 HTTP/1.1",
+        "DELETE /v1/agents/web-1 HTTP/1.1",
+    ] {
+        let got = node.ask(head, "");
+        assert_eq!(
+            (got.status, &got.json()["type"]),
+            (503, &json!("/problems/overloaded")),
+            "{head}"
+        );
+        assert!(got.head.contains("retry-after: 1"), "{head}");
+        assert!(got.json().get("outcome").is_none(), "{head}");
+    }
+    assert_eq!(node.ask("GET /v1/agents/web-2 HTTP/1.1", "").status, 404);
+    assert_eq!(node.ask("DELETE /v1/agents/web-2 HTTP/1.1", "").status, 404);
+    let call = node.ask(CALLS, r#"{"method":"echo"}"#);
+    assert_eq!(
+        (call.status, &call.json()["outcome"]),
+        (429, &json!("busy"))
+    );
+    drop(resume);
+    // The loop goes on: it makes room, and answers again.
+    while node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status == 503 {}
+    assert_eq!(node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status, 200);
+}

@@ -9,7 +9,7 @@ use crate::kit::tick::{Now, millis};
 use crate::session::reason::Reason;
 use crate::wire::envelope::Outbound;
 
-use super::dispatch::Dispatch;
+use super::dispatch::{Dispatch, SentAway};
 
 /// Why, in the agents' `goaway`.
 const WORDS: &str = "drain";
@@ -64,7 +64,7 @@ impl Drain {
                 reason: WORDS,
             };
             if dispatch.calls.in_flight(next.conn) > 0
-                || !dispatch.send_away(next, Reason::Drain, &goaway)
+                || dispatch.send_away(next, Reason::Drain, &goaway) != SentAway::Told
             {
                 busy.push(next);
             }
