@@ -36,6 +36,8 @@ pub enum Kind {
     Invalid,
     /// No key, or a wrong one.
     Unauthorized,
+    /// In development: a web page of another site.
+    ForeignOrigin,
     /// No such path.
     NotFound,
     /// The path of agents, on the wrong port.
@@ -85,7 +87,7 @@ const fn row(slug: &'static str, status: u16, title: &'static str, detail: &'sta
 impl Kind {
     /// Every kind; the outcomes come first, in the order of [`Outcome`].
     #[cfg(test)]
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 23] = [
         Self::Offline,
         Self::NotDelivered,
         Self::NoReceipt,
@@ -97,6 +99,7 @@ impl Kind {
         Self::Malformed,
         Self::Invalid,
         Self::Unauthorized,
+        Self::ForeignOrigin,
         Self::NotFound,
         Self::WrongPort,
         Self::MethodNotAllowed,
@@ -148,6 +151,7 @@ impl Kind {
             Self::Malformed => row("malformed", 400, "Body is not JSON", "The body must be one JSON object."),
             Self::Invalid => row("invalid", 400, "Request is not valid", "The request says something that it may not say."),
             Self::Unauthorized => row("unauthorized", 401, "API key required", "Send `Authorization: Bearer <API key>` with a valid key."),
+            Self::ForeignOrigin => row("foreign_origin", 403, "Foreign origin", "Under `serve --dev` requests must come from this machine: `Origin`, where there is one, and `Host` must be loopback."),
             Self::NotFound => row("not_found", 404, "No such path", "There is nothing here. `/openapi.json` lists what there is."),
             Self::WrongPort => row("wrong_port", 404, "Agents use another port", "This port serves backends and operators."),
             Self::MethodNotAllowed => row("method_not_allowed", 405, "Method not allowed", "The path exists, with other methods."),

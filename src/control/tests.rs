@@ -203,7 +203,7 @@ fn bodies_have_a_limit() {
         let mut stream = TcpStream::connect(node.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut request = format!(
-            "{CALLS}\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "{CALLS}\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         );
         for size in sizes {
             request.push_str(&format!("{size:x}\r\n{}\r\n", " ".repeat(*size)));
@@ -225,7 +225,7 @@ fn a_body_that_does_not_come_is_answered() {
     let node = start(Access::Dev, short);
     let mut stream = TcpStream::connect(node.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let head = format!("{CALLS}\r\nHost: t\r\nContent-Length: 10\r\n\r\n{{");
+    let head = format!("{CALLS}\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{{");
     stream.write_all(head.as_bytes()).unwrap();
     let got = got(stream);
     assert_eq!(
@@ -363,4 +363,31 @@ fn a_loop_that_cannot_be_asked_is_not_an_agent_that_is_gone() {
     // The loop goes on: it makes room, and answers again.
     while node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status == 503 {}
     assert_eq!(node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status, 200);
+}
+
+#[test]
+fn pages_of_other_sites_are_kept_out_in_development_alone() {
+    let dev = dev();
+    let with_keys = start(keys(), limits());
+    let foreign = "Origin: https://evil.example";
+    for (head, body) in [
+        (CALLS, r#"{"method":"echo"}"#),
+        ("GET /v1/agents HTTP/1.1", ""),
+        ("GET /v1/agents/web-1 HTTP/1.1", ""),
+        ("DELETE /v1/agents/web-1 HTTP/1.1", ""),
+        ("GET /metrics HTTP/1.1", ""),
+    ] {
+        for field in [foreign, "Host: evil.example"] {
+            let got = dev.ask(&format!("{head}\r\n{field}"), body);
+            assert_eq!(
+                (got.status, &got.json()["type"]),
+                (403, &json!("/problems/foreign_origin")),
+                "{head} {field}"
+            );
+        }
+        let own = format!("{head}\r\nOrigin: http://localhost:3000");
+        assert!(dev.ask(&own, body).status < 300, "{head}");
+        let keyed = format!("{head}\r\n{foreign}\r\nAuthorization: Bearer {KEY}");
+        assert!(with_keys.ask(&keyed, body).status < 300, "{head}");
+    }
 }
