@@ -67,6 +67,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the call was never opened, and nobody waited: its time says nothing of agents.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Offline | Self::Busy | Self::Draining)
+    }
+
     /// The word in the API and the metric label.
     #[must_use]
     pub fn label(&self) -> &'static str {
