@@ -43,7 +43,7 @@ sections! {
         /// The largest head of an upgrade request; above it 431.
         head_max: Size ["256B", "64KiB"] = "8KiB",
         /// The most header fields of an upgrade request; above it 431.
-        head_fields_max: Places [8, 256] = 64,
+        head_fields_max: Places [8, 64] = 64,
         /// The largest message from an agent; above it close code 1009.
         message_max: Size ["125B", "1GiB"] = "1MiB",
         /// The largest message of `/dev/echo`, which exists under `--dev` alone.
