@@ -23,12 +23,21 @@ pub enum Refused {
     Audience,
     /// A claim that is missing or out of form.
     Claims,
+    /// No token, and a web page of another site asked: development lets no such page in.
+    Origin,
 }
 
 impl Refused {
     /// Every reason, in the order of the checks.
-    pub const ALL: [Refused; 6] =
-        [Refused::Missing, Refused::Unverified, Refused::Expired, Refused::NotYet, Refused::Audience, Refused::Claims];
+    pub const ALL: [Refused; 7] = [
+        Refused::Missing,
+        Refused::Unverified,
+        Refused::Expired,
+        Refused::NotYet,
+        Refused::Audience,
+        Refused::Claims,
+        Refused::Origin,
+    ];
 
     /// Its name in logs and as a metric label.
     #[must_use]
@@ -40,6 +49,7 @@ impl Refused {
             Refused::NotYet => "not_yet",
             Refused::Audience => "audience",
             Refused::Claims => "claims",
+            Refused::Origin => "origin",
         }
     }
 }

@@ -171,6 +171,13 @@ impl Session {
         self.partial.as_deref().map_or(0, held)
     }
 
+    /// Whether bytes wait here that could be decoded without more of them.
+    #[cfg(test)]
+    pub(crate) fn keeps_bytes(&self) -> bool {
+        let kept = self.partial.as_deref().is_some_and(|partial| partial.pending.is_some());
+        kept && !self.phase.is_half_open()
+    }
+
     fn end(&mut self, event: Event, reason: Reason, lent: &mut Lent<'_>) {
         self.reason.get_or_insert(reason);
         self.phase = self.phase.on(event);

@@ -79,6 +79,7 @@ impl Session {
                 let greeting = Greeting {
                     token: bearer.or_else(|| upgrade::query_value(query, "access_token")),
                     agent: upgrade::query_value(query, "agent"),
+                    origin: request.origin.as_ref().map(text).map(str::to_owned),
                     accept: request.accept,
                     offer: request.offer,
                 };

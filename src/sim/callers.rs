@@ -47,7 +47,8 @@ impl World {
             let conn = listed.conn;
             self.kernel.borrow().socket_of(conn.loop_index(), conn.slot(), conn.generation())
         });
-        let timeout_ms = self.rng.u64(5..2500);
+        let most = if self.rng.bool() { 200 } else { 2500 };
+        let timeout_ms = self.rng.u64(5..most);
         let cancels_at = self.chance(odds.caller_cancels).then(|| now + self.rng.u64(0..300));
         let on_end = self.ledger.open(nonce, now + timeout_ms, socket);
         let pad = "x".repeat(if self.rng.bool() { self.rng.usize(..40) } else { self.rng.usize(..1500) });

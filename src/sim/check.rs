@@ -46,7 +46,7 @@ impl World {
         let socket = record.socket.map(|id| &kernel.sockets[id]);
         let due = kernel.now >= record.deadline;
         let taken = socket.is_some_and(|socket| socket.taken.contains(&nonce));
-        let claimed = taken || socket.is_some_and(|socket| socket.is_cut());
+        let claimed = taken || socket.is_some_and(|socket| socket.may_have_begun(nonce));
         let told = |ok: bool, why: &str| assert!(ok, "call {nonce} ends as {}, but {why}: {record:?}", outcome.label());
         match outcome {
             Outcome::Ok(Body { bytes, .. }) | Outcome::AgentError { data: Some(Body { bytes, .. }), .. } => {
@@ -64,6 +64,8 @@ impl World {
             Outcome::NoReceipt => {
                 told(due, "its deadline has not passed");
                 told(claimed, "the kernel has nothing of it");
+                let whole = taken || socket.is_some_and(|socket| !socket.dropped);
+                told(whole, "its connection is gone and a part of it is nothing");
             }
             Outcome::NoReply => {
                 told(due, "its deadline has not passed");

@@ -127,6 +127,10 @@ impl Client {
             }
         } else {
             client.plan(now, Act::Raw(request));
+            // The impatient do not wait for the answer.
+            if role != Role::Stranger && around.rng.u8(..) < 80 {
+                client.plan(now + around.rng.u64(0..40), Act::Ping);
+            }
         }
         client
     }
@@ -188,6 +192,10 @@ impl Client {
                 self.ended.closing = true;
             }
             Act::HalfClose => {
+                // All that it was going to say comes at once, and the end right behind it.
+                for message in self.take_messages() {
+                    self.act(message, around);
+                }
                 self.ended.half_closed = true;
                 around.kernel.note(format_args!("socket {}: client ends its side", self.socket));
                 around.kernel.send(self.socket, Piece::Fin);
@@ -198,6 +206,14 @@ impl Client {
                 around.kernel.note(format_args!("socket {}: client vanishes", self.socket));
             }
         }
+    }
+
+    fn take_messages(&mut self) -> Vec<Act> {
+        let is_message = |act: &Act| matches!(act, Act::Message(..));
+        let all = std::mem::take(&mut self.acts);
+        let (messages, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, act)| is_message(act));
+        self.acts = others.into_iter().collect();
+        messages.into_iter().map(|(_, message)| message).collect()
     }
 
     fn reset(&mut self, around: &mut Surroundings<'_>) {
@@ -239,15 +255,13 @@ impl Client {
         }
     }
 
+    /// Sends a message, or many at once, and plans to say more.
     fn chatter(&mut self, around: &mut Surroundings<'_>) {
-        let text = around.rng.bool();
-        let most = if around.rng.u8(..) < 30 { 9000 } else { 300 };
-        let length = around.rng.usize(0..most);
-        let payload: Vec<u8> = match text {
-            true => (0..length / 2).flat_map(|_| ["é", "ab", "7"][around.rng.usize(..3)].bytes()).collect(),
-            false => (0..length).map(|_| around.rng.u8(..)).collect(),
-        };
-        self.say(text, &payload, around);
+        let messages = if around.rng.u8(..) < 60 { around.rng.u32(2..16) } else { 1 };
+        for _ in 0..messages {
+            let (text, payload) = words(around.rng);
+            self.say(text, &payload, around);
+        }
         let next = around.kernel.now + around.rng.u64(0..400);
         self.plan(next, Act::Chatter);
     }
@@ -308,4 +322,17 @@ impl Client {
             other => assert_eq!(Some(other), self.expected.pop_front(), "socket {}: what came back", self.socket),
         }
     }
+}
+
+/// A message: whether it is text, and its payload.
+fn words(rng: &mut Rng) -> (bool, Vec<u8>) {
+    let text = rng.bool();
+    let most = if rng.u8(..) < 30 { 9000 } else { 300 };
+    let length = rng.usize(0..most);
+    let syllable = |rng: &mut Rng| ["é", "ab", "7"][rng.usize(..3)].bytes();
+    let payload = match text {
+        true => (0..length / 2).flat_map(|_| syllable(rng)).collect(),
+        false => (0..length).map(|_| rng.u8(..)).collect(),
+    };
+    (text, payload)
 }

@@ -29,9 +29,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Whether a frame has begun and not ended.
-    pub(super) fn is_cut(&self) -> bool {
-        !self.held.is_empty()
+    /// Whether a frame has begun that may be the one that carries this call.
+    pub(super) fn may_hold(&self, nonce: u64) -> bool {
+        !self.held.is_empty() && nonce_in(&self.held).is_none_or(|held| held == nonce)
     }
 
     /// Takes bytes; what is whole by now.

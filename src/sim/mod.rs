@@ -25,7 +25,7 @@ use kernel::Trace;
 use world::{Report, World};
 
 /// Seeds of an ordinary sweep.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 300;
 
 /// Runs one seed to its end.
 fn run(seed: u64, trace: Trace) -> Report {

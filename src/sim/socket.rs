@@ -187,9 +187,9 @@ impl Socket {
         self.no_space = self.room() == 0;
     }
 
-    /// Whether a frame was begun and not ended.
-    pub(super) fn is_cut(&self) -> bool {
-        self.tap.is_cut()
+    /// Whether the kernel may have a part of this call.
+    pub(super) fn may_have_begun(&self, nonce: u64) -> bool {
+        self.tap.may_hold(nonce)
     }
 
     /// The client reads.

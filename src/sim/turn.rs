@@ -48,7 +48,8 @@ impl World {
             let socket = &kernel.sockets[id];
             self.last_seen.insert(id, (seen.phase.is_open(), socket.read_bytes));
             assert!(!socket.dropped, "{seen:?} has no socket any more");
-            let forgotten = socket.is_readable() && !socket.noted && !seen.again;
+            let unread = socket.is_readable() && !socket.noted || seen.keeps_bytes;
+            let forgotten = unread && !seen.again;
             assert!(
                 !forgotten || !seen.phase.reads() || seen.held_back,
                 "socket {id} has something to read, and nobody will: {seen:?}"

@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod fuzz_bodies;
 pub mod head;
 pub mod mask;
+pub mod origin;
 pub mod rules;
 pub mod upgrade;
 pub mod utf8;

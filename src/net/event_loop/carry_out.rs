@@ -91,8 +91,6 @@ impl<I: Io> EventLoop<I> {
         };
         let outbox = conn.outbox.get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
         outbox.push(segment);
-        // Also here: while the kernel refuses, no write would notice that the mark was passed.
-        outbox.measure(self.limits.queue_soft, self.now.tick());
         self.meter.frames_out += 1;
         if !outbox.dirty {
             outbox.dirty = true;

@@ -21,6 +21,8 @@ pub(crate) struct Seen {
     pub(crate) again: bool,
     /// Whether it asked to be told when the kernel takes bytes.
     pub(crate) armed: bool,
+    /// Whether bytes that were read wait in its session.
+    pub(crate) keeps_bytes: bool,
     /// Whether it is not read because of what is queued for it.
     pub(crate) held_back: bool,
 }
@@ -35,6 +37,7 @@ impl<I: Io> EventLoop<I> {
                 phase: conn.session.phase(),
                 again: self.again.contains(&conn.token(slot)),
                 armed: conn.outbox.as_ref().is_some_and(|outbox| outbox.armed),
+                keeps_bytes: conn.session.keeps_bytes(),
                 held_back: conn.session.phase().is_open() && conn.queued_bytes() > self.limits.queue_soft,
             })
             .collect()
