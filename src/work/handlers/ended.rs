@@ -1,6 +1,7 @@
 //! A connection has ended: its agent leaves the directory, and its calls get their outcomes.
 
 use metrics::gauge;
+use tracing::Level;
 
 use crate::directory::LastClose;
 use crate::kit::ids::{AgentSlot, ConnId};
@@ -16,6 +17,13 @@ pub(in crate::work) fn apply(
     reason: Reason,
     now: Now,
 ) {
+    if tracing::enabled!(Level::DEBUG)
+        && let Some((tenant, agent)) = dispatch.directory.name(agent, conn)
+    {
+        let tenant = dispatch.directory.tenant_name(tenant);
+        let reason = reason.row().label;
+        tracing::debug!(%tenant, %agent, ?conn, reason, "agent disconnected");
+    }
     // Out of the directory first: no call is opened for this connection after its calls were ended.
     dispatch
         .directory

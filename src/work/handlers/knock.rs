@@ -58,6 +58,7 @@ fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims
     let joined = dispatch.directory.join(&agent);
     if let Some(old) = joined.replaced {
         counter!(metric::REPLACED).increment(1);
+        tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
         dispatch.post(
             old,
             Order::Close {
@@ -67,6 +68,7 @@ fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims
             },
         );
     }
+    tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
     let expires = (claims.expires_unix != u64::MAX)
