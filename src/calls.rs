@@ -158,23 +158,18 @@ impl Calls {
         // The counter stays unique when the top bits are shifted out: it would take 2^58 calls to come round.
         let id = CallId(self.ids.next().0 << SHARD_BITS | shard as u64);
         let per_agent_max = self.per_agent_max.load(Ordering::Relaxed);
-        self.shards[shard]
-            .change(|waiting| waiting.open(id, call, per_agent_max))
-            .map(|()| id)
+        self.shards[shard].change(|waiting| waiting.open(id, call, per_agent_max)).map(|()| id)
     }
 
     /// A reply came in on `conn`. False, and nothing happens, when no call with this id waits on this connection.
     pub fn reply(&self, conn: ConnId, call: CallId, outcome: Outcome) -> bool {
-        let ended = self
-            .shard_of(call)
-            .change(|waiting| waiting.take_from(conn, call));
+        let ended = self.shard_of(call).change(|waiting| waiting.take_from(conn, call));
         ended.map(|ended| ended.end(outcome)).is_some()
     }
 
     /// A receipt or a progress came in on `conn`. False when no call with this id waits on this connection.
     pub fn receipt(&self, conn: ConnId, call: CallId) -> bool {
-        self.shard_of(call)
-            .change(|waiting| waiting.receipt(conn, call))
+        self.shard_of(call).change(|waiting| waiting.receipt(conn, call))
     }
 
     /// The loop says that the call was not, and will not be, written whole: [`Outcome::NotDelivered`].
@@ -203,11 +198,8 @@ impl Calls {
     /// The caller went away: [`Outcome::Cancelled`]. `Some` when the agent should be told.
     pub fn cancel(&self, call: CallId) -> Option<Abandoned> {
         let ended = self.take(call)?;
-        let abandoned = (!ended.delivery.withdraw()).then_some(Abandoned {
-            call,
-            conn: ended.conn,
-            encoding: ended.encoding,
-        });
+        let abandoned =
+            (!ended.delivery.withdraw()).then_some(Abandoned { call, conn: ended.conn, encoding: ended.encoding });
         ended.end(Outcome::Cancelled);
         abandoned
     }
@@ -227,11 +219,7 @@ impl Calls {
                     false => Outcome::NoReceipt,
                 };
                 if outcome != Outcome::NotDelivered {
-                    abandoned.push(Abandoned {
-                        call: ended.call,
-                        conn: ended.conn,
-                        encoding: ended.encoding,
-                    });
+                    abandoned.push(Abandoned { call: ended.call, conn: ended.conn, encoding: ended.encoding });
                 }
                 ended.end(outcome);
             }
@@ -248,11 +236,7 @@ impl Calls {
     pub fn end_all(&self) {
         for shard in &self.shards {
             for ended in shard.change(|waiting| waiting.take_all()) {
-                let outcome = if ended.delivery.withdraw() {
-                    Outcome::NotDelivered
-                } else {
-                    Outcome::Lost
-                };
+                let outcome = if ended.delivery.withdraw() { Outcome::NotDelivered } else { Outcome::Lost };
                 ended.end(outcome);
             }
         }

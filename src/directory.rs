@@ -149,18 +149,14 @@ impl Directory {
     #[must_use]
     pub fn tenant_name(&self, tenant: TenantId) -> Arc<str> {
         let tenants = lock(&self.tenants);
-        tenants
-            .get(tenant)
-            .map_or_else(|| Arc::from(""), |(name, _)| Arc::clone(name))
+        tenants.get(tenant).map_or_else(|| Arc::from(""), |(name, _)| Arc::clone(name))
     }
 
     /// The count of a tenant's calls in flight; one without room for an id that this directory never made.
     #[must_use]
     pub fn tenant_calls(&self, tenant: TenantId) -> Arc<Quota> {
         let tenants = lock(&self.tenants);
-        tenants
-            .get(tenant)
-            .map_or_else(|| Quota::new(0), |(_, calls)| Arc::clone(calls))
+        tenants.get(tenant).map_or_else(|| Quota::new(0), |(_, calls)| Arc::clone(calls))
     }
 
     /// Puts an agent in, in the place of an older connection of the same agent.
@@ -208,9 +204,7 @@ impl Directory {
     #[must_use]
     pub fn locate(&self, tenant: TenantId, id: &str) -> Option<Located> {
         let name = table::hash(&self.hashing, tenant, id);
-        lock(&self.shards[shard_index(name)])
-            .get(name, tenant, id)
-            .map(table::Entry::located)
+        lock(&self.shards[shard_index(name)]).get(name, tenant, id).map(table::Entry::located)
     }
 
     /// Its labels.

@@ -32,9 +32,7 @@ use loops::Started;
 use plan::Plan;
 
 /// Buckets of the call histogram, in seconds. The clock counts whole milliseconds, so there is none below one.
-const CALL_SECONDS: [f64; 11] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0,
-];
+const CALL_SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
 
 /// Why the gateway could not start or had to stop.
 #[derive(Debug)]
@@ -57,7 +55,7 @@ impl GatewayError {
 /// What runs.
 struct Running {
     settings: Settings,
-    /// The settings as they were typed, to tell later what changed.
+    /// The settings as they were typed at the start: those that need a restart are in force as they are here.
     listing: Vec<Listed>,
     dev: bool,
     dispatch: Arc<Dispatch>,
@@ -73,8 +71,7 @@ struct Running {
 /// Why it could not start.
 pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let settings = &loaded.settings;
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(GatewayError::at("cannot watch for signals"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::at("cannot watch for signals"))?;
     let clock = Clock::start();
     host::raise_descriptors().map_err(GatewayError::at("cannot raise the limit on descriptors"))?;
     let derived = derived::derive(settings, &Host::read());
@@ -94,34 +91,23 @@ fn start(
     clock: Clock,
     metrics: PrometheusHandle,
 ) -> Result<Running, GatewayError> {
-    let Loaded {
-        mut settings,
-        listing,
-    } = loaded;
+    let Loaded { mut settings, listing } = loaded;
     let control = bind_control(&settings)?;
     let runtime = Runtime::new().map_err(GatewayError::at("cannot set the control thread up"))?;
     let plan = Plan::of(&settings, dev, derived);
     let prepared = loops::prepare(&settings, &plan, clock)?;
     settings.server.listen = prepared.listen;
-    settings.control.listen = control
-        .local_addr()
-        .map_err(GatewayError::at("control port"))?;
+    settings.control.listen = control.local_addr().map_err(GatewayError::at("control port"))?;
 
     let (alarm, sleeper) = Alarm::new();
     let dispatch = Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm)?);
     // Loops first: each takes a copy of a table that holds nothing but what is listed.
-    let Started {
-        threads: loops,
-        isolated,
-        listed,
-    } = loops::start(prepared.loops, &control)?;
+    let Started { threads: loops, isolated, listed } = loops::start(prepared.loops, &control)?;
     if isolated {
         fd_table::close_copies(&listed);
     }
-    let workers = pool::start(prepared.trays, &dispatch)
-        .map_err(GatewayError::at("cannot start a worker"))?;
-    start_alarm(&dispatch, sleeper, clock)
-        .map_err(GatewayError::at("cannot start the alarm thread"))?;
+    let workers = pool::start(prepared.trays, &dispatch).map_err(GatewayError::at("cannot start a worker"))?;
+    start_alarm(&dispatch, sleeper, clock).map_err(GatewayError::at("cannot start the alarm thread"))?;
     let shared = Shared::new(Setup {
         dispatch: Arc::clone(&dispatch),
         clock,
@@ -129,28 +115,15 @@ fn start(
         metrics,
         agents_listen: settings.server.listen.to_string(),
     });
-    let control = start_control(runtime, control, &shared)
-        .map_err(GatewayError::at("cannot start the control thread"))?;
-    Ok(Running {
-        settings,
-        listing,
-        dev,
-        dispatch,
-        shared,
-        control,
-        loops,
-        workers,
-    })
+    let control =
+        start_control(runtime, control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
+    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers })
 }
 
 fn install_metrics() -> Result<PrometheusHandle, GatewayError> {
-    let failed =
-        |error: &dyn std::fmt::Display| GatewayError(format!("cannot set metrics up: {error}"));
+    let failed = |error: &dyn std::fmt::Display| GatewayError(format!("cannot set metrics up: {error}"));
     let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(
-            Matcher::Full(metric::CALL_SECONDS.to_owned()),
-            &CALL_SECONDS,
-        )
+        .set_buckets_for_metric(Matcher::Full(metric::CALL_SECONDS.to_owned()), &CALL_SECONDS)
         .map_err(|error| failed(&error))?
         .install_recorder()
         .map_err(|error| failed(&error))?;
@@ -171,18 +144,13 @@ fn cannot_listen(key: &str, listen: std::net::SocketAddr, error: &io::Error) -> 
         io::ErrorKind::PermissionDenied => "this user may not use that port",
         _ => "check the address",
     };
-    GatewayError(format!(
-        "cannot listen on {listen} (`{key}`): {error}; {advice}"
-    ))
+    GatewayError(format!("cannot listen on {listen} (`{key}`): {error}; {advice}"))
 }
 
 fn start_alarm(dispatch: &Arc<Dispatch>, sleeper: Sleeper, clock: Clock) -> io::Result<()> {
     let dispatch = Arc::downgrade(dispatch);
     // It is not waited for: it holds nothing but its sleep.
-    thread::Builder::new()
-        .name("alarm".to_owned())
-        .spawn(move || alarm::run(&dispatch, &sleeper, clock))
-        .map(drop)
+    thread::Builder::new().name("alarm".to_owned()).spawn(move || alarm::run(&dispatch, &sleeper, clock)).map(drop)
 }
 
 fn start_control(
@@ -193,9 +161,7 @@ fn start_control(
     let stop = Stop::new();
     let (shared, stopped) = (Arc::clone(shared), stop.clone());
     let serve = move || runtime.serve(listener, &shared, &stopped);
-    let thread = thread::Builder::new()
-        .name("control".to_owned())
-        .spawn(serve)?;
+    let thread = thread::Builder::new().name("control".to_owned()).spawn(serve)?;
     Ok((stop, thread))
 }
 
@@ -218,10 +184,7 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
     if !running.dev && settings.api.keys.0.is_empty() {
         tracing::warn!("no [[api.keys]] are set: every backend is refused");
     }
-    let mut text = format!(
-        "ready agents={} control={}\n",
-        settings.server.listen, settings.control.listen
-    );
+    let mut text = format!("ready agents={} control={}\n", settings.server.listen, settings.control.listen);
     if running.dev {
         text.push_str(&welcome::what_to_try(settings));
     }

@@ -59,16 +59,8 @@ fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 fn hold(violations: Vec<Violation>) {
-    let told: Vec<String> = violations
-        .iter()
-        .map(|v| format!("  {}:{}: {}", v.path, v.line, v.text))
-        .collect();
-    assert!(
-        told.is_empty(),
-        "{} violations:\n{}",
-        told.len(),
-        told.join("\n")
-    );
+    let told: Vec<String> = violations.iter().map(|v| format!("  {}:{}: {}", v.path, v.line, v.text)).collect();
+    assert!(told.is_empty(), "{} violations:\n{}", told.len(), told.join("\n"));
 }
 
 fn hold_each(rule: fn(&Source) -> Vec<Violation>) {

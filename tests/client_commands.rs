@@ -56,10 +56,8 @@ fn request(stream: &mut TcpStream) -> (String, Vec<u8>) {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .map_or(0, |length| length.parse().unwrap());
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
     (head, body)
@@ -76,11 +74,7 @@ fn respond(stream: &mut TcpStream, status: &str, body: &str) {
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 #[test]
@@ -94,22 +88,12 @@ fn a_call_is_one_request_and_its_result_is_stdout() {
         .unwrap();
     let mut stream = accept(&listener);
     let (head, body) = request(&mut stream);
-    assert!(
-        head.starts_with("post /v1/agents/web-1/calls http/1.1\r\n"),
-        "{head}"
-    );
-    assert!(
-        head.contains("\r\nauthorization: bearer secret\r\n"),
-        "{head}"
-    );
+    assert!(head.starts_with("post /v1/agents/web-1/calls http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nauthorization: bearer secret\r\n"), "{head}");
     assert!(head.contains("\r\nidempotency-key: k-1\r\n"), "{head}");
     let body: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(
-        body,
-        json!({"method": "disk.free", "params": {"path": "/"}, "timeout": "5s"})
-    );
-    let answer =
-        r#"{"outcome":"ok","call":"0","agent":"web-1","elapsed_ms":1,"result":{"free": 7}}"#;
+    assert_eq!(body, json!({"method": "disk.free", "params": {"path": "/"}, "timeout": "5s"}));
+    let answer = r#"{"outcome":"ok","call":"0","agent":"web-1","elapsed_ms":1,"result":{"free": 7}}"#;
     respond(&mut stream, "200 OK", answer);
     let (code, out, err) = said(&child.wait_with_output().unwrap());
     assert_eq!((code, &out[..], &err[..]), (Some(0), "{\"free\": 7}\n", ""));
@@ -118,24 +102,12 @@ fn a_call_is_one_request_and_its_result_is_stdout() {
 #[test]
 fn the_exit_code_tells_the_kind_of_failure() {
     for (status, body, code, word) in [
-        (
-            "200 OK",
-            r#"{"outcome":"agent_error","error":{"code":3,"message":"no such disk"}}"#,
-            1,
-            "no such disk",
-        ),
-        (
-            "404 Not Found",
-            r#"{"outcome":"offline","title":"Offline"}"#,
-            3,
-            "offline",
-        ),
+        ("200 OK", r#"{"outcome":"agent_error","error":{"code":3,"message":"no such disk"}}"#, 1, "no such disk"),
+        ("404 Not Found", r#"{"outcome":"offline","title":"Offline"}"#, 3, "offline"),
         ("401 Unauthorized", "{}", 3, "--api-key"),
     ] {
         let (listener, address) = listen();
-        let child = holdfast(&["call", "web-1", "m", "--url", &format!("http://{address}")])
-            .spawn()
-            .unwrap();
+        let child = holdfast(&["call", "web-1", "m", "--url", &format!("http://{address}")]).spawn().unwrap();
         let mut stream = accept(&listener);
         request(&mut stream);
         respond(&mut stream, status, body);
@@ -147,19 +119,11 @@ fn the_exit_code_tells_the_kind_of_failure() {
     drop(listener);
     let nowhere = format!("http://{address}");
     for (arguments, code, word) in [
-        (
-            &["call", "web-1", "m", "--url", &nowhere][..],
-            3,
-            "connection refused",
-        ),
+        (&["call", "web-1", "m", "--url", &nowhere][..], 3, "connection refused"),
         (&["call", "web-1", "m", "{]"], 2, "line 1 column 2"),
         (&["call", "web-1"], 2, "METHOD"),
         (&["agent"], 2, "--id"),
-        (
-            &["agent", "--id", "web-1", "--url", "wss://gw.example"],
-            2,
-            "proxy",
-        ),
+        (&["agent", "--id", "web-1", "--url", "wss://gw.example"], 2, "proxy"),
     ] {
         let (found, _, err) = said(&holdfast(arguments).output().unwrap());
         assert_eq!(found, Some(code), "{arguments:?}: {err}");
@@ -170,42 +134,26 @@ fn the_exit_code_tells_the_kind_of_failure() {
 #[test]
 fn parameters_may_come_from_stdin() {
     let (listener, address) = listen();
-    let mut child = holdfast(&[
-        "call",
-        "web-1",
-        "m",
-        "-",
-        "--url",
-        &format!("http://{address}"),
-    ])
-    .stdin(Stdio::piped())
-    .spawn()
-    .unwrap();
+    let mut child = holdfast(&["call", "web-1", "m", "-", "--url", &format!("http://{address}")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"[1]\n").unwrap();
     let mut stream = accept(&listener);
     let (_, body) = request(&mut stream);
     assert_eq!(body, br#"{"method":"m","params":[1]}"#);
-    respond(
-        &mut stream,
-        "200 OK",
-        r#"{"outcome":"ok","result_base64":"/wA="}"#,
-    );
+    respond(&mut stream, "200 OK", r#"{"outcome":"ok","result_base64":"/wA="}"#);
     assert_eq!(child.wait_with_output().unwrap().stdout, [0xff, 0]);
 }
 
 #[test]
 fn an_agent_that_is_refused_says_why_and_ends() {
     let (listener, address) = listen();
-    let child = holdfast(&["agent", "--url", &format!("ws://{address}")])
-        .env("HOLDFAST_TOKEN", "a.b.c")
-        .spawn()
-        .unwrap();
+    let child =
+        holdfast(&["agent", "--url", &format!("ws://{address}")]).env("HOLDFAST_TOKEN", "a.b.c").spawn().unwrap();
     let mut stream = accept(&listener);
     let (head, _) = request(&mut stream);
-    assert!(
-        head.contains("\r\nauthorization: bearer a.b.c\r\n"),
-        "{head}"
-    );
+    assert!(head.contains("\r\nauthorization: bearer a.b.c\r\n"), "{head}");
     respond(&mut stream, "401 Unauthorized", "");
     let (code, _, err) = said(&child.wait_with_output().unwrap());
     assert_eq!(code, Some(1));
@@ -247,9 +195,7 @@ fn welcomed(stream: TcpStream) -> tungstenite::WebSocket<TcpStream> {
     #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
     let callback = |_: &Request, mut response: Response| {
         let name = "holdfast.v1.json".parse().unwrap();
-        response
-            .headers_mut()
-            .insert("Sec-WebSocket-Protocol", name);
+        response.headers_mut().insert("Sec-WebSocket-Protocol", name);
         Ok::<_, ErrorResponse>(response)
     };
     let mut peer = tungstenite::accept_hdr(stream, callback).unwrap();

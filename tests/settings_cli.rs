@@ -5,21 +5,14 @@ use std::process::{Command, Output};
 
 fn holdfast(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(env.iter().copied());
+    command.args(arguments).env_clear().envs(env.iter().copied());
     command.output().expect("the program starts")
 }
 
 /// Exit code, standard output, standard error.
 fn told(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 /// A file of this test's own.
@@ -40,9 +33,7 @@ fn the_default_configuration_is_in_effect_when_it_is_given() {
     let (_, absent, _) = told(&holdfast(&["check-config"], &[]));
     // Only the places where values were typed differ.
     let values = |report: &str| -> Vec<String> {
-        let lines = report
-            .lines()
-            .map(|line| line.split("  # ").next().unwrap_or_default());
+        let lines = report.lines().map(|line| line.split("  # ").next().unwrap_or_default());
         lines.map(str::to_owned).collect()
     };
     assert_eq!(values(&given), values(&absent));
@@ -52,10 +43,7 @@ fn the_default_configuration_is_in_effect_when_it_is_given() {
 
 #[test]
 fn all_problems_go_to_standard_error_with_exit_code_2() {
-    let path = file(
-        "wrong.toml",
-        "[limits]\nmesage_max = \"1MiB\"\n[drain]\nwindow = \"0s\"\n",
-    );
+    let path = file("wrong.toml", "[limits]\nmesage_max = \"1MiB\"\n[drain]\nwindow = \"0s\"\n");
     let path = path.to_str().expect("UTF-8");
     for command in ["check-config", "serve"] {
         let env = [("HOLDFAST_LOG__LEVL", "info"), ("HOLDFAST_TOKEN", "x")];
@@ -66,10 +54,7 @@ fn all_problems_go_to_standard_error_with_exit_code_2() {
              HOLDFAST_LOG__LEVL: unknown key `log.levl`, did you mean `level`?\n  \
              {path}:4: `drain.window` is \"0s\", must lie between \"1ms\" and \"1day\"\n"
         );
-        assert_eq!(
-            (code, out.as_str(), err.as_str()),
-            (Some(2), "", expected.as_str())
-        );
+        assert_eq!((code, out.as_str(), err.as_str()), (Some(2), "", expected.as_str()));
     }
 }
 
@@ -95,11 +80,7 @@ fn flags_that_are_wrong_are_told_by_name() {
     ];
     for (arguments, expected) in cases {
         let (code, out, err) = told(&holdfast(arguments, &[]));
-        assert_eq!(
-            (code, out.as_str(), err.as_str()),
-            (Some(2), "", expected),
-            "{arguments:?}"
-        );
+        assert_eq!((code, out.as_str(), err.as_str()), (Some(2), "", expected), "{arguments:?}");
     }
     assert_eq!(holdfast(&["serv"], &[]).status.code(), Some(2));
 }
@@ -109,14 +90,7 @@ fn completions_know_the_subcommands() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, err) = told(&holdfast(&["completions", shell], &[]));
         assert_eq!((code, err.as_str()), (Some(0), ""), "{shell}");
-        for word in [
-            "serve",
-            "agent",
-            "call",
-            "token",
-            "check-config",
-            "default-config",
-        ] {
+        for word in ["serve", "agent", "call", "token", "check-config", "default-config"] {
             assert!(out.contains(word), "{shell} does not know {word}");
         }
     }
@@ -124,14 +98,8 @@ fn completions_know_the_subcommands() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let shell = format!(
-        "'{}' default-config | head -n 1; exit ${{PIPESTATUS[0]}}",
-        env!("CARGO_BIN_EXE_holdfast")
-    );
-    let output = Command::new("bash")
-        .args(["-c", &shell])
-        .output()
-        .expect("bash starts");
+    let shell = format!("'{}' default-config | head -n 1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_holdfast"));
+    let output = Command::new("bash").args(["-c", &shell]).output().expect("bash starts");
     let (code, _, err) = told(&output);
     assert_eq!((code, err.as_str()), (Some(0), ""));
 }

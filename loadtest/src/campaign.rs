@@ -78,9 +78,7 @@ impl<'a> Campaign<'a> {
     /// No descriptor is left, or the log cannot be written.
     pub fn new(target: &'a Target, plan: Plan, log: Option<&Path>) -> Result<Self, String> {
         let create = |path: &Path| {
-            File::create(path)
-                .map(BufWriter::new)
-                .map_err(|error| format!("{}: {error}", path.display()))
+            File::create(path).map(BufWriter::new).map_err(|error| format!("{}: {error}", path.display()))
         };
         Ok(Self {
             target,
@@ -134,11 +132,7 @@ impl<'a> Campaign<'a> {
     }
 
     fn ask(&mut self, agent: u32, round: &mut Round) {
-        let question = Question {
-            agent,
-            number: self.next_number,
-            pad_bytes: self.plan.pad_bytes,
-        };
+        let question = Question { agent, number: self.next_number, pad_bytes: self.plan.pad_bytes };
         self.next_number += 1;
         let timeout_ms = u64::try_from(self.plan.timeout.as_millis()).unwrap_or(u64::MAX);
         let body = question.body(timeout_ms);
@@ -240,9 +234,7 @@ mod tests {
         let params = &body[body.find("\"params\":").expect("params") + 9..body.len() - 1];
         response(
             200,
-            &format!(
-                r#"{{"outcome":"ok","agent":"load-3","result":{{"agent":"load-3","params":{params}}}}}"#
-            ),
+            &format!(r#"{{"outcome":"ok","agent":"load-3","result":{{"agent":"load-3","params":{params}}}}}"#),
         )
     }
 
@@ -257,12 +249,8 @@ mod tests {
             tenant: String::new(),
             api_key: None,
         };
-        let plan = Plan {
-            in_flight: 1,
-            timeout: Duration::from_secs(20),
-            pad_bytes: 0,
-            limit: Duration::from_secs(20),
-        };
+        let plan =
+            Plan { in_flight: 1, timeout: Duration::from_secs(20), pad_bytes: 0, limit: Duration::from_secs(20) };
         let mut left = 3;
         let mut next = || {
             left -= 1;

@@ -82,10 +82,7 @@ impl Crew {
         while first < duty.agents.end {
             let end = first.saturating_add(step).min(duty.agents.end);
             let (target, board) = (target.clone(), Arc::clone(&board));
-            let duty = Duty {
-                agents: first..end,
-                ..duty.clone()
-            };
+            let duty = Duty { agents: first..end, ..duty.clone() };
             threads.push(thread::spawn(move || {
                 if !alone {
                     fd_table::make_private().map_err(|error| error.to_string())?;
@@ -94,11 +91,7 @@ impl Crew {
             }));
             first = end;
         }
-        Ok(Self {
-            board,
-            wanted: u32::try_from(duty.agents.len()).unwrap_or(u32::MAX),
-            threads,
-        })
+        Ok(Self { board, wanted: u32::try_from(duty.agents.len()).unwrap_or(u32::MAX), threads })
     }
 
     /// Waits until each agent has been welcomed.
@@ -143,9 +136,7 @@ impl Crew {
         self.board.stop.store(true, Ordering::Release);
         let mut all = Log::default();
         for thread in self.threads {
-            let log = thread
-                .join()
-                .map_err(|_| "a thread of agents panicked".to_owned())??;
+            let log = thread.join().map_err(|_| "a thread of agents panicked".to_owned())??;
             all.taken.extend(log.taken);
             all.strays += log.strays;
             all.nonsense += log.nonsense;
@@ -204,12 +195,11 @@ impl<'a> Shift<'a> {
         let mut batch = Batch::default();
         while !self.board.stop.load(Ordering::Acquire) {
             self.dial()?;
-            let patience = self.replies.front().map_or(PATIENCE, |reply| {
-                PATIENCE.min(reply.due.saturating_duration_since(Instant::now()))
-            });
-            self.fleet
-                .turn(&mut batch, patience)
-                .map_err(|error| error.to_string())?;
+            let patience = self
+                .replies
+                .front()
+                .map_or(PATIENCE, |reply| PATIENCE.min(reply.due.saturating_duration_since(Instant::now())));
+            self.fleet.turn(&mut batch, patience).map_err(|error| error.to_string())?;
             for happening in &batch.happenings {
                 self.note(happening, &batch.bytes)?;
             }
@@ -224,9 +214,7 @@ impl<'a> Shift<'a> {
                 break;
             };
             let request = self.target.agent_request(agent)?;
-            self.fleet
-                .dial(self.target.listen, agent, request)
-                .map_err(|error| format!("agent {agent}: {error}"))?;
+            self.fleet.dial(self.target.listen, agent, request).map_err(|error| format!("agent {agent}: {error}"))?;
             self.dialling += 1;
         }
         Ok(())
@@ -235,9 +223,7 @@ impl<'a> Shift<'a> {
     fn note(&mut self, happening: &Happening, bytes: &[u8]) -> Result<(), String> {
         match happening {
             Happening::Opened => self.dialling -= 1,
-            Happening::Message {
-                link, tag, payload, ..
-            } => self.hear(*link, *tag, &bytes[payload.clone()])?,
+            Happening::Message { link, tag, payload, .. } => self.hear(*link, *tag, &bytes[payload.clone()])?,
             Happening::Ended { ending, .. } => {
                 if matches!(ending, Ending::Unreachable | Ending::Refused(_)) {
                     self.dialling -= 1;
@@ -261,18 +247,14 @@ impl<'a> Shift<'a> {
                 match (number, &mut self.journal) {
                     (None, _) => self.log.strays += 1,
                     // Written before the answer leaves, so that a kill cannot hide a call that ran.
-                    (Some(number), Some(journal)) => writeln!(journal, "{number}")
-                        .map_err(|error| format!("journal: {error}"))?,
+                    (Some(number), Some(journal)) => {
+                        writeln!(journal, "{number}").map_err(|error| format!("journal: {error}"))?
+                    }
                     (Some(_), None) => {}
                 }
                 *self.log.taken.entry(tag).or_default() += 1;
                 self.board.taken.fetch_add(1, Ordering::AcqRel);
-                self.replies.push_back(Reply {
-                    due: Instant::now() + self.delay,
-                    link,
-                    tag,
-                    text: reply,
-                });
+                self.replies.push_back(Reply { due: Instant::now() + self.delay, link, tag, text: reply });
             }
         }
         Ok(())
@@ -285,8 +267,7 @@ impl<'a> Shift<'a> {
             if let Some(reply) = self.replies.pop_front()
                 && self.fleet.tag(reply.link) == Some(reply.tag)
             {
-                self.fleet
-                    .send(reply.link, OpCode::from(1), reply.text.as_bytes());
+                self.fleet.send(reply.link, OpCode::from(1), reply.text.as_bytes());
             }
         }
     }

@@ -94,11 +94,7 @@ impl Fleet {
         let mut link = Link::new(source::dial(target, self.dialled)?, tag, request);
         let entry = self.links.vacant_entry();
         let key = entry.key();
-        self.poll.registry().register(
-            link.stream(),
-            Token(key),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+        self.poll.registry().register(link.stream(), Token(key), Interest::READABLE | Interest::WRITABLE)?;
         entry.insert(link);
         Ok(key)
     }
@@ -185,21 +181,13 @@ impl Fleet {
         };
         if let Some(ending) = ending {
             self.links.remove(key);
-            batch
-                .happenings
-                .push(Happening::Ended { link: key, ending });
+            batch.happenings.push(Happening::Ended { link: key, ending });
         }
     }
 }
 
 /// Takes whole parts off `input`; returns how many bytes were used.
-fn digest(
-    link: &mut Link,
-    key: usize,
-    input: &[u8],
-    batch: &mut Batch,
-    out: &mut Vec<u8>,
-) -> Result<usize, Ending> {
+fn digest(link: &mut Link, key: usize, input: &[u8], batch: &mut Batch, out: &mut Vec<u8>) -> Result<usize, Ending> {
     let mut at = 0;
     if link.phase == Phase::Upgrading {
         match target::read_answer(input) {
@@ -224,9 +212,7 @@ fn digest(
         at += frame.payload.end;
         match u8::from(frame.opcode) {
             8 => {
-                let code = payload
-                    .first_chunk()
-                    .map_or(1005, |b| u16::from_be_bytes(*b));
+                let code = payload.first_chunk().map_or(1005, |b| u16::from_be_bytes(*b));
                 // Answered once, as section 5.5.1 asks; TCP is then closed.
                 if link.phase != Phase::Closing {
                     out.clear();
@@ -268,9 +254,7 @@ mod tests {
     /// Turns until something of interest has happened.
     fn wait(fleet: &mut Fleet, batch: &mut Batch) {
         loop {
-            fleet
-                .turn(batch, Duration::from_millis(20))
-                .expect("a turn");
+            fleet.turn(batch, Duration::from_millis(20)).expect("a turn");
             if !batch.happenings.is_empty() {
                 return;
             }
@@ -299,10 +283,7 @@ mod tests {
             socket.send(large).expect("sent");
             socket.send(Message::Ping("p".into())).expect("sent");
             assert_eq!(socket.read().expect("a pong"), Message::Pong("p".into()));
-            let close = CloseFrame {
-                code: CloseCode::Library(4003),
-                reason: "".into(),
-            };
+            let close = CloseFrame { code: CloseCode::Library(4003), reason: "".into() };
             socket.close(Some(close)).expect("closing");
             while socket.read().is_ok() {}
         });
@@ -340,12 +321,6 @@ mod tests {
         let mut batch = Batch::default();
         fleet.dial(address, 0, Vec::new()).expect("dialled");
         wait(&mut fleet, &mut batch);
-        assert!(matches!(
-            batch.happenings[..],
-            [Happening::Ended {
-                ending: Ending::Unreachable,
-                ..
-            }]
-        ));
+        assert!(matches!(batch.happenings[..], [Happening::Ended { ending: Ending::Unreachable, .. }]));
     }
 }

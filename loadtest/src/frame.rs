@@ -56,10 +56,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Frame>, Malformed> {
         .ok()
         .and_then(|length| length.checked_add(head_bytes))
         .ok_or(Malformed("a length beyond memory"))?;
-    Ok((bytes.len() >= end).then_some(Frame {
-        opcode,
-        payload: head_bytes..end,
-    }))
+    Ok((bytes.len() >= end).then_some(Frame { opcode, payload: head_bytes..end }))
 }
 
 /// Payload length and length of the whole head; `None` when the head is cut.

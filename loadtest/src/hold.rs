@@ -64,17 +64,12 @@ pub fn agents(options: &AgentsOptions) -> Result<(), String> {
     let crew = Crew::start(&options.target, &duty)?;
     crew.wait_ready(Duration::from_secs(60))?;
     let mut out = std::io::stdout();
-    writeln!(out, "ready agents={}", options.count)
-        .and_then(|()| out.flush())
-        .map_err(|error| error.to_string())?;
+    writeln!(out, "ready agents={}", options.count).and_then(|()| out.flush()).map_err(|error| error.to_string())?;
     let mut rest = Vec::new();
-    std::io::stdin()
-        .read_to_end(&mut rest)
-        .map_err(|error| error.to_string())?;
+    std::io::stdin().read_to_end(&mut rest).map_err(|error| error.to_string())?;
     let (taken, ended) = (crew.taken(), crew.ended());
     let log = crew.stop()?;
-    writeln!(out, "taken={taken} ended={ended} strays={}", log.strays)
-        .map_err(|error| error.to_string())
+    writeln!(out, "taken={taken} ended={ended} strays={}", log.strays).map_err(|error| error.to_string())
 }
 
 /// Calls agents at random and tells how the calls ended. Only wrong, stray and missing answers fail it.
@@ -83,12 +78,7 @@ pub fn agents(options: &AgentsOptions) -> Result<(), String> {
 /// A call without exactly one answer, or with a wrong one.
 pub fn calls(options: &CallsOptions) -> Result<Tally, String> {
     let timeout = Duration::from_millis(options.timeout_ms);
-    let plan = Plan {
-        in_flight: options.in_flight,
-        timeout,
-        pad_bytes: 0,
-        limit: Duration::from_secs(600),
-    };
+    let plan = Plan { in_flight: options.in_flight, timeout, pad_bytes: 0, limit: Duration::from_secs(600) };
     let mut left = options.count;
     let mut next = || {
         left = left.checked_sub(1)?;

@@ -69,13 +69,8 @@ impl Callers {
         let turn = u32::try_from(key).unwrap_or(0);
         let mut link = Link::new(source::dial(self.server, turn)?, turn, Vec::new());
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(link.stream(), Token(key), interest)?;
-        Ok(Caller {
-            link,
-            in_flight: None,
-        })
+        self.poll.registry().register(link.stream(), Token(key), interest)?;
+        Ok(Caller { link, in_flight: None })
     }
 
     /// Sends a request on an idle connection; returns false when all are busy.
@@ -119,11 +114,7 @@ impl Callers {
     fn renew(&mut self, key: usize, answers: &mut Vec<Answer>) -> io::Result<()> {
         self.callers[key] = match self.callers[key].in_flight.take() {
             Some((request, since)) => {
-                answers.push(Answer {
-                    request,
-                    response: None,
-                    took: since.elapsed(),
-                });
+                answers.push(Answer { request, response: None, took: since.elapsed() });
                 self.idle.push(key);
                 self.dial(key)?
             }
@@ -160,11 +151,7 @@ impl Callers {
                     self.strays += 1;
                     continue;
                 };
-                answers.push(Answer {
-                    request,
-                    response: Some((status, body)),
-                    took: since.elapsed(),
-                });
+                answers.push(Answer { request, response: Some((status, body)), took: since.elapsed() });
                 self.idle.push(key);
             }
             caller.link.keep(&input[at..]);

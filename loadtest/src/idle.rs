@@ -85,21 +85,11 @@ pub fn run(options: &Options) -> Result<Report, String> {
         return Err(format!("{} agents did not stay", crew.ended()));
     }
     crew.stop()?;
-    Ok(Report {
-        agents: options.agents,
-        fresh,
-        empty,
-        before_burst,
-        after_burst,
-    })
+    Ok(Report { agents: options.agents, fresh, empty, before_burst, after_burst })
 }
 
 fn duty(agents: std::ops::Range<u32>) -> Duty {
-    Duty {
-        agents,
-        delay: Duration::ZERO,
-        journal: None,
-    }
+    Duty { agents, delay: Duration::ZERO, journal: None }
 }
 
 /// A few agents come, are called as often as all agents will be, and go.

@@ -24,8 +24,7 @@ pub struct Percentiles {
 impl Latency {
     /// Notes one operation.
     pub fn note(&mut self, took: Duration) {
-        self.nanos
-            .push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.nanos.push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// The figures; zeros when nothing was measured.
@@ -37,11 +36,7 @@ impl Latency {
             0 => 0.0,
             rank => sorted[rank - 1] as f64 / 1000.0,
         };
-        Percentiles {
-            p50_us: at(50),
-            p99_us: at(99),
-            max_us: at(100),
-        }
+        Percentiles { p50_us: at(50), p99_us: at(99), max_us: at(100) }
     }
 }
 
@@ -56,11 +51,7 @@ mod tests {
         for micros in (1..=200).rev() {
             latency.note(Duration::from_micros(micros));
         }
-        let Percentiles {
-            p50_us,
-            p99_us,
-            max_us,
-        } = latency.percentiles();
+        let Percentiles { p50_us, p99_us, max_us } = latency.percentiles();
         assert_eq!((p50_us, p99_us, max_us), (100.0, 198.0, 200.0));
     }
 }

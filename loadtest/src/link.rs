@@ -66,15 +66,7 @@ pub enum Intake {
 impl Link {
     /// A connection that sends `request` as soon as TCP stands.
     pub fn new(stream: TcpStream, tag: u32, request: Vec<u8>) -> Self {
-        Self {
-            stream,
-            tag,
-            phase: Phase::Upgrading,
-            cut: Some(Box::new(Cut {
-                input: Vec::new(),
-                output: request,
-            })),
-        }
+        Self { stream, tag, phase: Phase::Upgrading, cut: Some(Box::new(Cut { input: Vec::new(), output: request })) }
     }
 
     /// The socket, to register it.

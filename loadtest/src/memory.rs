@@ -24,11 +24,7 @@ pub struct Resident {
 pub fn resident(pid: u32) -> Result<Resident, String> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let rollup = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    Ok(Resident {
-        rss: field(&rollup, "Rss:")?,
-        pss: field(&rollup, "Pss:")?,
-        anonymous: field(&rollup, "Pss_Anon:")?,
-    })
+    Ok(Resident { rss: field(&rollup, "Rss:")?, pss: field(&rollup, "Pss:")?, anonymous: field(&rollup, "Pss_Anon:")? })
 }
 
 /// A field of smaps_rollup, given there in kB.

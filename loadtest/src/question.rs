@@ -125,10 +125,7 @@ pub fn hear(agent: u32, message: &[u8]) -> Heard {
                 .filter(|params| params.to == agent_id(agent))
                 .map(|params| params.n);
             let result = result_text(agent, params);
-            Heard::Call {
-                number,
-                reply: format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{result}}}"#),
-            }
+            Heard::Call { number, reply: format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{result}}}"#) }
         }
         (None, _) => Heard::Nonsense,
     }
@@ -142,17 +139,11 @@ fn result_text(agent: u32, params: &str) -> String {
 mod tests {
     use super::*;
 
-    const QUESTION: Question = Question {
-        agent: 7,
-        number: 41,
-        pad_bytes: 3,
-    };
+    const QUESTION: Question = Question { agent: 7, number: 41, pad_bytes: 3 };
 
     fn answered(question: &Question, agent: u32) -> String {
-        let call = format!(
-            r#"{{"jsonrpc":"2.0","id":"00000000000000ff","method":"m","params":{}}}"#,
-            question.params()
-        );
+        let call =
+            format!(r#"{{"jsonrpc":"2.0","id":"00000000000000ff","method":"m","params":{}}}"#, question.params());
         let Heard::Call { reply, .. } = hear(agent, call.as_bytes()) else {
             panic!("not heard as a call");
         };
@@ -166,10 +157,7 @@ mod tests {
     fn only_the_right_answer_of_the_right_agent_is_right() {
         let right = answered(&QUESTION, 7);
         assert_eq!(QUESTION.judge(200, right.as_bytes()), Verdict::Right);
-        let other = Question {
-            number: 42,
-            ..QUESTION
-        };
+        let other = Question { number: 42, ..QUESTION };
         for (status, body) in [
             (200, answered(&other, 7)),
             (200, answered(&QUESTION, 8)),
@@ -180,10 +168,7 @@ mod tests {
             let verdict = QUESTION.judge(status, body.as_bytes());
             assert!(matches!(verdict, Verdict::Wrong(_)), "{body}: {verdict:?}");
         }
-        assert_eq!(
-            QUESTION.judge(502, br#"{"outcome":"lost"}"#),
-            Verdict::Other("lost".to_owned())
-        );
+        assert_eq!(QUESTION.judge(502, br#"{"outcome":"lost"}"#), Verdict::Other("lost".to_owned()));
     }
 
     #[test]
@@ -193,10 +178,7 @@ mod tests {
         let cancel = br#"{"jsonrpc":"2.0","method":"cancel","params":{"id":"x"}}"#;
         assert_eq!(hear(1, cancel), Heard::Notice);
         assert_eq!(hear(1, b"[]"), Heard::Nonsense);
-        let stray = format!(
-            r#"{{"id":"a","method":"m","params":{}}}"#,
-            QUESTION.params()
-        );
+        let stray = format!(r#"{{"id":"a","method":"m","params":{}}}"#, QUESTION.params());
         let Heard::Call { number, .. } = hear(8, stray.as_bytes()) else {
             panic!("not a call");
         };

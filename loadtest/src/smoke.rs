@@ -41,11 +41,7 @@ pub struct Report {
 /// # Errors
 /// Anything lost, stray, doubled or wrong; the message says how many of each.
 pub fn run(options: &Options) -> Result<Report, String> {
-    let duty = Duty {
-        agents: 0..options.agents,
-        delay: Duration::ZERO,
-        journal: None,
-    };
+    let duty = Duty { agents: 0..options.agents, delay: Duration::ZERO, journal: None };
     let crew = Crew::start(&options.target, &duty)?;
     let ready = crew.wait_ready(Duration::from_secs(60));
     if let Err(error) = ready {
@@ -64,10 +60,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     let log = crew.stop()?;
     let report = Report {
         agents: options.agents,
-        miscounted: duty
-            .agents
-            .filter(|agent| log.taken.get(agent) != Some(&1))
-            .count(),
+        miscounted: duty.agents.filter(|agent| log.taken.get(agent) != Some(&1)).count(),
         misdelivered: log.strays,
         nonsense: log.nonsense,
         ended,
@@ -79,9 +72,5 @@ pub fn run(options: &Options) -> Result<Report, String> {
         && report.misdelivered == 0
         && report.nonsense == 0
         && report.ended == 0;
-    if clean {
-        Ok(report)
-    } else {
-        Err(format!("not every answer is right: {report:#?}"))
-    }
+    if clean { Ok(report) } else { Err(format!("not every answer is right: {report:#?}")) }
 }

@@ -16,11 +16,7 @@ const SOURCES: u32 = 250;
 /// # Errors
 /// Whatever the kernel says, but for "in progress", which is how this begins.
 pub fn dial(target: SocketAddr, turn: u32) -> io::Result<mio::net::TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(target),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source(target.ip(), turn) {
@@ -52,9 +48,7 @@ mod tests {
     #[test]
     fn loopback_targets_are_dialled_from_many_addresses_and_others_from_none() {
         let loopback = IpAddr::from([127, 0, 0, 1]);
-        let all: std::collections::HashSet<_> = (0..1000)
-            .filter_map(|turn| source(loopback, turn))
-            .collect();
+        let all: std::collections::HashSet<_> = (0..1000).filter_map(|turn| source(loopback, turn)).collect();
         assert_eq!(all.len(), 250);
         assert!(!all.contains(&loopback));
         assert_eq!(source(IpAddr::from([192, 0, 2, 1]), 7), None);

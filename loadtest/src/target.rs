@@ -60,9 +60,7 @@ impl Target {
             material: secret.clone().into_bytes(),
             tenant: None,
         };
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_err(|error| error.to_string())?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
         let claims = Claims {
             agent: id,
             tenant: self.tenant.clone(),
@@ -81,9 +79,8 @@ impl Target {
 
     /// A backend's request to call agent number `agent`; `body` is the JSON body.
     pub fn call_request(&self, agent: u32, body: &str) -> Vec<u8> {
-        let credentials = self.api_key.as_ref().map_or_else(String::new, |key| {
-            format!("Authorization: Bearer {key}\r\n")
-        });
+        let credentials =
+            self.api_key.as_ref().map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
         format!(
             "POST /v1/agents/{}/calls HTTP/1.1\r\nHost: {}\r\n{credentials}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
@@ -136,9 +133,7 @@ pub fn read_answer(input: &[u8]) -> Answer {
         Some(101) if find(head, ACCEPT).is_none() => {
             Answer::Malformed("an upgrade without the right Sec-WebSocket-Accept")
         }
-        Some(101) => Answer::Switched {
-            head_bytes: end + 4,
-        },
+        Some(101) => Answer::Switched { head_bytes: end + 4 },
         Some(other) => Answer::Refused(other),
     }
 }
@@ -151,9 +146,7 @@ pub fn status(head: &[u8]) -> Option<u16> {
 
 /// Where `needle` begins in `haystack`.
 pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
+    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -176,10 +169,7 @@ mod tests {
                 b"HTTP/1.1 101 Hm\r\nSec-WebSocket-Accept: x\r\n\r\n",
                 Answer::Malformed("an upgrade without the right Sec-WebSocket-Accept"),
             ),
-            (
-                b"SSH-2.0\r\n\r\n",
-                Answer::Malformed("an answer without a status"),
-            ),
+            (b"SSH-2.0\r\n\r\n", Answer::Malformed("an answer without a status")),
         ] {
             assert_eq!(read_answer(input), answer);
         }

@@ -20,12 +20,7 @@ impl Backoff {
     /// The first pause is at most `first`, later ones at most `max`.
     #[must_use]
     pub fn new(first: Duration, max: Duration) -> Self {
-        Self {
-            first,
-            max,
-            failures: 0,
-            opened: None,
-        }
+        Self { first, max, failures: 0, opened: None }
     }
 
     /// The gateway welcomed the agent at `now`.
@@ -100,11 +95,7 @@ mod tests {
                 start + lived
             });
             let next = backoff.failed(Now(end), u32::MAX);
-            assert_eq!(
-                next,
-                Now(end + ceiling * 1000 - 1),
-                "{failures} failures, lived {lived:?}"
-            );
+            assert_eq!(next, Now(end + ceiling * 1000 - 1), "{failures} failures, lived {lived:?}");
         }
     }
 

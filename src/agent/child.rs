@@ -66,11 +66,7 @@ impl Child {
         responder: Responder,
         output_bytes_max: usize,
     ) -> Result<Self, (Responder, io::Error)> {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut process = match command.spawn() {
             Ok(process) => process,
             Err(error) => return Err((responder, error)),
@@ -104,9 +100,7 @@ impl Child {
     pub fn terminate(&mut self, now: Now, grace: Duration) {
         if self.life == Life::Running {
             self.signal(Signal::SIGTERM);
-            self.life = Life::Terminated {
-                kill_at: now.after(grace),
-            };
+            self.life = Life::Terminated { kill_at: now.after(grace) };
         }
     }
 
@@ -125,12 +119,7 @@ impl Child {
             self.stdout.as_ref().map(|p| (p.as_fd(), Interest::Read)),
             self.stderr.as_ref().map(|p| (p.as_fd(), Interest::Read)),
         ];
-        watched.extend(
-            pipes
-                .into_iter()
-                .flatten()
-                .map(|(fd, interest)| Watched { fd, interest }),
-        );
+        watched.extend(pipes.into_iter().flatten().map(|(fd, interest)| Watched { fd, interest }));
     }
 
     /// Moves bytes, kills what is due, and answers when the program has ended. True when it is over and reaped.
@@ -138,8 +127,7 @@ impl Child {
         // Looked at first: what the program wrote before it ended is then certainly in the pipes.
         let exited = self.has_exited();
         self.feed();
-        while self.collect() == Pipe::More && exited && self.output.len() <= self.output_bytes_max {
-        }
+        while self.collect() == Pipe::More && exited && self.output.len() <= self.output_bytes_max {}
         if self.output.len() > self.output_bytes_max {
             self.overflow(now, grace);
         }
@@ -175,10 +163,7 @@ impl Child {
 
     fn has_exited(&self) -> bool {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        !matches!(
-            waitid(Id::Pid(self.group), flags),
-            Ok(WaitStatus::StillAlive)
-        )
+        !matches!(waitid(Id::Pid(self.group), flags), Ok(WaitStatus::StillAlive))
     }
 
     fn signal(&self, signal: Signal) {
@@ -304,10 +289,7 @@ fn body(mut output: Vec<u8>) -> Body {
 
 fn last_line(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
-    text.lines()
-        .map(str::trim)
-        .rfind(|line| !line.is_empty())
-        .map(str::to_owned)
+    text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -47,23 +47,12 @@ impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
     ///
     /// # Errors
     /// The process is out of descriptors.
-    pub fn new(
-        options: Options,
-        clock: Clock,
-        rng: fastrand::Rng,
-        handler: H,
-        news: N,
-    ) -> io::Result<Self> {
+    pub fn new(options: Options, clock: Clock, rng: fastrand::Rng, handler: H, news: N) -> io::Result<Self> {
         let (waker, wakened) = waker()?;
         let (give, take) = unbounded();
         Ok(Self {
             options,
-            events: Events {
-                clock,
-                handler,
-                wakened,
-                stops: Arc::default(),
-            },
+            events: Events { clock, handler, wakened, stops: Arc::default() },
             desk: Desk { give, take, waker },
             news,
             rng,
@@ -73,10 +62,7 @@ impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
     /// A handle that stops this agent.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper {
-            stops: Arc::clone(&self.events.stops),
-            waker: self.desk.waker.clone(),
-        }
+        Stopper { stops: Arc::clone(&self.events.stops), waker: self.desk.waker.clone() }
     }
 
     /// Connects and serves until it is stopped or must not come back; returns why. Blocks its thread all that time.
@@ -99,10 +85,7 @@ impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
                 Next::After(pause) => now.after(pause),
                 Next::BackOff => backoff.failed(now, self.rng.u32(..)),
             };
-            (self.news)(News::Ended {
-                ending: &ending,
-                pause: again.since(now),
-            });
+            (self.news)(News::Ended { ending: &ending, pause: again.since(now) });
             if let Some(ending) = self.pause(again) {
                 return self.finish(ending);
             }
@@ -110,19 +93,10 @@ impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
     }
 
     fn once(&mut self, number: u64) -> Served {
-        let opened = Serving::open(
-            &mut self.events,
-            &self.options,
-            &self.desk,
-            &mut self.news,
-            number,
-        );
+        let opened = Serving::open(&mut self.events, &self.options, &self.desk, &mut self.news, number);
         match opened {
             Ok(serving) => serving.run(),
-            Err(ending) => Served {
-                ending,
-                welcomed: None,
-            },
+            Err(ending) => Served { ending, welcomed: None },
         }
     }
 

@@ -51,9 +51,7 @@ impl Target {
     /// No URL, another scheme, `wss://` (this agent leaves TLS to a proxy), a user name in it.
     pub fn parse(url: &str) -> Result<Self, BadTarget> {
         let bad = |why: &str| BadTarget(format!("`{url}` {why}"));
-        let uri: Uri = url
-            .parse()
-            .map_err(|error| bad(&format!("is no URL: {error}")))?;
+        let uri: Uri = url.parse().map_err(|error| bad(&format!("is no URL: {error}")))?;
         match uri.scheme_str() {
             Some("ws") => {}
             Some("wss") => {
@@ -63,14 +61,9 @@ impl Target {
             }
             _ => return Err(bad("must begin with ws://")),
         }
-        let authority = uri
-            .authority()
-            .ok_or_else(|| bad("has no host"))?
-            .to_string();
+        let authority = uri.authority().ok_or_else(|| bad("has no host"))?.to_string();
         if authority.contains('@') {
-            return Err(bad(
-                "holds a user name, but agents show a token: use --token-file",
-            ));
+            return Err(bad("holds a user name, but agents show a token: use --token-file"));
         }
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -93,11 +86,7 @@ impl Target {
     fn uri(&self, credentials: &Credentials) -> String {
         let mut uri = format!("ws://{}{}", self.authority, self.path_and_query);
         if let Credentials::Dev(id) = credentials {
-            uri.push(if self.path_and_query.contains('?') {
-                '&'
-            } else {
-                '?'
-            });
+            uri.push(if self.path_and_query.contains('?') { '&' } else { '?' });
             uri.push_str("agent=");
             uri.push_str(id);
         }
@@ -114,21 +103,15 @@ impl fmt::Display for Target {
 }
 
 /// Opens a WebSocket to the target: each of its addresses in turn, until one upgrades or refuses.
-pub(super) fn dial<H: Handler>(
-    events: &mut Events<H>,
-    options: &Options,
-) -> Result<WebSocket<TcpStream>, Ending> {
+pub(super) fn dial<H: Handler>(events: &mut Events<H>, options: &Options) -> Result<WebSocket<TcpStream>, Ending> {
     let target = &options.target;
     let addresses = (target.host.as_str(), target.port)
         .to_socket_addrs()
-        .map_err(|error| {
-            Ending::Unreachable(format!("cannot resolve `{}`: {error}", target.host))
-        })?;
+        .map_err(|error| Ending::Unreachable(format!("cannot resolve `{}`: {error}", target.host)))?;
     let mut last = Ending::Unreachable(format!("`{}` has no address", target.host));
     for address in addresses {
         let until = events.clock.now().after(options.connect_deadline);
-        let opened =
-            tcp(events, address, until).and_then(|stream| upgrade(events, options, stream, until));
+        let opened = tcp(events, address, until).and_then(|stream| upgrade(events, options, stream, until));
         match opened {
             Err(ending @ (Ending::Unreachable(_) | Ending::Slow(_))) => last = ending,
             decided => return decided,
@@ -137,27 +120,17 @@ pub(super) fn dial<H: Handler>(
     Err(last)
 }
 
-fn tcp<H: Handler>(
-    events: &mut Events<H>,
-    address: SocketAddr,
-    until: Now,
-) -> Result<TcpStream, Ending> {
+fn tcp<H: Handler>(events: &mut Events<H>, address: SocketAddr, until: Now) -> Result<TcpStream, Ending> {
     let unreachable = |error: io::Error| {
         Ending::Unreachable(match error.kind() {
             io::ErrorKind::ConnectionRefused => {
-                format!(
-                    "nothing listens at {address} (connection refused): is the gateway running?"
-                )
+                format!("nothing listens at {address} (connection refused): is the gateway running?")
             }
             _ => format!("cannot connect to {address}: {error}"),
         })
     };
     let open = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         match socket.connect(&address.into()) {
@@ -174,10 +147,7 @@ fn tcp<H: Handler>(
             return Ok(socket.into());
         }
         still(events, "connecting", until)?;
-        let watched = Watched {
-            fd: socket.as_fd(),
-            interest: Interest::Write,
-        };
+        let watched = Watched { fd: socket.as_fd(), interest: Interest::Write };
         events.wait(Some(watched), Some(until));
     }
 }
@@ -190,16 +160,13 @@ fn upgrade<H: Handler>(
 ) -> Result<WebSocket<TcpStream>, Ending> {
     let broken = |error: tungstenite::Error| Ending::Broken(error.to_string());
     // The handshake swallows its stream, so the wait has a descriptor of its own.
-    let watched = stream
-        .try_clone()
-        .map_err(|error| Ending::Broken(error.to_string()))?;
+    let watched = stream.try_clone().map_err(|error| Ending::Broken(error.to_string()))?;
     let uri: Uri = options
         .target
         .uri(&options.credentials)
         .parse()
         .map_err(|error| Ending::Broken(format!("the URL: {error}")))?;
-    let mut request =
-        ClientRequestBuilder::new(uri).with_sub_protocol(options.encoding.subprotocol());
+    let mut request = ClientRequestBuilder::new(uri).with_sub_protocol(options.encoding.subprotocol());
     if let Credentials::Token(token) = &options.credentials {
         request = request.with_header("Authorization", format!("Bearer {token}"));
     }
@@ -219,10 +186,7 @@ fn upgrade<H: Handler>(
         }
         still(events, "the upgrade", until)?;
         // The request fits the send buffer of a new socket, so what is awaited is the answer.
-        let watched = Watched {
-            fd: watched.as_fd(),
-            interest: Interest::Read,
-        };
+        let watched = Watched { fd: watched.as_fd(), interest: Interest::Read };
         events.wait(Some(watched), Some(until));
     }
 }
@@ -258,18 +222,8 @@ mod tests {
     #[test]
     fn urls() {
         for (url, host, port, uri) in [
-            (
-                "ws://127.0.0.1:8080",
-                "127.0.0.1",
-                8080,
-                "ws://127.0.0.1:8080/v1/agent?agent=a",
-            ),
-            (
-                "ws://gw.example/",
-                "gw.example",
-                80,
-                "ws://gw.example/v1/agent?agent=a",
-            ),
+            ("ws://127.0.0.1:8080", "127.0.0.1", 8080, "ws://127.0.0.1:8080/v1/agent?agent=a"),
+            ("ws://gw.example/", "gw.example", 80, "ws://gw.example/v1/agent?agent=a"),
             ("ws://[::1]:9/x?y=z", "::1", 9, "ws://[::1]:9/x?y=z&agent=a"),
         ] {
             let target = Target::parse(url).expect("a good URL");
@@ -278,10 +232,7 @@ mod tests {
         }
         let target = Target::parse("ws://h/x?access_token=secret").expect("a good URL");
         assert_eq!(target.to_string(), "ws://h/x", "a token is not shown");
-        assert_eq!(
-            target.uri(&Credentials::Token("t".into())),
-            "ws://h/x?access_token=secret"
-        );
+        assert_eq!(target.uri(&Credentials::Token("t".into())), "ws://h/x?access_token=secret");
     }
 
     #[test]

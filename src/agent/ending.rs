@@ -54,10 +54,7 @@ impl Ending {
     #[must_use]
     pub fn next(&self) -> Next {
         match self {
-            Self::Closed {
-                code: 4500..=4999, ..
-            }
-            | Self::Stopped => Next::Stop,
+            Self::Closed { code: 4500..=4999, .. } | Self::Stopped => Next::Stop,
             Self::Refused { status, .. } => match status {
                 408 | 429 => Next::BackOff,
                 400..=499 => Next::Stop,
@@ -75,11 +72,7 @@ impl fmt::Display for Ending {
             Self::Unreachable(why) => f.write_str(why),
             Self::Refused { status, body } => {
                 write!(f, "the gateway answered {status}: {}", advice(*status))?;
-                if body.is_empty() {
-                    Ok(())
-                } else {
-                    write!(f, " (it says: {body})")
-                }
+                if body.is_empty() { Ok(()) } else { write!(f, " (it says: {body})") }
             }
             Self::Broken(why) => write!(f, "the connection broke: {why}"),
             Self::Slow(what) => write!(f, "{what} took too long"),
@@ -87,21 +80,12 @@ impl fmt::Display for Ending {
                 write!(f, "the gateway closed the connection with code {code}")
             }
             Self::Closed { code, reason } => {
-                write!(
-                    f,
-                    "the gateway closed the connection with code {code}: {reason}"
-                )
+                write!(f, "the gateway closed the connection with code {code}: {reason}")
             }
-            Self::Silent(span) => write!(
-                f,
-                "nothing heard from the gateway for {:.1} s",
-                span.as_secs_f64()
-            ),
-            Self::Goaway { reconnect_after } => write!(
-                f,
-                "the gateway asked to come back in {:.1} s",
-                reconnect_after.as_secs_f64()
-            ),
+            Self::Silent(span) => write!(f, "nothing heard from the gateway for {:.1} s", span.as_secs_f64()),
+            Self::Goaway { reconnect_after } => {
+                write!(f, "the gateway asked to come back in {:.1} s", reconnect_after.as_secs_f64())
+            }
             Self::Stopped => f.write_str("stopped"),
         }
     }
@@ -112,9 +96,7 @@ fn advice(status: u16) -> &'static str {
         401 | 403 => {
             "the token is missing, expired or not signed by a key of this gateway; `?agent=` without a token works only with `serve --dev`"
         }
-        404 => {
-            "no agents are served at this path; the agents' port is 8080 and the path is /v1/agent"
-        }
+        404 => "no agents are served at this path; the agents' port is 8080 and the path is /v1/agent",
         426 => "this port wants something else than a WebSocket upgrade; is it the control port?",
         503 => "it is full or stopping",
         500..=599 => "it, or a proxy before it, is in trouble",
@@ -128,17 +110,11 @@ mod tests {
     use super::*;
 
     fn closed(code: u16) -> Ending {
-        Ending::Closed {
-            code,
-            reason: String::new(),
-        }
+        Ending::Closed { code, reason: String::new() }
     }
 
     fn refused(status: u16) -> Ending {
-        Ending::Refused {
-            status,
-            body: String::new(),
-        }
+        Ending::Refused { status, body: String::new() }
     }
 
     #[test]
@@ -161,12 +137,7 @@ mod tests {
             (Ending::Broken(String::new()), Next::BackOff),
             (Ending::Unreachable(String::new()), Next::BackOff),
             (Ending::Slow("x"), Next::BackOff),
-            (
-                Ending::Goaway {
-                    reconnect_after: span,
-                },
-                Next::After(span),
-            ),
+            (Ending::Goaway { reconnect_after: span }, Next::After(span)),
             (Ending::Stopped, Next::Stop),
         ] {
             assert_eq!(ending.next(), next, "{ending:?}");

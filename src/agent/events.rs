@@ -58,19 +58,13 @@ impl<H: Handler> Events<H> {
     fn poll(&self, socket: Option<Watched<'_>>, until: Option<Now>) {
         let mut watched = Vec::new();
         watched.extend(socket);
-        watched.push(Watched {
-            fd: self.wakened.0.as_fd(),
-            interest: Interest::Read,
-        });
+        watched.push(Watched { fd: self.wakened.0.as_fd(), interest: Interest::Read });
         self.handler.watch(&mut watched);
         let until = [until, self.handler.wake_at()].into_iter().flatten().min();
         let timeout = until.map_or(PollTimeout::NONE, |until| {
             let left = millis(until.since(self.clock.now()));
             // A longer wait than 24 days ends early, which costs one empty turn.
-            i32::try_from(left)
-                .ok()
-                .and_then(|left| PollTimeout::try_from(left).ok())
-                .unwrap_or(PollTimeout::MAX)
+            i32::try_from(left).ok().and_then(|left| PollTimeout::try_from(left).ok()).unwrap_or(PollTimeout::MAX)
         });
         let mut fds: Vec<_> = watched.iter().map(poll_fd).collect();
         match poll(&mut fds, timeout) {

@@ -42,19 +42,13 @@ impl Body {
     /// Bytes that the caller knows to be one JSON value.
     #[must_use]
     pub fn json(bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            json: true,
-        }
+        Self { bytes: bytes.into(), json: true }
     }
 
     /// Bytes as they are: a binary connection passes them on, a JSON connection makes a string of them if they are UTF-8.
     #[must_use]
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            json: false,
-        }
+        Self { bytes: bytes.into(), json: false }
     }
 }
 
@@ -117,12 +111,7 @@ pub struct Responder {
 
 impl Responder {
     pub(super) fn new(ticket: Ticket, answers: Sender<(Ticket, Answer)>, waker: Waker) -> Self {
-        Self {
-            ticket,
-            answers,
-            waker,
-            answered: false,
-        }
+        Self { ticket, answers, waker, answered: false }
     }
 
     /// The call succeeded.
@@ -132,11 +121,7 @@ impl Responder {
 
     /// The call failed.
     pub fn error(self, code: i32, message: impl Into<String>) {
-        self.finish(Answer::Error {
-            code,
-            message: message.into(),
-            data: None,
-        });
+        self.finish(Answer::Error { code, message: message.into(), data: None });
     }
 
     /// The call ends with this answer; a progress would leave it open for ever and counts as no answer.

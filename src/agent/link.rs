@@ -55,12 +55,7 @@ pub(super) struct Link {
 impl Link {
     /// Takes an upgraded, non-blocking socket.
     pub fn new(socket: WebSocket<TcpStream>, encoding: Encoding, reply_bytes_max: usize) -> Self {
-        Self {
-            socket,
-            encoding,
-            reply_bytes_max,
-            outgoing: Outgoing::Written,
-        }
+        Self { socket, encoding, reply_bytes_max, outgoing: Outgoing::Written }
     }
 
     /// What the next wait should wait for.
@@ -77,23 +72,14 @@ impl Link {
     /// Takes the next message, if one is there. Pings are answered on the way.
     pub fn read(&mut self) -> Result<Heard, Ending> {
         Ok(match self.socket.read() {
-            Ok(Message::Text(text)) if self.encoding == Encoding::Json => {
-                Heard::Envelope(text.as_bytes().to_vec())
-            }
-            Ok(Message::Binary(bytes)) if self.encoding == Encoding::Binary => {
-                Heard::Envelope(bytes.to_vec())
-            }
+            Ok(Message::Text(text)) if self.encoding == Encoding::Json => Heard::Envelope(text.as_bytes().to_vec()),
+            Ok(Message::Binary(bytes)) if self.encoding == Encoding::Binary => Heard::Envelope(bytes.to_vec()),
             Ok(Message::Text(_) | Message::Binary(_)) => Heard::Foreign,
-            Ok(Message::Close(frame)) => frame.map_or(
-                Heard::Close {
-                    code: CloseCode::Status.into(),
-                    reason: String::new(),
-                },
-                |frame| Heard::Close {
-                    code: frame.code.into(),
-                    reason: frame.reason.as_str().to_owned(),
-                },
-            ),
+            Ok(Message::Close(frame)) => {
+                frame.map_or(Heard::Close { code: CloseCode::Status.into(), reason: String::new() }, |frame| {
+                    Heard::Close { code: frame.code.into(), reason: frame.reason.as_str().to_owned() }
+                })
+            }
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Heard::Life,
             Err(Error::ConnectionClosed) => Heard::Closed,
             Err(error) => not_now(error).map(|_| Heard::Nothing)?,
@@ -112,21 +98,13 @@ impl Link {
             Ok(message) => self.write(message),
             // A progress that cannot be sent is no reason to fail its call.
             Err(_) if progress => Ok(()),
-            Err((code, message)) => self.send(&FromAgent::Error {
-                call,
-                code,
-                message: &message,
-                data: None,
-            }),
+            Err((code, message)) => self.send(&FromAgent::Error { call, code, message: &message, data: None }),
         }
     }
 
     /// Begins the closing handshake. Nothing can be sent after it.
     pub fn close(&mut self, code: CloseCode, reason: &'static str) -> Result<(), Ending> {
-        let frame = CloseFrame {
-            code,
-            reason: reason.into(),
-        };
+        let frame = CloseFrame { code, reason: reason.into() };
         match self.socket.close(Some(frame)) {
             Ok(()) | Err(Error::ConnectionClosed) => Ok(()),
             Err(error) => not_now(error).map(|outgoing| self.outgoing = outgoing),
@@ -154,18 +132,9 @@ impl Link {
                 let payload = payload(&body);
                 encode_from_agent(self.encoding, &FromAgent::Progress { call, payload })
             }
-            Answer::Error {
-                code,
-                message,
-                data,
-            } => {
+            Answer::Error { code, message, data } => {
                 let data = data.map(|data| self.fitting(data)).transpose()?;
-                let envelope = FromAgent::Error {
-                    call,
-                    code,
-                    message: &message,
-                    data: data.as_ref().map(payload),
-                };
+                let envelope = FromAgent::Error { call, code, message: &message, data: data.as_ref().map(payload) };
                 encode_from_agent(self.encoding, &envelope)
             }
         };
@@ -182,9 +151,7 @@ impl Link {
         if body.json || self.encoding == Encoding::Binary {
             return Ok(body);
         }
-        let text = std::str::from_utf8(&body.bytes)
-            .ok()
-            .and_then(|text| serde_json::to_vec(text).ok());
+        let text = std::str::from_utf8(&body.bytes).ok().and_then(|text| serde_json::to_vec(text).ok());
         text.map(Body::json).ok_or_else(|| {
             let why = "the result is neither JSON nor UTF-8 text, which only the binary encoding can carry";
             (fault::NOT_TEXT, why.to_owned())
@@ -197,9 +164,9 @@ impl Link {
 
     fn write(&mut self, message: Vec<u8>) -> Result<(), Ending> {
         let message = match self.encoding {
-            Encoding::Json => Message::text(
-                String::from_utf8(message).map_err(|error| Ending::Broken(error.to_string()))?,
-            ),
+            Encoding::Json => {
+                Message::text(String::from_utf8(message).map_err(|error| Ending::Broken(error.to_string()))?)
+            }
             Encoding::Binary => Message::binary(message),
         };
         match self.socket.write(message) {
@@ -211,21 +178,13 @@ impl Link {
 }
 
 fn payload(body: &Body) -> Payload<'_> {
-    Payload {
-        bytes: &body.bytes,
-        json: body.json,
-    }
+    Payload { bytes: &body.bytes, json: body.json }
 }
 
 /// An error that only means "later" is a value; any other ends the connection.
 fn not_now(error: Error) -> Result<Outgoing, Ending> {
     match error {
-        Error::Io(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) =>
-        {
+        Error::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
             Ok(Outgoing::Waiting)
         }
         other => Err(Ending::Broken(other.to_string())),

@@ -75,10 +75,7 @@ impl Program {
             .args(&self.options.arguments)
             .env("HOLDFAST_METHOD", &call.method)
             .env("HOLDFAST_CALL_ID", call.id.to_string())
-            .env(
-                "HOLDFAST_DEADLINE_MS",
-                millis(call.time_left(now)).to_string(),
-            );
+            .env("HOLDFAST_DEADLINE_MS", millis(call.time_left(now)).to_string());
         for name in &self.options.hidden {
             command.env_remove(name);
         }
@@ -87,10 +84,7 @@ impl Program {
             Ok(child) => self.running.push(child),
             Err((responder, error)) => {
                 let program = self.options.program.to_string_lossy();
-                responder.error(
-                    fault::NOT_STARTED,
-                    format!("cannot start `{program}`: {error}"),
-                );
+                responder.error(fault::NOT_STARTED, format!("cannot start `{program}`: {error}"));
             }
         }
     }
@@ -110,10 +104,7 @@ impl Handler for Program {
     }
 
     fn watch<'a>(&'a self, watched: &mut Vec<Watched<'a>>) {
-        watched.push(Watched {
-            fd: self.child_ended.as_fd(),
-            interest: Interest::Read,
-        });
+        watched.push(Watched { fd: self.child_ended.as_fd(), interest: Interest::Read });
         for child in &self.running {
             child.watch(watched);
         }

@@ -78,9 +78,7 @@ impl<'a, H: Handler> Serving<'a, H> {
         let now = events.clock.now();
         Ok(Self {
             link: Link::new(socket, options.encoding, options.reply_bytes_max),
-            phase: Phase::Greeting {
-                until: now.after(options.welcome_deadline),
-            },
+            phase: Phase::Greeting { until: now.after(options.welcome_deadline) },
             heard: now,
             welcomed: None,
             silence_max: None,
@@ -107,10 +105,7 @@ impl<'a, H: Handler> Serving<'a, H> {
         for call in mem::take(&mut self.open).into_keys() {
             self.events.handler.abandon(call, now);
         }
-        Served {
-            ending,
-            welcomed: self.welcomed,
-        }
+        Served { ending, welcomed: self.welcomed }
     }
 
     /// One turn; returns until when to wait for more.
@@ -152,19 +147,11 @@ impl<'a, H: Handler> Serving<'a, H> {
 
     fn envelope(&mut self, message: &[u8], now: Now) -> Result<(), Ending> {
         match decode_from_gateway(self.options.encoding, message) {
-            Ok(FromGateway::Call {
-                call,
-                method,
-                params,
-                deadline_ms,
-            }) => {
+            Ok(FromGateway::Call { call, method, params, deadline_ms }) => {
                 let call = Call {
                     id: call,
                     method: method.into_owned(),
-                    params: Body {
-                        bytes: params.bytes.to_vec(),
-                        json: params.json,
-                    },
+                    params: Body { bytes: params.bytes.to_vec(), json: params.json },
                     deadline: now.after(Duration::from_millis(u64::from(deadline_ms))),
                 };
                 return self.call(call);
@@ -174,26 +161,16 @@ impl<'a, H: Handler> Serving<'a, H> {
                     self.events.handler.abandon(call, now);
                 }
             }
-            Ok(FromGateway::Welcome {
-                session,
-                heartbeat_ms,
-                node,
-            }) => {
+            Ok(FromGateway::Welcome { session, heartbeat_ms, node }) => {
                 if matches!(self.phase, Phase::Greeting { .. }) {
                     self.phase = Phase::Serving;
                 }
                 self.welcomed.get_or_insert(now);
                 let heartbeat = Duration::from_millis(u64::from(heartbeat_ms));
                 self.silence_max = (heartbeat_ms > 0).then(|| heartbeat * 5 / 2);
-                (self.news)(News::Welcomed {
-                    session: &session,
-                    node: &node,
-                });
+                (self.news)(News::Welcomed { session: &session, node: &node });
             }
-            Ok(FromGateway::Goaway {
-                reconnect_after_ms,
-                reason,
-            }) => {
+            Ok(FromGateway::Goaway { reconnect_after_ms, reason }) => {
                 (self.news)(News::Goaway { reason: &reason });
                 if !matches!(self.phase, Phase::Leaving(_)) {
                     let reconnect_after = Duration::from_millis(u64::from(reconnect_after_ms));
@@ -201,10 +178,7 @@ impl<'a, H: Handler> Serving<'a, H> {
                 }
             }
             Ok(FromGateway::Refusal { code, message, .. }) => {
-                (self.news)(News::Refused {
-                    code,
-                    message: &message,
-                });
+                (self.news)(News::Refused { code, message: &message });
             }
             // This agent makes no requests, and what it does not know is not for it.
             Ok(FromGateway::Answer { .. } | FromGateway::Other) => {}
@@ -227,19 +201,12 @@ impl<'a, H: Handler> Serving<'a, H> {
             None
         };
         if let Some((code, message)) = refusal {
-            let answer = Answer::Error {
-                code,
-                message: message.to_owned(),
-                data: None,
-            };
+            let answer = Answer::Error { code, message: message.to_owned(), data: None };
             return self.link.answer(id, answer);
         }
         self.link.receipt(id)?;
         self.open.insert(id, call.deadline);
-        let ticket = Ticket {
-            link: self.number,
-            call: id,
-        };
+        let ticket = Ticket { link: self.number, call: id };
         let responder = Responder::new(ticket, self.desk.give.clone(), self.desk.waker.clone());
         self.events.handler.call(call, responder);
         Ok(())
@@ -312,9 +279,7 @@ impl<'a, H: Handler> Serving<'a, H> {
     /// still waits as long as it was asked to, unless it must not come back at all.
     fn settled(&self, ending: Ending) -> Ending {
         match &self.phase {
-            Phase::Leaving(known) | Phase::Closing { ending: known, .. }
-                if ending.next() != Next::Stop =>
-            {
+            Phase::Leaving(known) | Phase::Closing { ending: known, .. } if ending.next() != Next::Stop => {
                 known.clone()
             }
             _ => ending,

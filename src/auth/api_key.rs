@@ -53,16 +53,10 @@ impl ApiKeys {
                     return Err(format!("API key {:?}: two keys have this name", key.name));
                 }
                 if *other_hash == hash {
-                    return Err(format!(
-                        "API key {:?}: the same key as {:?}",
-                        key.name, other.name
-                    ));
+                    return Err(format!("API key {:?}: the same key as {:?}", key.name, other.name));
                 }
             }
-            let backend = Backend {
-                name: key.name.clone(),
-                tenant: key.tenant.clone(),
-            };
+            let backend = Backend { name: key.name.clone(), tenant: key.tenant.clone() };
             ready.push((hash, backend));
         }
         Ok(Self { keys: ready })
@@ -106,11 +100,10 @@ fn read_source(key: &ApiKeySource) -> Result<[u8; SHA256_OUTPUT_LEN], String> {
     }
     if key.sha256.starts_with(PREFIX) {
         return Err(
-            "sha256 holds the key itself: put its hash there, and make a new key if this file was ever shared".into(),
+            "sha256 holds the key itself: put its hash there, and make a new key if this file was ever shared".into()
         );
     }
-    let hash = from_hex(&key.sha256)
-        .ok_or("sha256 must be 64 hex digits, as `holdfast token api-key` prints them")?;
+    let hash = from_hex(&key.sha256).ok_or("sha256 must be 64 hex digits, as `holdfast token api-key` prints them")?;
     if digest(&SHA256, b"").as_ref() == hash {
         return Err("sha256 is the hash of nothing: the key was empty when it was hashed".into());
     }
@@ -118,14 +111,8 @@ fn read_source(key: &ApiKeySource) -> Result<[u8; SHA256_OUTPUT_LEN], String> {
 }
 
 fn from_hex(hex: &str) -> Option<[u8; SHA256_OUTPUT_LEN]> {
-    let digits: Vec<u8> = hex
-        .chars()
-        .map(|c| c.to_digit(16).map(|digit| digit as u8))
-        .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-        .collect();
+    let digits: Vec<u8> = hex.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
     if digits.len() != 2 * SHA256_OUTPUT_LEN {
         return None;
     }
@@ -138,11 +125,7 @@ mod tests {
     use super::*;
 
     fn source(name: &str, sha256: &str, tenant: &str) -> ApiKeySource {
-        ApiKeySource {
-            name: name.into(),
-            sha256: sha256.into(),
-            tenant: tenant.into(),
-        }
+        ApiKeySource { name: name.into(), sha256: sha256.into(), tenant: tenant.into() }
     }
 
     const TEST_HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -152,27 +135,15 @@ mod tests {
         let (first, first_hash) = generate().unwrap();
         let (second, second_hash) = generate().unwrap();
         let (stranger, _) = generate().unwrap();
-        let keys = ApiKeys::new(&[
-            source("ci", &first_hash, "acme"),
-            source("web", &second_hash.to_uppercase(), "other"),
-        ])
-        .unwrap();
-        let backend = |name: &str, tenant: &str| {
-            Some(Backend {
-                name: name.into(),
-                tenant: tenant.into(),
-            })
-        };
+        let keys =
+            ApiKeys::new(&[source("ci", &first_hash, "acme"), source("web", &second_hash.to_uppercase(), "other")])
+                .unwrap();
+        let backend = |name: &str, tenant: &str| Some(Backend { name: name.into(), tenant: tenant.into() });
         assert_eq!(keys.check(&first), backend("ci", "acme"));
         assert_eq!(keys.check(&second), backend("web", "other"));
-        for wrong in [
-            "",
-            &stranger,
-            &first_hash,
-            &first[..first.len() - 1],
-            &format!("{first} "),
-            &first.to_uppercase(),
-        ] {
+        for wrong in
+            ["", &stranger, &first_hash, &first[..first.len() - 1], &format!("{first} "), &first.to_uppercase()]
+        {
             assert_eq!(keys.check(wrong), None, "{wrong}");
         }
     }
@@ -197,11 +168,7 @@ mod tests {
         let (key, hash) = generate().unwrap();
         assert_eq!((key.len(), hash.len()), (4 + 43, 64));
         let random = key.strip_prefix("hfk_").unwrap();
-        assert!(
-            random
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-        );
+        assert!(random.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
         assert_ne!(key, generate().unwrap().0);
     }
 
@@ -223,24 +190,11 @@ mod tests {
         for (bad, expected) in cases {
             let error = ApiKeys::new(std::slice::from_ref(&bad)).err().unwrap();
             assert!(error.contains(expected), "{bad:?}: {error}");
-            assert!(
-                error.starts_with(&format!("API key {:?}", bad.name)),
-                "{error}"
-            );
+            assert!(error.starts_with(&format!("API key {:?}", bad.name)), "{error}");
         }
         let twice = [source("a", good, "t"), source("b", good, "t")];
-        assert!(
-            ApiKeys::new(&twice)
-                .err()
-                .unwrap()
-                .contains("the same key as \"a\"")
-        );
+        assert!(ApiKeys::new(&twice).err().unwrap().contains("the same key as \"a\""));
         let named_twice = [source("a", good, "t"), source("a", &"1".repeat(64), "t")];
-        assert!(
-            ApiKeys::new(&named_twice)
-                .err()
-                .unwrap()
-                .contains("two keys")
-        );
+        assert!(ApiKeys::new(&named_twice).err().unwrap().contains("two keys"));
     }
 }

@@ -66,8 +66,7 @@ pub(super) struct Rules {
 
 /// Reads verified JSON and checks it at `now_unix`.
 pub(super) fn read(json: &[u8], rules: &Rules, now_unix: u64) -> Result<Claims, Fault> {
-    let payload: Payload<'_> =
-        serde_json::from_slice(json).map_err(|error| Fault::Payload(error.to_string()))?;
+    let payload: Payload<'_> = serde_json::from_slice(json).map_err(|error| Fault::Payload(error.to_string()))?;
     let expires = payload.exp.ok_or(Fault::NoExpiry)?.0;
     // RFC 7519 section 4.1.4: "on or after" `exp` it is over, so the last good second is the one before.
     let end = expires.saturating_add(rules.leeway_secs);
@@ -85,10 +84,7 @@ pub(super) fn read(json: &[u8], rules: &Rules, now_unix: u64) -> Result<Claims, 
     labels.sort_unstable();
     let claims = Claims {
         agent: payload.sub.ok_or(Fault::NoSubject)?.0.into_owned(),
-        tenant: payload
-            .tenant
-            .map_or(Cow::Borrowed(TENANT_WHEN_ABSENT), |tenant| tenant.0)
-            .into_owned(),
+        tenant: payload.tenant.map_or(Cow::Borrowed(TENANT_WHEN_ABSENT), |tenant| tenant.0).into_owned(),
         labels,
         expires_unix: expires,
     };
@@ -245,10 +241,6 @@ impl Serialize for LabelMap<'_> {
 impl Serialize for Claims {
     /// The claims as a token carries them, `aud` apart.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Wire {
-            claims: self,
-            audience: None,
-        }
-        .serialize(serializer)
+        Wire { claims: self, audience: None }.serialize(serializer)
     }
 }

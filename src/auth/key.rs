@@ -31,12 +31,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Algorithm; 4] = [
-        Algorithm::Hs256,
-        Algorithm::Rs256,
-        Algorithm::Es256,
-        Algorithm::EdDsa,
-    ];
+    pub const ALL: [Algorithm; 4] = [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
 
     /// Its name in a token's `alg` (RFC 7518 section 3.1, RFC 8037 section 3.1) and in the settings.
     #[must_use]
@@ -83,10 +78,7 @@ impl FromStr for Algorithm {
 
     /// Case matters, as it does in a token (RFC 7515 section 4.1.1).
     fn from_str(text: &str) -> Result<Self, NotAnAlgorithm> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == text)
-            .ok_or(NotAnAlgorithm)
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == text).ok_or(NotAnAlgorithm)
     }
 }
 
@@ -135,24 +127,14 @@ impl VerifyingKey {
             Algorithm::EdDsa => public_key(Kind::Ed25519, &source.material),
         }
         .map_err(named)?;
-        Ok(Self {
-            id: source.id.clone(),
-            algorithm: source.algorithm,
-            tenant: source.tenant.clone(),
-            decoding,
-        })
+        Ok(Self { id: source.id.clone(), algorithm: source.algorithm, tenant: source.tenant.clone(), decoding })
     }
 
     /// Whether this key made `signature` (base64url) over `message`, with its pinned algorithm. HMACs are compared in
     /// constant time by the backend.
     pub(super) fn made(&self, signature: &str, message: &str) -> bool {
-        jsonwebtoken::crypto::verify(
-            signature,
-            message.as_bytes(),
-            &self.decoding,
-            self.algorithm.backend(),
-        )
-        .unwrap_or(false)
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.decoding, self.algorithm.backend())
+            .unwrap_or(false)
     }
 }
 
@@ -175,9 +157,9 @@ fn check_form(source: &KeySource) -> Result<(), String> {
         return Err(format!("its id must have 1 to {KEY_ID_BYTES_MAX} bytes"));
     }
     match &source.tenant {
-        Some(tenant) if !is_name(tenant) => Err(format!(
-            "its tenant {tenant:?} is no name: 1 to 128 characters of A-Z a-z 0-9 . _ : @ -"
-        )),
+        Some(tenant) if !is_name(tenant) => {
+            Err(format!("its tenant {tenant:?} is no name: 1 to 128 characters of A-Z a-z 0-9 . _ : @ -"))
+        }
         _ => Ok(()),
     }
 }
@@ -186,16 +168,10 @@ fn check_form(source: &KeySource) -> Result<(), String> {
 fn secret(material: &[u8]) -> Result<&[u8], String> {
     // A public key is no secret. Taking one as an HMAC secret is the classic confusion, so it is refused by its looks.
     if let Some(tag) = pem_tag(material) {
-        return Err(format!(
-            "HS256 needs a secret, and this is a PEM file ({tag})"
-        ));
+        return Err(format!("HS256 needs a secret, and this is a PEM file ({tag})"));
     }
     let bytes = match std::str::from_utf8(material) {
-        Ok(text)
-            if !text
-                .trim_end_matches(['\r', '\n'])
-                .contains(char::is_control) =>
-        {
+        Ok(text) if !text.trim_end_matches(['\r', '\n']).contains(char::is_control) => {
             text.trim_end_matches(['\r', '\n']).as_bytes()
         }
         _ => material,

@@ -30,17 +30,13 @@ impl Kind {
     }
 
     /// Picks what was found; the kinds are told apart by the object identifier within the file.
-    fn of<K, E>(
-        ec: Result<K, E>,
-        ed: Result<K, E>,
-        rsa: impl FnOnce() -> Result<K, E>,
-    ) -> Result<(Kind, K), String> {
+    fn of<K, E>(ec: Result<K, E>, ed: Result<K, E>, rsa: impl FnOnce() -> Result<K, E>) -> Result<(Kind, K), String> {
         match (ec, ed) {
             (Ok(key), _) => Ok((Kind::Ec, key)),
             (_, Ok(key)) => Ok((Kind::Ed25519, key)),
-            _ => rsa().map(|key| (Kind::Rsa, key)).map_err(|_| {
-                "damaged PEM, or a type of key that is neither RSA, EC nor Ed25519".into()
-            }),
+            _ => rsa()
+                .map(|key| (Kind::Rsa, key))
+                .map_err(|_| "damaged PEM, or a type of key that is neither RSA, EC nor Ed25519".into()),
         }
     }
 
@@ -48,11 +44,7 @@ impl Kind {
         if self == wanted {
             return Ok(());
         }
-        Err(format!(
-            "its algorithm needs {}, and this is {}",
-            wanted.name(),
-            self.name()
-        ))
+        Err(format!("its algorithm needs {}, and this is {}", wanted.name(), self.name()))
     }
 }
 
@@ -62,27 +54,22 @@ pub(super) fn public_key(wanted: Kind, pem: &[u8]) -> Result<DecodingKey, String
     match tag.as_str() {
         "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
         "CERTIFICATE" => {
-            return Err("a certificate, not a public key: take the key out with `openssl x509 -in FILE -noout -pubkey`".into());
+            return Err(
+                "a certificate, not a public key: take the key out with `openssl x509 -in FILE -noout -pubkey`".into(),
+            );
         }
         tag if tag.ends_with("PRIVATE KEY") => {
             return Err("a private key, and the gateway must not have it: give it the public half, `openssl pkey -in FILE -pubout`".into());
         }
         tag => return Err(format!("a PEM block {tag:?}, not a public key")),
     }
-    let (found, key) = Kind::of(
-        DecodingKey::from_ec_pem(pem),
-        DecodingKey::from_ed_pem(pem),
-        || DecodingKey::from_rsa_pem(pem),
-    )?;
+    let (found, key) =
+        Kind::of(DecodingKey::from_ec_pem(pem), DecodingKey::from_ed_pem(pem), || DecodingKey::from_rsa_pem(pem))?;
     found.must_be(wanted)?;
-    let bytes = key
-        .try_get_as_bytes()
-        .map_err(|_| "a form of key that is not supported")?;
+    let bytes = key.try_get_as_bytes().map_err(|_| "a form of key that is not supported")?;
     match wanted {
         Kind::Rsa => {
-            let components = DEFAULT_PROVIDER
-                .key_utils
-                .rsa_pub_components_from_public_key;
+            let components = DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key;
             let (modulus, _) = components(bytes).map_err(|_| "the RSA key in it is damaged")?;
             rsa_bits_fit(&modulus)?;
         }
@@ -91,8 +78,7 @@ pub(super) fn public_key(wanted: Kind, pem: &[u8]) -> Result<DecodingKey, String
                 .map_err(|_| "ES256 needs a key on the curve P-256 (prime256v1)")?;
         }
         Kind::Ed25519 => {
-            ParsedPublicKey::new(&ED25519, bytes)
-                .map_err(|_| "the Ed25519 key in it is damaged")?;
+            ParsedPublicKey::new(&ED25519, bytes).map_err(|_| "the Ed25519 key in it is damaged")?;
         }
     }
     Ok(key)
@@ -104,33 +90,23 @@ pub(super) fn private_key(wanted: Kind, pem: &[u8]) -> Result<EncodingKey, Strin
     match tag.as_str() {
         "PRIVATE KEY" | "RSA PRIVATE KEY" => {}
         "EC PRIVATE KEY" | "EC PARAMETERS" => {
-            return Err(
-                "not in PKCS #8: convert it with `openssl pkcs8 -topk8 -nocrypt -in FILE -out NEW`"
-                    .into(),
-            );
+            return Err("not in PKCS #8: convert it with `openssl pkcs8 -topk8 -nocrypt -in FILE -out NEW`".into());
         }
         "ENCRYPTED PRIVATE KEY" => {
             return Err("encrypted: decrypt it with `openssl pkey -in FILE -out NEW`".into());
         }
         tag => {
-            return Err(format!(
-                "a PEM block {tag:?}: signing needs the private key"
-            ));
+            return Err(format!("a PEM block {tag:?}: signing needs the private key"));
         }
     }
-    let (found, key) = Kind::of(
-        EncodingKey::from_ec_pem(pem),
-        EncodingKey::from_ed_pem(pem),
-        || EncodingKey::from_rsa_pem(pem),
-    )?;
+    let (found, key) =
+        Kind::of(EncodingKey::from_ec_pem(pem), EncodingKey::from_ed_pem(pem), || EncodingKey::from_rsa_pem(pem))?;
     found.must_be(wanted)?;
     let utils = &DEFAULT_PROVIDER.key_utils;
     match wanted {
         Kind::Rsa => {
             let (modulus, _) = (utils.rsa_pub_components_from_private_key)(key.as_bytes())
-                .map_err(|_| {
-                    format!("the RSA key in it is damaged or shorter than {RSA_BITS_MIN} bits")
-                })?;
+                .map_err(|_| format!("the RSA key in it is damaged or shorter than {RSA_BITS_MIN} bits"))?;
             rsa_bits_fit(&modulus)?;
         }
         Kind::Ec => {
@@ -155,9 +131,7 @@ fn rsa_bits_fit(modulus: &[u8]) -> Result<(), String> {
     if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
         return Ok(());
     }
-    Err(format!(
-        "an RSA key needs {RSA_BITS_MIN} to {RSA_BITS_MAX} bits, and this one has {bits}"
-    ))
+    Err(format!("an RSA key needs {RSA_BITS_MIN} to {RSA_BITS_MAX} bits, and this one has {bits}"))
 }
 
 /// The label of the first PEM block (RFC 7468), `None` where there is none.

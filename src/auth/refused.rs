@@ -23,17 +23,20 @@ pub enum Refused {
     Audience,
     /// A claim that is missing or out of form.
     Claims,
+    /// No token, and a web page of another site asked: development lets no such page in.
+    Origin,
 }
 
 impl Refused {
     /// Every reason, in the order of the checks.
-    pub const ALL: [Refused; 6] = [
+    pub const ALL: [Refused; 7] = [
         Refused::Missing,
         Refused::Unverified,
         Refused::Expired,
         Refused::NotYet,
         Refused::Audience,
         Refused::Claims,
+        Refused::Origin,
     ];
 
     /// Its name in logs and as a metric label.
@@ -46,6 +49,7 @@ impl Refused {
             Refused::NotYet => "not_yet",
             Refused::Audience => "audience",
             Refused::Claims => "claims",
+            Refused::Origin => "origin",
         }
     }
 }
@@ -147,33 +151,22 @@ impl fmt::Display for Fault {
         const NAME: &str = "must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ -";
         match self {
             Fault::Missing => f.write_str("there is no token"),
-            Fault::TooLong(bytes) => write!(
-                f,
-                "it has {bytes} bytes, and a token may have {}",
-                TOKEN_BYTES_MAX
-            ),
-            Fault::NotThreeParts => {
-                f.write_str("it is not a signed JWT: three parts with a dot between are expected")
-            }
+            Fault::TooLong(bytes) => write!(f, "it has {bytes} bytes, and a token may have {}", TOKEN_BYTES_MAX),
+            Fault::NotThreeParts => f.write_str("it is not a signed JWT: three parts with a dot between are expected"),
             Fault::Header(why) => write!(f, "its header cannot be read: {why}"),
             Fault::Algorithm(name) => {
                 write!(f, "its algorithm is {name:?}, which no key here is for")
             }
-            Fault::Critical => f.write_str(
-                "its header has `crit`, which asks for an extension that holdfast does not know",
-            ),
+            Fault::Critical => {
+                f.write_str("its header has `crit`, which asks for an extension that holdfast does not know")
+            }
             Fault::UnknownKey(kid) => write!(f, "its `kid` is {kid:?}, and no key has that id"),
-            Fault::PinnedAlgorithm {
-                key,
-                pinned,
-                header,
-            } => write!(
-                f,
-                "its header says {header}, and key {key:?} is for {pinned} only"
-            ),
-            Fault::Signature => f.write_str(
-                "its signature is wrong: another key made it, or the token was changed or cut",
-            ),
+            Fault::PinnedAlgorithm { key, pinned, header } => {
+                write!(f, "its header says {header}, and key {key:?} is for {pinned} only")
+            }
+            Fault::Signature => {
+                f.write_str("its signature is wrong: another key made it, or the token was changed or cut")
+            }
             Fault::Payload(why) => write!(f, "its claims cannot be read: {why}"),
             Fault::NoExpiry => f.write_str("it has no `exp`, which is required"),
             Fault::Expired(ago) => write!(f, "it expired {ago} s ago (leeway included)"),
@@ -181,9 +174,9 @@ impl fmt::Display for Fault {
                 write!(f, "its `nbf` is {wait} s in the future (leeway included)")
             }
             Fault::Audience(ours) => write!(f, "its `aud` does not name {ours:?}"),
-            Fault::ForeignAudience => f.write_str(
-                "it has an `aud`, and the settings name no auth.audience that it could match",
-            ),
+            Fault::ForeignAudience => {
+                f.write_str("it has an `aud`, and the settings name no auth.audience that it could match")
+            }
             Fault::NoSubject => f.write_str("it has no `sub`, the agent's id"),
             Fault::Subject => write!(f, "its `sub` is no agent id: it {NAME}"),
             Fault::Tenant => write!(f, "its `tenant` is no tenant name: it {NAME}"),

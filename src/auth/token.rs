@@ -31,25 +31,15 @@ impl Verifier {
     ///
     /// # Errors
     /// Names the key and what is wrong with it.
-    pub fn new(
-        keys: &[KeySource],
-        audience: Option<&str>,
-        leeway_secs: u64,
-    ) -> Result<Self, String> {
+    pub fn new(keys: &[KeySource], audience: Option<&str>, leeway_secs: u64) -> Result<Self, String> {
         for (place, key) in keys.iter().enumerate() {
             if keys[..place].iter().any(|before| before.id == key.id) {
                 return Err(format!("key {:?}: two keys have this id", key.id));
             }
         }
         Ok(Self {
-            keys: keys
-                .iter()
-                .map(VerifyingKey::new)
-                .collect::<Result<_, _>>()?,
-            rules: Rules {
-                audience: audience.map(str::to_owned),
-                leeway_secs,
-            },
+            keys: keys.iter().map(VerifyingKey::new).collect::<Result<_, _>>()?,
+            rules: Rules { audience: audience.map(str::to_owned), leeway_secs },
         })
     }
 
@@ -58,8 +48,7 @@ impl Verifier {
     /// # Errors
     /// Why it was refused.
     pub fn verify(&self, token: &str, now_unix: u64) -> Result<Claims, Refused> {
-        self.examine(token, now_unix)
-            .map_err(|fault| fault.refused())
+        self.examine(token, now_unix).map_err(|fault| fault.refused())
     }
 
     /// As [`Verifier::verify`], for the person who holds the token.
@@ -74,13 +63,9 @@ impl Verifier {
             return Err(Fault::TooLong(token.len()));
         }
         let parts = Parts::cut(token)?;
-        let header = URL_SAFE_NO_PAD
-            .decode(parts.header)
-            .map_err(|error| Fault::Header(error.to_string()))?;
+        let header = URL_SAFE_NO_PAD.decode(parts.header).map_err(|error| Fault::Header(error.to_string()))?;
         let key = self.key_of(&parts, &header)?;
-        let payload = URL_SAFE_NO_PAD
-            .decode(parts.payload)
-            .map_err(|error| Fault::Payload(error.to_string()))?;
+        let payload = URL_SAFE_NO_PAD.decode(parts.payload).map_err(|error| Fault::Payload(error.to_string()))?;
         let claims = claims::read(&payload, &self.rules, now_unix)?;
         match &key.tenant {
             Some(only) if *only != claims.tenant => Err(Fault::TenantOfKey(only.clone())),
@@ -91,36 +76,22 @@ impl Verifier {
     /// The key that made the signature. With a `kid` that key alone is asked, and only for its own algorithm; without
     /// one, each key of the header's algorithm. The header never chooses how a key is used.
     fn key_of(&self, parts: &Parts<'_>, header: &[u8]) -> Result<&VerifyingKey, Fault> {
-        let header: Header<'_> =
-            serde_json::from_slice(header).map_err(|error| Fault::Header(error.to_string()))?;
+        let header: Header<'_> = serde_json::from_slice(header).map_err(|error| Fault::Header(error.to_string()))?;
         if header.crit.is_some() {
             return Err(Fault::Critical);
         }
-        let algorithm: Algorithm = header
-            .alg
-            .parse()
-            .map_err(|_| Fault::Algorithm(header.alg.to_string()))?;
+        let algorithm: Algorithm = header.alg.parse().map_err(|_| Fault::Algorithm(header.alg.to_string()))?;
         let Some(kid) = header.kid else {
             let mut of_algorithm = self.keys.iter().filter(|key| key.algorithm == algorithm);
             let mut asked = of_algorithm.clone();
             if asked.next().is_none() {
                 return Err(Fault::Algorithm(header.alg.to_string()));
             }
-            return of_algorithm
-                .find(|key| key.made(parts.signature, parts.signed))
-                .ok_or(Fault::Signature);
+            return of_algorithm.find(|key| key.made(parts.signature, parts.signed)).ok_or(Fault::Signature);
         };
-        let key = self
-            .keys
-            .iter()
-            .find(|key| key.id == kid.0)
-            .ok_or_else(|| Fault::UnknownKey(kid.0.to_string()))?;
+        let key = self.keys.iter().find(|key| key.id == kid.0).ok_or_else(|| Fault::UnknownKey(kid.0.to_string()))?;
         if key.algorithm != algorithm {
-            return Err(Fault::PinnedAlgorithm {
-                key: key.id.clone(),
-                pinned: key.algorithm,
-                header: algorithm,
-            });
+            return Err(Fault::PinnedAlgorithm { key: key.id.clone(), pinned: key.algorithm, header: algorithm });
         }
         if !key.made(parts.signature, parts.signed) {
             return Err(Fault::Signature);
@@ -138,10 +109,7 @@ pub fn mint(key: &KeySource, audience: Option<&str>, claims: &Claims) -> Result<
     let encoding = signing_key(key)?;
     claims.check_form().map_err(|fault| fault.to_string())?;
     if let Some(only) = key.tenant.as_ref().filter(|only| **only != claims.tenant) {
-        return Err(format!(
-            "key {:?} is for tenant {only:?} only, not for {:?}",
-            key.id, claims.tenant
-        ));
+        return Err(format!("key {:?} is for tenant {only:?} only, not for {:?}", key.id, claims.tenant));
     }
     let mut header = jsonwebtoken::Header::new(key.algorithm.backend());
     header.kid = Some(key.id.clone()).filter(|id| !id.is_empty());
@@ -169,12 +137,7 @@ impl<'a> Parts<'a> {
         if payload.contains('.') {
             return Err(Fault::NotThreeParts);
         }
-        Ok(Self {
-            header,
-            payload,
-            signature,
-            signed,
-        })
+        Ok(Self { header, payload, signature, signed })
     }
 }
 

@@ -68,10 +68,7 @@ impl Shard {
 
     /// Calls that wait on one connection.
     pub(super) fn in_flight(&self, conn: ConnId) -> u32 {
-        lock(&self.waiting)
-            .conns
-            .get(&conn)
-            .map_or(0, |chain| chain.len)
+        lock(&self.waiting).conns.get(&conn).map_or(0, |chain| chain.len)
     }
 }
 
@@ -128,12 +125,7 @@ impl Ended {
 
 impl Waiting {
     /// Puts a call in; hands its completion back when its connection has `per_agent_max` already.
-    pub(super) fn open(
-        &mut self,
-        call: CallId,
-        new: NewCall,
-        per_agent_max: u32,
-    ) -> Result<(), OnEnd> {
+    pub(super) fn open(&mut self, call: CallId, new: NewCall, per_agent_max: u32) -> Result<(), OnEnd> {
         let first = match self.conns.get_mut(&new.conn) {
             Some(chain) if chain.len >= per_agent_max => return Err(new.on_end),
             Some(chain) => {
@@ -142,13 +134,7 @@ impl Waiting {
             }
             None if per_agent_max == 0 => return Err(new.on_end),
             None => {
-                self.conns.insert(
-                    new.conn,
-                    Chain {
-                        first: call,
-                        len: 1,
-                    },
-                );
+                self.conns.insert(new.conn, Chain { first: call, len: 1 });
                 None
             }
         };
@@ -261,8 +247,7 @@ impl Waiting {
     /// Gives memory back after a burst, and forgets the deadlines of calls that have ended.
     fn give_back(&mut self) {
         let calls = &self.calls;
-        self.deadlines
-            .clean(calls.len(), |call| calls.contains_key(&call));
+        self.deadlines.clean(calls.len(), |call| calls.contains_key(&call));
         if self.calls.capacity() > self.calls.len() * 8 + SLACK {
             self.calls.shrink_to(self.calls.len() * 2);
         }
@@ -274,10 +259,7 @@ impl Waiting {
     /// Entries that there is memory for, in the largest of the tables.
     #[cfg(test)]
     fn capacity(&self) -> usize {
-        self.calls
-            .capacity()
-            .max(self.conns.capacity())
-            .max(self.deadlines.capacity())
+        self.calls.capacity().max(self.conns.capacity()).max(self.deadlines.capacity())
     }
 }
 

@@ -76,10 +76,7 @@ fn conn(n: u32) -> ConnId {
 }
 
 fn ok() -> Outcome {
-    Outcome::Ok(Body {
-        bytes: Bytes::from_static(b"1"),
-        json: true,
-    })
+    Outcome::Ok(Body { bytes: Bytes::from_static(b"1"), json: true })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,15 +97,9 @@ impl Event {
         let mut told = Vec::new();
         match self {
             Self::Reply => assert!(calls.reply(conn, call, ok())),
-            Self::AgentError => assert!(calls.reply(
-                conn,
-                call,
-                Outcome::AgentError {
-                    code: -1,
-                    message: String::new(),
-                    data: None,
-                }
-            )),
+            Self::AgentError => {
+                assert!(calls.reply(conn, call, Outcome::AgentError { code: -1, message: String::new(), data: None }))
+            }
             Self::NotWritten => calls.not_written(call),
             Self::Refused => calls.refused(call),
             Self::ConnEnded => calls.conn_ended(conn),
@@ -159,14 +150,8 @@ fn each_end_at_each_stage() {
             assert!(bench.calls.receipt(conn(1), id));
         }
         let abandoned = event.happen(&bench.calls, conn(1), id, Now(100));
-        let expected: Vec<_> = told
-            .then_some(Abandoned {
-                call: id,
-                conn: conn(1),
-                encoding: Encoding::Json,
-            })
-            .into_iter()
-            .collect();
+        let expected: Vec<_> =
+            told.then_some(Abandoned { call: id, conn: conn(1), encoding: Encoding::Json }).into_iter().collect();
         assert_eq!(abandoned, expected, "{row:?}");
         if label.is_empty() {
             assert_eq!((bench.log(), bench.calls.len()), (vec![], 1), "{row:?}");
@@ -206,10 +191,7 @@ fn the_word_of_the_loop_counts_once_before_and_after_the_end_of_the_connection()
         let mut log = bench.log();
         log.sort_unstable();
         assert_eq!(log, [(0, "not_delivered"), (1, "lost")]);
-        assert!(
-            bench.calls.reply(conn(2), other, ok()),
-            "others are untouched"
-        );
+        assert!(bench.calls.reply(conn(2), other, ok()), "others are untouched");
     }
 }
 
@@ -293,10 +275,7 @@ fn a_completion_may_open_the_next_call() {
     let count = Arc::clone(&opened);
     let id = calls
         .open(new(Box::new(move |_| {
-            assert!(
-                again.open(next).is_ok(),
-                "no lock is held, the place is free"
-            );
+            assert!(again.open(next).is_ok(), "no lock is held, the place is free");
             count.fetch_add(1, Ordering::Relaxed);
         })))
         .unwrap_or_else(|_| panic!("busy"));
@@ -318,9 +297,7 @@ fn a_deadline_at_the_end_of_time_is_a_deadline() {
 #[test]
 fn memory_falls_back_after_a_burst() {
     let mut bench = Bench::new(u32::MAX);
-    let ids: Vec<_> = (0..50_000u32)
-        .map(|n| (conn(n), bench.open_at(conn(n), Stage::Written).0))
-        .collect();
+    let ids: Vec<_> = (0..50_000u32).map(|n| (conn(n), bench.open_at(conn(n), Stage::Written).0)).collect();
     let full: usize = bench.calls.shards.iter().map(Shard::capacity).sum();
     for (conn, id) in &ids {
         assert!(bench.calls.reply(*conn, *id, ok()));
@@ -349,8 +326,7 @@ fn many_threads_end_each_call_once() {
     const CONNS: usize = 50;
     let calls = Calls::new(fastrand::u64(..), u32::MAX);
     let tenant = Quota::new(u32::MAX);
-    let ends: Arc<Vec<Mutex<Vec<Outcome>>>> =
-        Arc::new((0..CALLS).map(|_| Mutex::default()).collect());
+    let ends: Arc<Vec<Mutex<Vec<Outcome>>>> = Arc::new((0..CALLS).map(|_| Mutex::default()).collect());
     let opened: Vec<_> = (0..CALLS)
         .map(|n| {
             let (ends, delivery) = (Arc::clone(&ends), Delivery::waiting());

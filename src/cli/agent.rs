@@ -13,9 +13,7 @@ use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::agent::{
-    Agent, Credentials, Ending, Handler, News, Options, Program, ProgramOptions, Target, builtin,
-};
+use crate::agent::{Agent, Credentials, Ending, Handler, News, Options, Program, ProgramOptions, Target, builtin};
 use crate::kit::ids::is_name;
 use crate::kit::tick::Clock;
 use crate::wire::envelope::Encoding;
@@ -111,10 +109,7 @@ fn started(mut args: AgentArgs) -> Result<Ending, String> {
                 output_bytes_max: REPLY_BYTES_MAX,
                 grace: Duration::from_secs(2),
             });
-            serve(
-                options,
-                program.map_err(|error| format!("cannot watch programs: {error}"))?,
-            )
+            serve(options, program.map_err(|error| format!("cannot watch programs: {error}"))?)
         }
     }
 }
@@ -123,8 +118,8 @@ fn serve(options: Options, handler: impl Handler) -> Result<Ending, String> {
     let target = options.target.to_string();
     eprintln!("holdfast agent: connecting to {target}");
     let news = move |news: News<'_>| tell(&target, news);
-    let agent = Agent::new(options, Clock::start(), fastrand::Rng::new(), handler, news)
-        .map_err(|error| error.to_string())?;
+    let agent =
+        Agent::new(options, Clock::start(), fastrand::Rng::new(), handler, news).map_err(|error| error.to_string())?;
     let stopper = agent.stopper();
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| error.to_string())?;
     // The agent's own thread may be deep in a wait; this one only turns signals into requests to stop.
@@ -143,9 +138,7 @@ fn tell(target: &str, news: News<'_>) {
         }
         News::Goaway { reason } => eprintln!("holdfast agent: asked to leave: {reason}"),
         News::Refused { code, message } => {
-            eprintln!(
-                "holdfast agent: the gateway did not understand a message: {message} ({code})"
-            );
+            eprintln!("holdfast agent: the gateway did not understand a message: {message} ({code})");
         }
         News::Garbage(what) => eprintln!("holdfast agent: ignored from the gateway: {what}"),
         News::Ended { ending, pause } => {
@@ -157,9 +150,7 @@ fn tell(target: &str, news: News<'_>) {
 
 fn options(args: &AgentArgs) -> Result<Options, String> {
     if let Some(id) = args.id.as_deref().filter(|id| !is_name(id)) {
-        return Err(format!(
-            "`{id}` is no agent id: 1 to 128 of letters, digits and . _ : @ -"
-        ));
+        return Err(format!("`{id}` is no agent id: 1 to 128 of letters, digits and . _ : @ -"));
     }
     let credentials = match (token(args)?, &args.id) {
         (Some(token), id) => {
@@ -192,9 +183,7 @@ fn token(args: &AgentArgs) -> Result<Option<String>, String> {
             .map_err(|error| format!("cannot read the token in {}: {error}", file.display()))?;
         Some(text)
     } else {
-        std::env::var(TOKEN_VARIABLE)
-            .ok()
-            .filter(|token| !token.is_empty())
+        std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())
     };
     let token = token.map(|token| token.trim().to_owned());
     match token {
@@ -209,9 +198,7 @@ fn token(args: &AgentArgs) -> Result<Option<String>, String> {
 fn check_subject(token: &str, id: Option<&str>) -> Result<(), String> {
     let Some(id) = id else { return Ok(()) };
     match subject(token) {
-        Some(subject) if subject != id => Err(format!(
-            "the token is for agent `{subject}`, not for `{id}`"
-        )),
+        Some(subject) if subject != id => Err(format!("the token is for agent `{subject}`, not for `{id}`")),
         _ => Ok(()),
     }
 }
@@ -236,9 +223,7 @@ mod tests {
     }
 
     fn parsed(line: &[&str]) -> AgentArgs {
-        Line::try_parse_from([&["agent"], line].concat())
-            .unwrap_or_else(|error| panic!("{error}"))
-            .args
+        Line::try_parse_from([&["agent"], line].concat()).unwrap_or_else(|error| panic!("{error}")).args
     }
 
     #[test]

@@ -116,11 +116,7 @@ struct Verdict {
 
 impl Verdict {
     fn failed(exit: Exit, err: impl Into<String>) -> Self {
-        Self {
-            exit,
-            out: Vec::new(),
-            err: err.into(),
-        }
+        Self { exit, out: Vec::new(), err: err.into() }
     }
 }
 
@@ -142,16 +138,10 @@ pub fn run(args: CallArgs) -> ExitCode {
 
 fn body(args: &CallArgs) -> Result<Vec<u8>, String> {
     if !is_name(&args.agent) {
-        return Err(format!(
-            "`{}` is no agent id: 1 to 128 of letters, digits and . _ : @ -",
-            args.agent
-        ));
+        return Err(format!("`{}` is no agent id: 1 to 128 of letters, digits and . _ : @ -", args.agent));
     }
     if !args.url.starts_with("http://") {
-        return Err(format!(
-            "`{}` must begin with http:// (for TLS, use a proxy)",
-            args.url
-        ));
+        return Err(format!("`{}` must begin with http:// (for TLS, use a proxy)", args.url));
     }
     let text = match args.params.as_deref() {
         Some("-") => {
@@ -168,23 +158,13 @@ fn body(args: &CallArgs) -> Result<Vec<u8>, String> {
         .map(serde_json::from_str::<&RawValue>)
         .transpose()
         .map_err(|error| format!("the parameters are no JSON: {error}"))?;
-    let timeout = args.timeout.map(|timeout| {
-        humantime::format_duration(timeout)
-            .to_string()
-            .replace(' ', "")
-    });
-    let request = Request {
-        method: &args.method,
-        params,
-        timeout,
-    };
+    let timeout = args.timeout.map(|timeout| humantime::format_duration(timeout).to_string().replace(' ', ""));
+    let request = Request { method: &args.method, params, timeout };
     serde_json::to_vec(&request).map_err(|error| error.to_string())
 }
 
 fn post(args: &CallArgs, body: &[u8]) -> Verdict {
-    let longest = args
-        .timeout
-        .map_or(TIMEOUT_LONGEST, |timeout| timeout + TIMEOUT_MARGIN);
+    let longest = args.timeout.map_or(TIMEOUT_LONGEST, |timeout| timeout + TIMEOUT_MARGIN);
     let client: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(TIMEOUT_MARGIN))
@@ -192,14 +172,9 @@ fn post(args: &CallArgs, body: &[u8]) -> Verdict {
         .build()
         .into();
     let base = args.url.trim_end_matches('/');
-    let mut request = client
-        .post(format!("{base}/v1/agents/{}/calls", args.agent))
-        .header("Content-Type", "application/json");
-    let key = args
-        .api_key
-        .clone()
-        .or_else(|| std::env::var(KEY_VARIABLE).ok())
-        .filter(|key| !key.is_empty());
+    let mut request =
+        client.post(format!("{base}/v1/agents/{}/calls", args.agent)).header("Content-Type", "application/json");
+    let key = args.api_key.clone().or_else(|| std::env::var(KEY_VARIABLE).ok()).filter(|key| !key.is_empty());
     if let Some(key) = key {
         request = request.header("Authorization", format!("Bearer {key}"));
     }
@@ -208,11 +183,7 @@ fn post(args: &CallArgs, body: &[u8]) -> Verdict {
     }
     let read = request.send(body).and_then(|mut response| {
         let status = response.status().as_u16();
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(RESPONSE_BYTES_MAX)
-            .read_to_vec()?;
+        let body = response.body_mut().with_config().limit(RESPONSE_BYTES_MAX).read_to_vec()?;
         Ok((status, body))
     });
     match read {
@@ -280,11 +251,7 @@ fn result(response: &Response<'_>) -> Verdict {
             line
         }
     };
-    Verdict {
-        exit: Exit::Ok,
-        out,
-        err: String::new(),
-    }
+    Verdict { exit: Exit::Ok, out, err: String::new() }
 }
 
 fn agent_error(error: Option<AgentError<'_>>) -> Verdict {
@@ -312,23 +279,15 @@ mod tests {
     }
 
     fn parsed(line: &[&str]) -> CallArgs {
-        Line::try_parse_from([&["call"], line].concat())
-            .unwrap_or_else(|error| panic!("{error}"))
-            .args
+        Line::try_parse_from([&["call"], line].concat()).unwrap_or_else(|error| panic!("{error}")).args
     }
 
     #[test]
     fn requests() {
         for (line, expected) in [
             (&["web-1", "m"][..], r#"{"method":"m"}"#),
-            (
-                &["web-1", "m", r#"{"path": "/"}"#],
-                r#"{"method":"m","params":{"path": "/"}}"#,
-            ),
-            (
-                &["web-1", "m", "null", "--timeout", "1m 30s"],
-                r#"{"method":"m","params":null,"timeout":"1m30s"}"#,
-            ),
+            (&["web-1", "m", r#"{"path": "/"}"#], r#"{"method":"m","params":{"path": "/"}}"#),
+            (&["web-1", "m", "null", "--timeout", "1m 30s"], r#"{"method":"m","params":null,"timeout":"1m30s"}"#),
         ] {
             let body = body(&parsed(line)).expect("a good request");
             assert_eq!(String::from_utf8(body).expect("a good request"), expected);
@@ -354,20 +313,8 @@ mod tests {
                 "{\"a\": 1}\n",
                 "",
             ),
-            (
-                200,
-                r#"{"outcome":"ok","result":null}"#,
-                Exit::Ok,
-                "null\n",
-                "",
-            ),
-            (
-                200,
-                r#"{"outcome":"ok","result_base64":"aGkA"}"#,
-                Exit::Ok,
-                "hi\0",
-                "",
-            ),
+            (200, r#"{"outcome":"ok","result":null}"#, Exit::Ok, "null\n", ""),
+            (200, r#"{"outcome":"ok","result_base64":"aGkA"}"#, Exit::Ok, "hi\0", ""),
             (
                 200,
                 r#"{"outcome":"agent_error","error":{"code":-1,"message":"no","data":[1]}}"#,

@@ -30,11 +30,7 @@ fn report(loaded: &Loaded, host: &Host) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     for listed in &loaded.listing {
-        let _ = writeln!(
-            out,
-            "{} = {}  # {}",
-            listed.key, listed.value, listed.origin
-        );
+        let _ = writeln!(out, "{} = {}  # {}", listed.key, listed.value, listed.origin);
     }
     let settings = &loaded.settings;
     let derived = derive(settings, host);
@@ -48,16 +44,10 @@ fn report(loaded: &Loaded, host: &Host) -> String {
         let _ = writeln!(out, "Warning: {warning}.");
     }
     if settings.auth.keys.is_empty() {
-        let _ = writeln!(
-            out,
-            "No `[[auth.keys]]`: agents get in only under `serve --dev`."
-        );
+        let _ = writeln!(out, "No `[[auth.keys]]`: agents get in only under `serve --dev`.");
     }
     if settings.api.keys.is_empty() {
-        let _ = writeln!(
-            out,
-            "No `[[api.keys]]`: the control API answers 401 except under `serve --dev`."
-        );
+        let _ = writeln!(out, "No `[[api.keys]]`: the control API answers 401 except under `serve --dev`.");
     }
     out
 }
@@ -74,11 +64,7 @@ mod tests {
             ..Sources::default()
         };
         let loaded = config::load(&sources).expect("valid");
-        let host = Host {
-            descriptors: 1000,
-            cores: 8,
-            memory_bytes: 1 << 40,
-        };
+        let host = Host { descriptors: 1000, cores: 8, memory_bytes: 1 << 40 };
         let report = report(&loaded, &host);
         for line in [
             "server.loops = 2  # HOLDFAST_SERVER__LOOPS\n",

@@ -21,9 +21,7 @@ pub fn start(log: &Log) {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     // The error says that a subscriber is there already.
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(filter(log.level)))
-        .try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter(log.level))).try_init();
 }
 
 fn filter(level: LogLevel) -> Targets {
@@ -34,9 +32,7 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    Targets::new()
-        .with_default(ours.min(LevelFilter::WARN))
-        .with_target("holdfast", ours)
+    Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target("holdfast", ours)
 }
 
 #[cfg(test)]
@@ -57,11 +53,7 @@ mod tests {
             (LogLevel::Info, "holdfast", Level::DEBUG, false),
         ];
         for (set, target, line, shown) in cases {
-            assert_eq!(
-                filter(set).would_enable(target, &line),
-                shown,
-                "{set:?} {target} {line}"
-            );
+            assert_eq!(filter(set).would_enable(target, &line), shown, "{set:?} {target} {line}");
         }
     }
 }

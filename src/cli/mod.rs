@@ -72,10 +72,7 @@ pub fn run() -> ExitCode {
 fn run_token(args: &token::TokenArgs) -> ExitCode {
     let load = |file: Option<&Path>| {
         let sources = Sources::of_process(file.map(Path::to_owned), Vec::new());
-        let auth = config::load(&sources)
-            .map_err(|problems| problems.to_string())?
-            .settings
-            .auth;
+        let auth = config::load(&sources).map_err(|problems| problems.to_string())?.settings.auth;
         Ok(token::TokenSettings {
             keys: auth.keys.0,
             audience: (!auth.audience.is_empty()).then_some(auth.audience),
@@ -96,9 +93,9 @@ fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Running(format!(
-            "cannot write to standard output: {error}"
-        ))),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Running(format!("cannot write to standard output: {error}")))
+        }
         _ => Ok(()),
     }
 }
@@ -118,15 +115,8 @@ mod tests {
                     --config f.toml --log-format json --log-level debug";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("parses");
         assert!(matches!(cli.command, Command::Serve(_)));
-        for line in [
-            "holdfast check-config --config f.toml",
-            "holdfast default-config",
-            "holdfast completions bash",
-        ] {
-            assert!(
-                Cli::try_parse_from(line.split_whitespace()).is_ok(),
-                "{line}"
-            );
+        for line in ["holdfast check-config --config f.toml", "holdfast default-config", "holdfast completions bash"] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
         }
         assert!(Cli::try_parse_from(["holdfast"]).is_err());
     }

@@ -91,14 +91,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// `--dev` lets everybody in who can reach the port, so nobody else's machine may reach it.
 fn loopback_only(settings: &Settings) -> Result<(), Failure> {
-    let open: Vec<String> = [
-        ("server.listen", settings.server.listen),
-        ("control.listen", settings.control.listen),
-    ]
-    .into_iter()
-    .filter(|(_, address)| !is_loopback(address))
-    .map(|(key, address)| format!("`{key}` is {address}"))
-    .collect();
+    let open: Vec<String> = [("server.listen", settings.server.listen), ("control.listen", settings.control.listen)]
+        .into_iter()
+        .filter(|(_, address)| !is_loopback(address))
+        .map(|(key, address)| format!("`{key}` is {address}"))
+        .collect();
     if open.is_empty() {
         return Ok(());
     }
@@ -125,27 +122,12 @@ mod tests {
 
     #[test]
     fn dev_stays_on_this_machine() {
-        for listen in [
-            "127.0.0.1:0",
-            "127.8.0.1:1",
-            "[::1]:0",
-            "[::ffff:127.0.0.1]:0",
-        ] {
-            assert_eq!(
-                loopback_only(&settings(listen, "127.0.0.1:1")),
-                Ok(()),
-                "{listen}"
-            );
+        for listen in ["127.0.0.1:0", "127.8.0.1:1", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+            assert_eq!(loopback_only(&settings(listen, "127.0.0.1:1")), Ok(()), "{listen}");
         }
         for listen in ["0.0.0.0:0", "10.0.0.1:0", "[::]:0", "[::ffff:10.0.0.1]:0"] {
-            assert!(
-                loopback_only(&settings(listen, "127.0.0.1:1")).is_err(),
-                "{listen}"
-            );
-            assert!(
-                loopback_only(&settings("127.0.0.1:1", listen)).is_err(),
-                "{listen}"
-            );
+            assert!(loopback_only(&settings(listen, "127.0.0.1:1")).is_err(), "{listen}");
+            assert!(loopback_only(&settings("127.0.0.1:1", listen)).is_err(), "{listen}");
         }
     }
 

@@ -44,9 +44,8 @@ pub fn run(
         TokenCommand::ApiKey(args) => new_api_key(args),
     };
     // Not `println!`, which panics when whoever reads has gone away.
-    let said = answer.and_then(|text| {
-        writeln!(io::stdout(), "{text}").map_err(|error| format!("cannot write: {error}"))
-    });
+    let said =
+        answer.and_then(|text| writeln!(io::stdout(), "{text}").map_err(|error| format!("cannot write: {error}")));
     match said {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -76,20 +75,15 @@ pub fn mint(
             Signer::from_settings(settings, args.key.as_deref(), private.as_deref())?
         }
     };
-    let tenant = args
-        .tenant
-        .clone()
-        .or_else(|| signer.key.tenant.clone())
-        .unwrap_or_else(|| TENANT_WHEN_ABSENT.to_owned());
+    let tenant =
+        args.tenant.clone().or_else(|| signer.key.tenant.clone()).unwrap_or_else(|| TENANT_WHEN_ABSENT.to_owned());
     let mut labels = args.label.clone();
     labels.sort_unstable();
     let claims = Claims {
         agent: args.agent.clone(),
         tenant,
         labels,
-        expires_unix: now_unix
-            .checked_add(args.ttl.as_secs())
-            .ok_or("--ttl is too long")?,
+        expires_unix: now_unix.checked_add(args.ttl.as_secs()).ok_or("--ttl is too long")?,
     };
     let audience = args.audience.as_deref().or(signer.audience.as_deref());
     let token = token::mint(&signer.key, audience, &claims)?;
@@ -101,14 +95,11 @@ pub fn mint(
 ///
 /// # Errors
 /// Exactly why it is refused, or why it could not be read.
-pub fn verify(
-    args: &VerifyArgs,
-    settings: &TokenSettings,
-    now_unix: u64,
-) -> Result<String, String> {
+pub fn verify(args: &VerifyArgs, settings: &TokenSettings, now_unix: u64) -> Result<String, String> {
     if settings.keys.is_empty() {
         return Err(
-            "the settings have no [[auth.keys]], so every token is refused; docs/security.md shows how to make a key".into(),
+            "the settings have no [[auth.keys]], so every token is refused; docs/security.md shows how to make a key"
+                .into(),
         );
     }
     let audience = settings.audience.as_deref();
@@ -151,41 +142,27 @@ impl Signer {
     fn from_secret_file(file: &Path, algorithm: Option<Algorithm>) -> Result<Self, String> {
         match algorithm {
             None | Some(Algorithm::Hs256) => Ok(Self::alone(Algorithm::Hs256, read_file(file)?)),
-            Some(other) => Err(format!(
-                "{other} signs with a private key: use --private-key-file in place of --secret-file"
-            )),
+            Some(other) => {
+                Err(format!("{other} signs with a private key: use --private-key-file in place of --secret-file"))
+            }
         }
     }
 
     fn from_key_file(file: &Path, algorithm: Algorithm) -> Result<Self, String> {
         match algorithm {
-            Algorithm::Hs256 => Err(
-                "HS256 signs with a secret: use --secret-file in place of --private-key-file"
-                    .into(),
-            ),
+            Algorithm::Hs256 => {
+                Err("HS256 signs with a secret: use --secret-file in place of --private-key-file".into())
+            }
             _ => Ok(Self::alone(algorithm, read_file(file)?)),
         }
     }
 
     fn alone(algorithm: Algorithm, material: Vec<u8>) -> Self {
-        let key = KeySource {
-            id: String::new(),
-            algorithm,
-            material,
-            tenant: None,
-        };
-        Self {
-            key,
-            checked_by: None,
-            audience: None,
-        }
+        let key = KeySource { id: String::new(), algorithm, material, tenant: None };
+        Self { key, checked_by: None, audience: None }
     }
 
-    fn from_settings(
-        settings: TokenSettings,
-        id: Option<&str>,
-        private: Option<&Path>,
-    ) -> Result<Self, String> {
+    fn from_settings(settings: TokenSettings, id: Option<&str>, private: Option<&Path>) -> Result<Self, String> {
         let checked_by = choose(&settings.keys, id)?.clone();
         let mut key = checked_by.clone();
         match (key.algorithm, private) {
@@ -204,11 +181,7 @@ impl Signer {
                 ));
             }
         }
-        Ok(Self {
-            key,
-            checked_by: Some(checked_by),
-            audience: settings.audience,
-        })
+        Ok(Self { key, checked_by: Some(checked_by), audience: settings.audience })
     }
 
     /// Whether the key in the settings takes the token: a private key that does not belong to it is found here, and not
@@ -217,18 +190,14 @@ impl Signer {
         let Some(key) = &self.checked_by else {
             return Ok(());
         };
-        Verifier::new(std::slice::from_ref(key), audience, 0)?
-            .examine(token, now_unix)
-            .map(drop)
-            .map_err(|fault| match fault {
+        Verifier::new(std::slice::from_ref(key), audience, 0)?.examine(token, now_unix).map(drop).map_err(|fault| {
+            match fault {
                 token::Fault::Signature => {
-                    format!(
-                        "the private key does not belong to key {:?} of the settings",
-                        key.id
-                    )
+                    format!("the private key does not belong to key {:?} of the settings", key.id)
                 }
                 fault => format!("the gateway would refuse this token: {fault}"),
-            })
+            }
+        })
     }
 }
 

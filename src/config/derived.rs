@@ -62,9 +62,7 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
         0 => by_descriptors,
         asked => by_descriptors.min(asked.div_ceil(loops_wide)),
     };
-    let connections_per_loop = u32::try_from(per_loop)
-        .unwrap_or(u32::MAX)
-        .min(CONNECTIONS_MAX);
+    let connections_per_loop = u32::try_from(per_loop).unwrap_or(u32::MAX).min(CONNECTIONS_MAX);
     let connections = u64::from(connections_per_loop).saturating_mul(loops_wide);
     let by_memory = host.memory_bytes / (KERNEL_BYTES_PER_CONNECTION + BYTES_PER_AGENT);
     let bites_first = if by_memory < connections {
@@ -95,10 +93,7 @@ impl Derived {
     /// What stops the next connection first, and what to do about it, in a sentence.
     #[must_use]
     pub fn bites_first_text(&self) -> String {
-        let room = format!(
-            "{} connections ({} loops × {})",
-            self.connections, self.loops, self.connections_per_loop
-        );
+        let room = format!("{} connections ({} loops × {})", self.connections, self.loops, self.connections_per_loop);
         match self.bites_first {
             Bite::Descriptors => format!(
                 "{room}: the descriptors of a loop bite first; raise the hard limit (`ulimit -Hn`, LimitNOFILE=) or `server.loops`"
@@ -140,11 +135,7 @@ mod tests {
     use super::*;
     use crate::config::defaults;
 
-    const HOST: Host = Host {
-        descriptors: 20_000,
-        cores: 4,
-        memory_bytes: 8 << 30,
-    };
+    const HOST: Host = Host { descriptors: 20_000, cores: 4, memory_bytes: 8 << 30 };
 
     fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
         let mut settings = defaults("node").expect("defaults are valid");
@@ -159,11 +150,7 @@ mod tests {
         assert_eq!(derived.connections_per_loop, 20_000 - 64 - 3 * 4);
         assert_eq!(derived.connections, 4 * 19_924);
         assert_eq!(derived.bites_first, Bite::Descriptors);
-        assert!(
-            derived
-                .bites_first_text()
-                .starts_with("79696 connections (4 loops × 19924): the descriptors")
-        );
+        assert!(derived.bites_first_text().starts_with("79696 connections (4 loops × 19924): the descriptors"));
     }
 
     #[test]
@@ -195,23 +182,14 @@ mod tests {
         let derived = derive(&settings, &HOST);
         assert_eq!(derived.connections, 19_933);
         assert_eq!(derived.bites_first, Bite::Descriptors);
-        assert_eq!(
-            derived.warnings(&settings),
-            ["`limits.connections` asks for 1000000, the descriptors allow 19933"]
-        );
+        assert_eq!(derived.warnings(&settings), ["`limits.connections` asks for 1000000, the descriptors allow 19933"]);
     }
 
     #[test]
     fn memory_may_bite_first_and_too_few_descriptors_leave_nothing() {
-        let small = Host {
-            memory_bytes: 64 << 20,
-            ..HOST
-        };
+        let small = Host { memory_bytes: 64 << 20, ..HOST };
         assert_eq!(derive(&settings(|_| {}), &small).bites_first, Bite::Memory);
-        let tight = Host {
-            descriptors: 32,
-            ..HOST
-        };
+        let tight = Host { descriptors: 32, ..HOST };
         let settings = settings(|_| {});
         let derived = derive(&settings, &tight);
         assert_eq!(derived.connections, 0);
@@ -220,11 +198,7 @@ mod tests {
 
     #[test]
     fn an_unlimited_host_does_not_overflow() {
-        let host = Host {
-            descriptors: u64::MAX,
-            cores: 1024,
-            memory_bytes: u64::MAX,
-        };
+        let host = Host { descriptors: u64::MAX, cores: 1024, memory_bytes: u64::MAX };
         let derived = derive(&settings(|_| {}), &host);
         assert_eq!(derived.connections_per_loop, (1 << 24) - 64);
         assert_eq!(derived.bites_first, Bite::Slots);

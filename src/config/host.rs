@@ -23,17 +23,12 @@ impl Host {
     /// Asks the operating system.
     #[must_use]
     pub fn read() -> Self {
-        let descriptors =
-            getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS_UNKNOWN, |(_, hard)| hard);
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS_UNKNOWN, |(_, hard)| hard);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let machine = read("/proc/meminfo").and_then(|text| meminfo_total(&text));
         let group = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
         let memory_bytes = machine.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX));
-        Self {
-            descriptors,
-            cores,
-            memory_bytes,
-        }
+        Self { descriptors, cores, memory_bytes }
     }
 }
 
@@ -57,11 +52,7 @@ pub fn raise_descriptors() -> io::Result<u64> {
 pub fn name() -> String {
     let name = read("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
-    if is_name(name) {
-        name.to_owned()
-    } else {
-        "holdfast".to_owned()
-    }
+    if is_name(name) { name.to_owned() } else { "holdfast".to_owned() }
 }
 
 fn read(path: &str) -> Option<String> {
@@ -69,9 +60,7 @@ fn read(path: &str) -> Option<String> {
 }
 
 fn meminfo_total(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }

@@ -53,11 +53,7 @@ pub struct Secret(String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(if self.0.is_empty() {
-            "\"\""
-        } else {
-            "(hidden)"
-        })
+        out.write_str(if self.0.is_empty() { "\"\"" } else { "(hidden)" })
     }
 }
 
@@ -100,11 +96,7 @@ impl fmt::Debug for ApiKeys {
 }
 
 /// The token keys, as far as they are right.
-pub(super) fn resolve_auth(
-    raw: &[RawAuthKey],
-    read: ReadFile<'_>,
-    problems: &mut Problems,
-) -> AuthKeys {
+pub(super) fn resolve_auth(raw: &[RawAuthKey], read: ReadFile<'_>, problems: &mut Problems) -> AuthKeys {
     let mut keys: Vec<KeySource> = Vec::with_capacity(raw.len());
     for (index, key) in raw.iter().enumerate() {
         let mut entry = Entry::new("auth", index, problems);
@@ -115,12 +107,7 @@ pub(super) fn resolve_auth(
         let material = entry.material(key, algorithm, read);
         let tenant = entry.tenant(&key.tenant);
         if let (Some(algorithm), Some(material)) = (algorithm, material) {
-            let source = KeySource {
-                id: key.id.clone(),
-                algorithm,
-                material,
-                tenant,
-            };
+            let source = KeySource { id: key.id.clone(), algorithm, material, tenant };
             // Whether it is a good key is for `auth` to say; one at a time, so that each bad one is told.
             let judged = Verifier::new(std::slice::from_ref(&source), None, 0);
             if let (Err(what), false) = (judged, entry.has_problem()) {
@@ -172,12 +159,7 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     fn new(section: &'static str, index: usize, problems: &'a mut Problems) -> Self {
-        Self {
-            before: problems.0.len(),
-            section,
-            index,
-            problems,
-        }
+        Self { before: problems.0.len(), section, index, problems }
     }
 
     fn problem(&mut self, field: &str, what: &str) {
@@ -192,8 +174,7 @@ impl<'a> Entry<'a> {
 
     fn bad(&mut self, what: &str) {
         let key = format!("{}.keys.{}", self.section, self.index);
-        self.problems
-            .push(Default::default(), key.as_str(), format!("`{key}`: {what}"));
+        self.problems.push(Default::default(), key.as_str(), format!("`{key}`: {what}"));
     }
 
     fn present(&mut self, field: &str, text: &str) -> bool {
@@ -222,12 +203,7 @@ impl<'a> Entry<'a> {
         parsed.ok()
     }
 
-    fn material(
-        &mut self,
-        key: &RawAuthKey,
-        algorithm: Option<Algorithm>,
-        read: ReadFile<'_>,
-    ) -> Option<Vec<u8>> {
+    fn material(&mut self, key: &RawAuthKey, algorithm: Option<Algorithm>, read: ReadFile<'_>) -> Option<Vec<u8>> {
         let algorithm = algorithm?;
         match (key.file.is_empty(), key.secret.0.is_empty()) {
             (true, true) => {

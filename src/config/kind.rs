@@ -173,10 +173,7 @@ fn one_of<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
 }
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {
-    one_of(
-        text,
-        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-    )
+    one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
 }
 
 fn parse_log_level(text: &str) -> Result<LogLevel, String> {
@@ -198,8 +195,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn parse_span(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("must be a duration such as \"20s\" or \"5m\" ({error})"))
+    humantime::parse_duration(text).map_err(|error| format!("must be a duration such as \"20s\" or \"5m\" ({error})"))
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {
@@ -222,23 +218,12 @@ mod tests {
 
     #[test]
     fn spans_and_sizes_are_read_with_their_units() {
-        let spans = [
-            ("20s", 20_000),
-            ("5m", 300_000),
-            ("1m 30s", 90_000),
-            ("15ms", 15),
-        ];
+        let spans = [("20s", 20_000), ("5m", 300_000), ("1m 30s", 90_000), ("15ms", 15)];
         for (text, ms) in spans {
             assert_eq!(parse_span(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        let sizes = [
-            ("64KiB", 65536),
-            ("64 KiB", 65536),
-            ("1MiB", 1 << 20),
-            ("1kB", 1000),
-            ("12", 12),
-            ("1.5KiB", 1536),
-        ];
+        let sizes =
+            [("64KiB", 65536), ("64 KiB", 65536), ("1MiB", 1 << 20), ("1kB", 1000), ("12", 12), ("1.5KiB", 1536)];
         for (text, bytes) in sizes {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
@@ -246,14 +231,7 @@ mod tests {
 
     #[test]
     fn what_is_no_value_is_refused() {
-        for text in [
-            "",
-            "20",
-            "-20s",
-            "twenty",
-            "20 parsecs",
-            "99999999999999999999y",
-        ] {
+        for text in ["", "20", "-20s", "twenty", "20 parsecs", "99999999999999999999y"] {
             assert!(parse_span(text).is_err(), "{text:?}");
         }
         for text in ["", "-1KiB", "KiB", "1 stone", "1.2.3KiB"] {

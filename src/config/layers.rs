@@ -40,11 +40,7 @@ impl<'a> Layers<'a> {
     /// No layer yet.
     #[must_use]
     pub fn new(sections: &'a [Section]) -> Self {
-        Self {
-            sections,
-            table: Table::new(),
-            origins: BTreeMap::new(),
-        }
+        Self { sections, table: Table::new(), origins: BTreeMap::new() }
     }
 
     /// Where a value was typed; a list's field falls back to the list itself.
@@ -75,14 +71,9 @@ impl<'a> Layers<'a> {
             return;
         }
         for (name, value) in document.get_ref() {
-            let known = self
-                .sections
-                .iter()
-                .find(|s| s.name == name.get_ref().as_ref());
+            let known = self.sections.iter().find(|s| s.name == name.get_ref().as_ref());
             match (known, value.get_ref()) {
-                (Some(section), DeValue::Table(keys)) => {
-                    self.lay_section(&file, section, keys, problems)
-                }
+                (Some(section), DeValue::Table(keys)) => self.lay_section(&file, section, keys, problems),
                 (Some(section), _) => {
                     let text = format!("`{0}` must be a section: write `[{0}]`", section.name);
                     problems.push(file.line(name.span().start), section.name, text);
@@ -95,13 +86,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn lay_section(
-        &mut self,
-        file: &File<'_>,
-        section: &Section,
-        keys: &DeTable<'_>,
-        problems: &mut Problems,
-    ) {
+    fn lay_section(&mut self, file: &File<'_>, section: &Section, keys: &DeTable<'_>, problems: &mut Problems) {
         for (name, value) in keys {
             let origin = file.line(name.span().start);
             let path = format!("{}.{}", section.name, name.get_ref());
@@ -109,11 +94,7 @@ impl<'a> Layers<'a> {
                 self.lay_list(file, section, value, problems);
                 continue;
             }
-            let Some(key) = section
-                .keys
-                .iter()
-                .find(|key| key.name == name.get_ref().as_ref())
-            else {
+            let Some(key) = section.keys.iter().find(|key| key.name == name.get_ref().as_ref()) else {
                 problems.push(origin, path, unknown_key(section, name.get_ref()));
                 continue;
             };
@@ -124,44 +105,19 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn lay_list(
-        &mut self,
-        file: &File<'_>,
-        section: &Section,
-        list: &Spanned<DeValue<'_>>,
-        problems: &mut Problems,
-    ) {
-        let tables = list
-            .get_ref()
-            .as_array()
-            .into_iter()
-            .flat_map(|array| array.iter());
-        let is_list = list
-            .get_ref()
-            .as_array()
-            .is_some_and(|array| array.iter().all(|e| e.get_ref().is_table()));
+    fn lay_list(&mut self, file: &File<'_>, section: &Section, list: &Spanned<DeValue<'_>>, problems: &mut Problems) {
+        let tables = list.get_ref().as_array().into_iter().flat_map(|array| array.iter());
+        let is_list = list.get_ref().as_array().is_some_and(|array| array.iter().all(|e| e.get_ref().is_table()));
         if !is_list {
-            let text = format!(
-                "`{0}.{LIST}` must be a list of tables: write `[[{0}.{LIST}]]`",
-                section.name
-            );
-            problems.push(
-                file.line(list.span().start),
-                format!("{}.{LIST}", section.name),
-                text,
-            );
+            let text = format!("`{0}.{LIST}` must be a list of tables: write `[[{0}.{LIST}]]`", section.name);
+            problems.push(file.line(list.span().start), format!("{}.{LIST}", section.name), text);
             return;
         }
         for (index, table) in tables.enumerate() {
             let place = format!("{}.{LIST}.{index}", section.name);
             self.origins.insert(place, file.line(table.span().start));
             self.entry(section.name, index);
-            for (name, value) in table
-                .get_ref()
-                .as_table()
-                .into_iter()
-                .flat_map(|table| table.iter())
-            {
+            for (name, value) in table.get_ref().as_table().into_iter().flat_map(|table| table.iter()) {
                 let origin = file.line(name.span().start);
                 let path = format!("{}.{LIST}.{index}.{}", section.name, name.get_ref());
                 if !field_names(section).any(|field| field == name.get_ref().as_ref()) {
@@ -198,45 +154,21 @@ impl<'a> Layers<'a> {
     }
 
     /// Lays one value over what is there, typed as bare text (environment, flags).
-    pub fn lay_text(
-        &mut self,
-        segments: &[&str],
-        text: &str,
-        origin: Origin,
-        problems: &mut Problems,
-    ) {
+    pub fn lay_text(&mut self, segments: &[&str], text: &str, origin: Origin, problems: &mut Problems) {
         let path = segments.join(".");
         match self.slot(segments) {
-            Ok(Slot::Key {
-                path: [section, key],
-                shape: Shape::Text,
-            }) => {
+            Ok(Slot::Key { path: [section, key], shape: Shape::Text }) => {
                 self.put([section, key], Value::String(text.to_owned()), origin);
             }
-            Ok(Slot::Key {
-                path: [section, key],
-                shape: Shape::Number,
-            }) => match text.parse::<i64>() {
-                Ok(number) if number >= 0 => {
-                    self.put([section, key], Value::Integer(number), origin)
-                }
+            Ok(Slot::Key { path: [section, key], shape: Shape::Number }) => match text.parse::<i64>() {
+                Ok(number) if number >= 0 => self.put([section, key], Value::Integer(number), origin),
                 _ => {
-                    let text =
-                        format!("`{path}` is \"{text}\", must be a whole number, not negative");
+                    let text = format!("`{path}` is \"{text}\", must be a whole number, not negative");
                     problems.push(origin, path, text);
                 }
             },
-            Ok(Slot::Field {
-                path: [section, field],
-                index,
-            }) => {
-                self.put_field(
-                    section,
-                    index,
-                    field,
-                    Value::String(text.to_owned()),
-                    origin,
-                );
+            Ok(Slot::Field { path: [section, field], index }) => {
+                self.put_field(section, index, field, Value::String(text.to_owned()), origin);
             }
             Err(text) => problems.push(origin, path, text),
         }
@@ -254,27 +186,18 @@ impl<'a> Layers<'a> {
                 let index = self.list_index(section, index)?;
                 let field = field_names(section).find(|field| field == name);
                 let field = field.ok_or_else(|| unknown_field(section, name))?;
-                Ok(Slot::Field {
-                    path: [section.name, field],
-                    index,
-                })
+                Ok(Slot::Field { path: [section.name, field], index })
             }
             [LIST, ..] if section.entries.is_some() => Err(format!(
                 "`{0}.{LIST}` is a list: name its entry and field, such as {ENV_PREFIX}{1}__KEYS__0__{2}",
                 section.name,
                 section.name.to_ascii_uppercase(),
-                field_names(section)
-                    .next()
-                    .unwrap_or_default()
-                    .to_ascii_uppercase(),
+                field_names(section).next().unwrap_or_default().to_ascii_uppercase(),
             )),
             [name] => {
                 let key = section.keys.iter().find(|key| key.name == *name);
                 let key = key.ok_or_else(|| unknown_key(section, name))?;
-                Ok(Slot::Key {
-                    path: [section.name, key.name],
-                    shape: key.shape,
-                })
+                Ok(Slot::Key { path: [section.name, key.name], shape: key.shape })
             }
             _ => Err(unknown_key(section, &rest.join("."))),
         }
@@ -303,14 +226,7 @@ impl<'a> Layers<'a> {
         self.section(section).insert(key.to_owned(), value);
     }
 
-    fn put_field(
-        &mut self,
-        section: &str,
-        index: usize,
-        field: &str,
-        value: Value,
-        origin: Origin,
-    ) {
+    fn put_field(&mut self, section: &str, index: usize, field: &str, value: Value, origin: Origin) {
         let path = format!("{section}.{LIST}.{index}.{field}");
         self.origins.insert(path, origin);
         if let Some(entry) = self.entry(section, index) {
@@ -319,10 +235,7 @@ impl<'a> Layers<'a> {
     }
 
     fn section(&mut self, name: &str) -> &mut Table {
-        let section = self
-            .table
-            .entry(name.to_owned())
-            .or_insert_with(|| Value::Table(Table::new()));
+        let section = self.table.entry(name.to_owned()).or_insert_with(|| Value::Table(Table::new()));
         match section {
             Value::Table(table) => table,
             _ => unreachable!("sections are only ever put in as tables"),
@@ -330,11 +243,8 @@ impl<'a> Layers<'a> {
     }
 
     fn entry(&mut self, section: &str, index: usize) -> Option<&mut Table> {
-        let list = self
-            .section(section)
-            .entry(LIST.to_owned())
-            .or_insert_with(|| Value::Array(Vec::new()))
-            .as_array_mut()?;
+        let list =
+            self.section(section).entry(LIST.to_owned()).or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?;
         if list.len() == index {
             list.push(Value::Table(Table::new()));
         }
@@ -345,15 +255,9 @@ impl<'a> Layers<'a> {
         let sections = self.sections.iter().map(|section| section.name);
         let hint = suggestion(name, sections);
         // Somebody may have left the section out: then the key tells it.
-        let home = self
-            .sections
-            .iter()
-            .find(|s| s.keys.iter().any(|key| key.name == name));
+        let home = self.sections.iter().find(|s| s.keys.iter().any(|key| key.name == name));
         match home {
-            Some(section) => format!(
-                "`{name}` stands outside of its section: put it under `[{}]`",
-                section.name
-            ),
+            Some(section) => format!("`{name}` stands outside of its section: put it under `[{}]`", section.name),
             None => format!("unknown section `{name}`{hint}"),
         }
     }
@@ -368,10 +272,7 @@ struct File<'a> {
 impl File<'_> {
     fn line(&self, at: usize) -> Origin {
         let before = self.text.as_bytes().iter().take(at);
-        Origin::File {
-            name: self.name.to_owned(),
-            line: 1 + before.filter(|byte| **byte == b'\n').count(),
-        }
+        Origin::File { name: self.name.to_owned(), line: 1 + before.filter(|byte| **byte == b'\n').count() }
     }
 }
 
@@ -383,11 +284,7 @@ fn field_names(section: &Section) -> impl Iterator<Item = &'static str> {
 fn unknown_key(section: &Section, name: &str) -> String {
     let list = section.entries.map(|_| LIST);
     let known = section.keys.iter().map(|key| key.name).chain(list);
-    format!(
-        "unknown key `{}.{name}`{}",
-        section.name,
-        suggestion(name, known)
-    )
+    format!("unknown key `{}.{name}`{}", section.name, suggestion(name, known))
 }
 
 fn unknown_field(section: &Section, name: &str) -> String {
@@ -425,13 +322,9 @@ fn typed(value: &DeValue<'_>, shape: Shape) -> Result<Value, String> {
                 Err(_) => Err(format!("is {}, which is too large", number.as_str())),
             }
         }
-        (Shape::Text, other) => Err(format!(
-            "must be a string in quotes, is of type {}",
-            other.type_str()
-        )),
-        (Shape::Number, other) => Err(format!(
-            "must be a whole number without quotes, is of type {}",
-            other.type_str()
-        )),
+        (Shape::Text, other) => Err(format!("must be a string in quotes, is of type {}", other.type_str())),
+        (Shape::Number, other) => {
+            Err(format!("must be a whole number without quotes, is of type {}", other.type_str()))
+        }
     }
 }

@@ -22,9 +22,7 @@ use serde::Deserialize;
 
 pub use self::kind::{LogFormat, LogLevel};
 pub use self::problem::{Origin, Problem, Problems};
-pub use self::settings::{
-    Api, Auth, Calls, Control, Drain, Heartbeat, Limits, Log, Raw, Server, Settings,
-};
+pub use self::settings::{Api, Auth, Calls, Control, Drain, Heartbeat, Limits, Log, Raw, Server, Settings};
 
 use self::layers::Layers;
 use self::schema::Section;
@@ -73,12 +71,7 @@ impl Sources {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, _)| name.starts_with(layers::ENV_PREFIX))
             .collect();
-        Self {
-            file,
-            env,
-            flags,
-            host_name: host::name(),
-        }
+        Self { file, env, flags, host_name: host::name() }
     }
 }
 
@@ -129,25 +122,15 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 /// # Errors
 /// Never, unless the table of defaults contradicts itself, which a test rules out.
 pub fn defaults(host_name: &str) -> Result<Settings, Problems> {
-    let sources = Sources {
-        host_name: host_name.to_owned(),
-        ..Sources::default()
-    };
+    let sources = Sources { host_name: host_name.to_owned(), ..Sources::default() };
     load(&sources).map(|loaded| loaded.settings)
 }
 
 fn file_origin(file: &Path) -> Origin {
-    Origin::File {
-        name: file.display().to_string(),
-        line: 0,
-    }
+    Origin::File { name: file.display().to_string(), line: 0 }
 }
 
-fn load_layers(
-    file: Option<(&Path, &str)>,
-    sources: &Sources,
-    problems: &mut Problems,
-) -> Option<Loaded> {
+fn load_layers(file: Option<(&Path, &str)>, sources: &Sources, problems: &mut Problems) -> Option<Loaded> {
     let sections = settings::sections();
     let mut layers = Layers::new(&sections);
     if let Some((path, text)) = file {
@@ -170,22 +153,13 @@ fn load_layers(
             problem.origin = layers.origin(&problem.key);
         }
     }
-    Some(Loaded {
-        settings: settings?,
-        listing: listing(&sections, &layers),
-    })
+    Some(Loaded { settings: settings?, listing: listing(&sections, &layers) })
 }
 
-fn resolve(
-    raw: &Raw,
-    sources: &Sources,
-    layers: &Layers<'_>,
-    problems: &mut Problems,
-) -> Option<Settings> {
+fn resolve(raw: &Raw, sources: &Sources, layers: &Layers<'_>, problems: &mut Problems) -> Option<Settings> {
     let base = sources.file.as_deref().and_then(Path::parent);
     // Paths in the file are relative to the file; without a file, to where the process was started.
-    let read =
-        |path: &Path| std::fs::read(base.map_or_else(|| path.to_owned(), |base| base.join(path)));
+    let read = |path: &Path| std::fs::read(base.map_or_else(|| path.to_owned(), |base| base.join(path)));
     let auth_keys = keys::resolve_auth(&raw.auth.keys, &read, problems);
     let api_keys = keys::resolve_api(&raw.api.keys, problems);
     let mut settings = Settings::resolve(raw, auth_keys, api_keys, sources, problems)?;
@@ -216,11 +190,7 @@ fn listing(sections: &[Section], layers: &Layers<'_>) -> Vec<Listed> {
                 let key = format!("{}.keys.{index}.{field}", section.name);
                 let hidden = field == "secret";
                 listing.push(Listed {
-                    value: if hidden {
-                        "(hidden)".to_owned()
-                    } else {
-                        value.to_string()
-                    },
+                    value: if hidden { "(hidden)".to_owned() } else { value.to_string() },
                     origin: layers.origin(&key),
                     key,
                 });

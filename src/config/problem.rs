@@ -62,11 +62,7 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// Adds one.
     pub fn push(&mut self, origin: Origin, key: impl Into<String>, text: impl Into<String>) {
-        self.0.push(Problem {
-            origin,
-            key: key.into(),
-            text: text.into(),
-        });
+        self.0.push(Problem { origin, key: key.into(), text: text.into() });
     }
 
     /// Whether a problem with this key is known already: what follows from it need not be told.
@@ -104,17 +100,11 @@ mod tests {
     #[test]
     fn one_problem_is_a_line_and_more_are_a_list() {
         let mut problems = Problems::default();
-        let line = Origin::File {
-            name: "h.toml".to_owned(),
-            line: 3,
-        };
+        let line = Origin::File { name: "h.toml".to_owned(), line: 3 };
         problems.push(line, "a.b", "no such key");
         assert_eq!(problems.to_string(), "h.toml:3: no such key");
         problems.push(Origin::Flag("--loops"), "server.loops", "too many");
-        assert_eq!(
-            problems.to_string(),
-            "2 problems in the settings:\n  h.toml:3: no such key\n  --loops: too many"
-        );
+        assert_eq!(problems.to_string(), "2 problems in the settings:\n  h.toml:3: no such key\n  --loops: too many");
         assert!(problems.mention("a.b") && !problems.mention("a"));
     }
 }

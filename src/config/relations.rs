@@ -6,23 +6,12 @@ use super::problem::{Origin, Problems};
 use super::settings::{Raw, Settings};
 
 /// Notes each rule that is broken; `origin` tells where a key was typed.
-pub(super) fn check(
-    settings: &Settings,
-    raw: &Raw,
-    origin: &dyn Fn(&str) -> Origin,
-    problems: &mut Problems,
-) {
-    let mut rules = Rules {
-        origin,
-        problems,
-        found: Vec::new(),
-    };
+pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Origin, problems: &mut Problems) {
+    let mut rules = Rules { origin, problems, found: Vec::new() };
     limits(settings, raw, &mut rules);
     times(settings, raw, &mut rules);
     let (agents, control) = (settings.server.listen, settings.control.listen);
-    let same_ip = agents.ip() == control.ip()
-        || agents.ip().is_unspecified()
-        || control.ip().is_unspecified();
+    let same_ip = agents.ip() == control.ip() || agents.ip().is_unspecified() || control.ip().is_unspecified();
     rules.hold(
         agents.port() == 0 || agents.port() != control.port() || !same_ip,
         ["server.listen", "control.listen"],
@@ -59,10 +48,7 @@ fn limits(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
     rules.hold(
         limits.calls_per_agent <= limits.calls_per_tenant,
         ["limits.calls_per_agent", "limits.calls_per_tenant"],
-        [
-            &raw.limits.calls_per_agent.to_string(),
-            &raw.limits.calls_per_tenant.to_string(),
-        ],
+        [&raw.limits.calls_per_agent.to_string(), &raw.limits.calls_per_tenant.to_string()],
         "must not be more than",
         "the tenant's limit would always come first",
     );
@@ -107,21 +93,11 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn hold(
-        &mut self,
-        holds: bool,
-        keys: [&'static str; 2],
-        typed: [&String; 2],
-        relation: &str,
-        because: &str,
-    ) {
+    fn hold(&mut self, holds: bool, keys: [&'static str; 2], typed: [&String; 2], relation: &str, because: &str) {
         if holds || keys.iter().any(|key| self.problems.mention(key)) {
             return;
         }
-        let text = format!(
-            "`{}` ({}) {relation} `{}` ({}): {because}",
-            keys[0], typed[0], keys[1], typed[1]
-        );
+        let text = format!("`{}` ({}) {relation} `{}` ({}): {because}", keys[0], typed[0], keys[1], typed[1]);
         self.found.push((keys, text));
     }
 

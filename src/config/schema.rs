@@ -70,11 +70,7 @@ pub(super) fn resolve<K: Kind>(
             problems.push(Default::default(), path, text);
         }
         Err(what) => {
-            problems.push(
-                Default::default(),
-                path,
-                format!("`{path}` is {typed}, {what}"),
-            );
+            problems.push(Default::default(), path, format!("`{path}` is {typed}, {what}"));
         }
     }
     K::parse(&K::raw(default)).ok()

@@ -84,11 +84,7 @@ mod tests {
             assert!(text.contains(&format!("\n[{}]\n", section.name)));
             assert!(!section.doc.is_empty());
             for key in &section.keys {
-                let words: usize = key
-                    .doc
-                    .iter()
-                    .map(|line| line.split_whitespace().count())
-                    .sum();
+                let words: usize = key.doc.iter().map(|line| line.split_whitespace().count()).sum();
                 assert!(words >= 3, "{}.{} says too little", section.name, key.name);
                 assert!(text.contains(&format!("\n{} = {}\n", key.name, key.default)));
             }
@@ -117,10 +113,7 @@ mod tests {
     #[test]
     fn a_key_that_the_text_lacks_would_be_seen() {
         // The first test alone would pass on an empty text, since every key has a default.
-        let lines = text()
-            .lines()
-            .filter(|line| line.contains(" = ") && !line.starts_with('#'))
-            .count();
+        let lines = text().lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count();
         let keys: usize = sections().iter().map(|section| section.keys.len()).sum();
         assert_eq!(lines, keys);
     }

@@ -10,10 +10,7 @@ use crate::auth::token::Algorithm;
 fn load_text(text: &str, env: &[(&str, &str)], flags: &[Flag]) -> Result<Loaded, String> {
     let sources = Sources {
         file: None,
-        env: env
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
-            .collect(),
+        env: env.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect(),
         flags: flags.to_vec(),
         host_name: "host-1".to_owned(),
     };
@@ -51,21 +48,11 @@ fn defaults_are_valid_and_are_those_that_are_promised() {
 #[test]
 fn each_layer_lies_over_the_one_before() {
     let file = "[server]\nloops = 2\nworkers = 3\n[calls]\ntimeout = \"1s\"\n";
-    let env = [
-        ("HOLDFAST_SERVER__WORKERS", "4"),
-        ("HOLDFAST_SERVER__NODE", "n"),
-    ];
-    let flag = Flag {
-        name: "--workers",
-        key: ["server", "workers"],
-        value: "5".to_owned(),
-    };
+    let env = [("HOLDFAST_SERVER__WORKERS", "4"), ("HOLDFAST_SERVER__NODE", "n")];
+    let flag = Flag { name: "--workers", key: ["server", "workers"], value: "5".to_owned() };
     let loaded = load_text(file, &env, &[flag]).expect("valid");
     let server = &loaded.settings.server;
-    assert_eq!(
-        (server.loops, server.workers, server.node.as_str()),
-        (2, 5, "n")
-    );
+    assert_eq!((server.loops, server.workers, server.node.as_str()), (2, 5, "n"));
     assert_eq!(loaded.settings.calls.timeout, Duration::from_secs(1));
 
     let origin = |key: &str| {
@@ -80,11 +67,7 @@ fn each_layer_lies_over_the_one_before() {
         ("calls.timeout_max", "\"5m\"", "default"),
     ];
     for (key, value, from) in expected {
-        assert_eq!(
-            origin(key),
-            Some((value.to_owned(), from.to_owned())),
-            "{key}"
-        );
+        assert_eq!(origin(key), Some((value.to_owned(), from.to_owned())), "{key}");
     }
 }
 
@@ -95,46 +78,22 @@ fn a_file_that_is_wrong_is_told_by_line() {
             "[limits]\n\nmesage_max = \"1MiB\"\n",
             "h.toml:3: unknown key `limits.mesage_max`, did you mean `message_max`?",
         ),
-        (
-            "[limit]\nhead_max = \"1KiB\"\n",
-            "h.toml:1: unknown section `limit`, did you mean `limits`?",
-        ),
-        (
-            "[drain]\nzzz = 1\n",
-            "h.toml:2: unknown key `drain.zzz` (known: window, hard_end)",
-        ),
-        (
-            "head_max = \"1KiB\"\n",
-            "h.toml:1: `head_max` stands outside of its section: put it under `[limits]`",
-        ),
-        (
-            "limits = 3\n",
-            "h.toml:1: `limits` must be a section: write `[limits]`",
-        ),
-        (
-            "[limits]\nhead_max = 8192\n",
-            "h.toml:2: `limits.head_max` must be a string in quotes, is of type integer",
-        ),
+        ("[limit]\nhead_max = \"1KiB\"\n", "h.toml:1: unknown section `limit`, did you mean `limits`?"),
+        ("[drain]\nzzz = 1\n", "h.toml:2: unknown key `drain.zzz` (known: window, hard_end)"),
+        ("head_max = \"1KiB\"\n", "h.toml:1: `head_max` stands outside of its section: put it under `[limits]`"),
+        ("limits = 3\n", "h.toml:1: `limits` must be a section: write `[limits]`"),
+        ("[limits]\nhead_max = 8192\n", "h.toml:2: `limits.head_max` must be a string in quotes, is of type integer"),
         (
             "[server]\nloops = \"2\"\n",
             "h.toml:2: `server.loops` must be a whole number without quotes, is of type string",
         ),
-        (
-            "[server]\nloops = -1\n",
-            "h.toml:2: `server.loops` is -1, must not be negative",
-        ),
+        ("[server]\nloops = -1\n", "h.toml:2: `server.loops` is -1, must not be negative"),
         (
             "[server]\nloops = 99999999999999999999\n",
             "h.toml:2: `server.loops` is 99999999999999999999, which is too large",
         ),
-        (
-            "[server]\nworkers = 5000\n",
-            "h.toml:2: `server.workers` is 5000, must lie between 0 and 1024",
-        ),
-        (
-            "[calls]\ntimeout = \"0s\"\n",
-            "h.toml:2: `calls.timeout` is \"0s\", must lie between \"1ms\" and \"1day\"",
-        ),
+        ("[server]\nworkers = 5000\n", "h.toml:2: `server.workers` is 5000, must lie between 0 and 1024"),
+        ("[calls]\ntimeout = \"0s\"\n", "h.toml:2: `calls.timeout` is \"0s\", must lie between \"1ms\" and \"1day\""),
         (
             "[limits]\nhead_max = \"0B\"\n",
             "h.toml:2: `limits.head_max` is \"0B\", must lie between \"256B\" and \"64KiB\"",
@@ -147,18 +106,12 @@ fn a_file_that_is_wrong_is_told_by_line() {
             "[limits]\nhead_max = \"-1KiB\"\n",
             "h.toml:2: `limits.head_max` is \"-1KiB\", must be a size such as \"64KiB\" or \"1MiB\"",
         ),
-        (
-            "[log]\nformat = \"xml\"\n",
-            "h.toml:2: `log.format` is \"xml\", must be one of \"text\", \"json\"",
-        ),
+        ("[log]\nformat = \"xml\"\n", "h.toml:2: `log.format` is \"xml\", must be one of \"text\", \"json\""),
         (
             "[server]\nlisten = \"localhost\"\n",
             "h.toml:2: `server.listen` is \"localhost\", must be an IP address with a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
         ),
-        (
-            "[auth]\nkeys = 3\n",
-            "h.toml:2: `auth.keys` must be a list of tables: write `[[auth.keys]]`",
-        ),
+        ("[auth]\nkeys = 3\n", "h.toml:2: `auth.keys` must be a list of tables: write `[[auth.keys]]`"),
         (
             "[[auth.keys]]\nid = \"a\"\nalgoritm = \"HS256\"\nsecret=\"0123456789abcdef0123456789abcdef\"\nalgorithm=\"HS256\"",
             "h.toml:3: unknown key `auth.keys.algoritm`, did you mean `algorithm`?",
@@ -223,12 +176,7 @@ fn variables_that_are_wrong_are_told_by_name() {
 
 #[test]
 fn variables_of_one_segment_belong_to_others() {
-    let env = [
-        ("HOLDFAST_TOKEN", "x"),
-        ("HOLDFAST_API_KEY", "x"),
-        ("HOLDFAST_SERVICE_PORT", "x"),
-        ("PATH__X", "x"),
-    ];
+    let env = [("HOLDFAST_TOKEN", "x"), ("HOLDFAST_API_KEY", "x"), ("HOLDFAST_SERVICE_PORT", "x"), ("PATH__X", "x")];
     accepted("", &env);
 }
 
@@ -236,13 +184,8 @@ fn variables_of_one_segment_belong_to_others() {
 #[test]
 fn a_variable_that_is_not_utf8_is_told_without_its_value() {
     use std::os::unix::ffi::OsStringExt;
-    let sources = Sources {
-        env: vec![(
-            "HOLDFAST_LOG__LEVEL".to_owned(),
-            OsString::from_vec(vec![0xff]),
-        )],
-        ..Sources::default()
-    };
+    let sources =
+        Sources { env: vec![("HOLDFAST_LOG__LEVEL".to_owned(), OsString::from_vec(vec![0xff]))], ..Sources::default() };
     let told = load(&sources).map_or_else(|problems| problems.to_string(), |_| String::new());
     assert_eq!(told, "HOLDFAST_LOG__LEVEL: the value is not UTF-8");
 }
@@ -291,10 +234,7 @@ fn relations_are_held() {
         assert_eq!(refusal(text, &[]), expected, "{text}");
     }
     // Any free port twice is two ports; two addresses may use one port number.
-    accepted(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[control]\nlisten = \"127.0.0.1:0\"",
-        &[],
-    );
+    accepted("[server]\nlisten = \"127.0.0.1:0\"\n[control]\nlisten = \"127.0.0.1:0\"", &[]);
     accepted("[server]\nlisten = \"127.0.0.2:8081\"", &[]);
 }
 
@@ -315,14 +255,8 @@ fn all_problems_are_told_at_once() {
 
 #[test]
 fn a_broken_value_brings_no_follow_up_about_its_relations() {
-    let told = refusal(
-        "[limits]\nqueue_hard = \"x\"\nqueue_soft = \"900MiB\"\n",
-        &[],
-    );
-    assert!(
-        told.starts_with("h.toml:2: `limits.queue_hard` is \"x\""),
-        "{told}"
-    );
+    let told = refusal("[limits]\nqueue_hard = \"x\"\nqueue_soft = \"900MiB\"\n", &[]);
+    assert!(told.starts_with("h.toml:2: `limits.queue_hard` is \"x\""), "{told}");
     assert!(!told.contains('\n'), "{told}");
 }
 
@@ -342,10 +276,7 @@ fn keys_come_from_files_and_from_the_environment() {
     ];
     let settings = accepted(text, &env);
     let keys = &settings.auth.keys;
-    assert_eq!(
-        (keys[0].id.as_str(), keys[0].algorithm),
-        ("a", Algorithm::Hs256)
-    );
+    assert_eq!((keys[0].id.as_str(), keys[0].algorithm), ("a", Algorithm::Hs256));
     assert_eq!(keys[0].material, SECRET.as_bytes());
     assert_eq!(keys[0].tenant, None);
     assert_eq!(keys[1].tenant.as_deref(), Some("acme"));
@@ -362,24 +293,14 @@ fn secrets_are_in_no_debug_output_and_in_no_listing() {
     let env = [("HOLDFAST_AUTH__KEYS__0__SECRET", SECRET)];
     let loaded = load_text(&text, &env, &[]).expect("valid");
     let raw: Raw = toml::from_str(&text).expect("valid");
-    let hidden = loaded
-        .listing
-        .iter()
-        .find(|listed| listed.key == "auth.keys.0.secret");
+    let hidden = loaded.listing.iter().find(|listed| listed.key == "auth.keys.0.secret");
     assert_eq!(hidden.map(|listed| listed.value.as_str()), Some("(hidden)"));
-    for shown in [
-        format!("{loaded:?}"),
-        format!("{:?}", loaded.settings),
-        format!("{raw:?}"),
-    ] {
+    for shown in [format!("{loaded:?}"), format!("{:?}", loaded.settings), format!("{raw:?}")] {
         assert!(!shown.contains(SECRET), "{shown}");
         let bytes = format!("{:?}", SECRET.as_bytes());
         assert!(!shown.contains(&bytes), "{shown}");
     }
-    assert!(
-        format!("{:?}", loaded.settings.auth).contains("\"a\""),
-        "ids are shown"
-    );
+    assert!(format!("{:?}", loaded.settings.auth).contains("\"a\""), "ids are shown");
 }
 
 #[test]
@@ -428,31 +349,18 @@ fn keys_that_are_wrong_are_told() {
 #[test]
 fn names_and_hashes_are_unique() {
     let zeros = "0".repeat(64);
-    let text = format!(
-        "[[api.keys]]\nname = \"a\"\nsha256 = \"{zeros}\"\n[[api.keys]]\nname = \"a\"\nsha256 = \"{zeros}\""
-    );
+    let text =
+        format!("[[api.keys]]\nname = \"a\"\nsha256 = \"{zeros}\"\n[[api.keys]]\nname = \"a\"\nsha256 = \"{zeros}\"");
     let told = refusal(&text, &[]);
-    assert!(
-        told.contains("h.toml:5: `api.keys.1.name` \"a\" is used twice"),
-        "{told}"
-    );
-    assert!(
-        told.contains("h.toml:6: `api.keys.1.sha256` is that of an earlier key"),
-        "{told}"
-    );
+    assert!(told.contains("h.toml:5: `api.keys.1.name` \"a\" is used twice"), "{told}");
+    assert!(told.contains("h.toml:6: `api.keys.1.sha256` is that of an earlier key"), "{told}");
 }
 
 #[test]
 fn a_file_that_is_not_there_is_one_problem() {
-    let sources = Sources {
-        file: Some(PathBuf::from("/no/such/file.toml")),
-        ..Sources::default()
-    };
+    let sources = Sources { file: Some(PathBuf::from("/no/such/file.toml")), ..Sources::default() };
     let told = load(&sources).map_or_else(|problems| problems.to_string(), |_| String::new());
-    assert_eq!(
-        told,
-        "/no/such/file.toml: cannot read the configuration file: No such file or directory (os error 2)"
-    );
+    assert_eq!(told, "/no/such/file.toml: cannot read the configuration file: No such file or directory (os error 2)");
 }
 
 #[test]

@@ -55,9 +55,7 @@ struct AgentJson<'a> {
 /// 400 when the query is wrong.
 pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
     let list = query::list(asked.query)?;
-    let page = shared
-        .dispatch
-        .agents(asked.tenant, &list.filter, list.cursor, list.limit);
+    let page = shared.dispatch.agents(asked.tenant, &list.filter, list.cursor, list.limit);
     let agents = page
         .agents
         .iter()
@@ -82,11 +80,9 @@ pub async fn show(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Prob
         seen = look(shared, &asked, &agent).await?;
     }
     match seen {
-        Look::Seen(view) => Ok(Answer::json(
-            200,
-            Media::Json,
-            &agent_json(shared, &agent, &view, last_close(shared, &asked, &agent)),
-        )),
+        Look::Seen(view) => {
+            Ok(Answer::json(200, Media::Json, &agent_json(shared, &agent, &view, last_close(shared, &asked, &agent))))
+        }
         // Twice its loop said so: no newer connection has taken over.
         Look::NotConnected | Look::JustEnded => Err(offline(shared, &asked, &agent)),
         Look::TooBusy => Err(Problem::new(Kind::Overloaded).agent(&agent)),
@@ -100,8 +96,7 @@ async fn look(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Result<Look, P
         let _ = tell.send(look);
     });
     shared.dispatch.describe(asked.tenant, agent, on_look);
-    told.await
-        .map_err(|_| Problem::new(Kind::Internal).agent(agent))
+    told.await.map_err(|_| Problem::new(Kind::Internal).agent(agent))
 }
 
 /// Disconnects one agent.
@@ -119,9 +114,7 @@ pub fn disconnect(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem>
 }
 
 fn offline(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Problem {
-    Problem::new(Kind::Offline)
-        .agent(agent)
-        .last_close(last_close(shared, asked, agent))
+    Problem::new(Kind::Offline).agent(agent).last_close(last_close(shared, asked, agent))
 }
 
 fn last_close(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Option<Closed> {
@@ -129,12 +122,7 @@ fn last_close(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Option<Closed>
     Some(shared.closed(close))
 }
 
-fn agent_json<'a>(
-    shared: &Shared,
-    agent: &'a str,
-    view: &'a AgentView,
-    last_close: Option<Closed>,
-) -> AgentJson<'a> {
+fn agent_json<'a>(shared: &Shared, agent: &'a str, view: &'a AgentView, last_close: Option<Closed>) -> AgentJson<'a> {
     AgentJson {
         agent,
         protocol: view.encoding.subprotocol(),
@@ -151,10 +139,7 @@ fn agent_json<'a>(
 }
 
 fn labels(labels: &Labels) -> BTreeMap<&str, &str> {
-    labels
-        .iter()
-        .map(|(key, value)| (key.as_ref(), value.as_ref()))
-        .collect()
+    labels.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect()
 }
 
 #[cfg(test)]
@@ -168,11 +153,7 @@ mod tests {
     fn a_page_is_written_with_its_cursor() {
         let stored: Labels = Arc::from([("region".into(), "eu".into())]);
         let page = PageJson {
-            agents: vec![ListedJson {
-                agent: "web-1",
-                protocol: "holdfast.v1.json",
-                labels: labels(&stored),
-            }],
+            agents: vec![ListedJson { agent: "web-1", protocol: "holdfast.v1.json", labels: labels(&stored) }],
             next: Some(query::write_cursor(255)),
         };
         assert_eq!(

@@ -41,12 +41,7 @@ impl Answer {
     /// An answer of ready bytes.
     #[must_use]
     pub fn new(status: u16, media: Media, body: impl Into<Bytes>) -> Self {
-        Self {
-            status,
-            media,
-            body: body.into(),
-            header: None,
-        }
+        Self { status, media, body: body.into(), header: None }
     }
 
     /// An answer that is written as JSON.
@@ -67,8 +62,7 @@ impl Answer {
     #[must_use]
     pub fn into_response(self) -> Response<HttpBody> {
         let mut response = Response::new(HttpBody::from(self.body));
-        *response.status_mut() =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let media = match self.media {
             Media::Nothing => None,
             Media::Json => Some("application/json"),
@@ -94,14 +88,9 @@ mod tests {
     #[test]
     fn a_response_carries_status_type_and_header() {
         let header = (REPLAYED, HeaderValue::from_static("true"));
-        let response = Answer::new(499, Media::Problem, "{}")
-            .with(Some(header))
-            .into_response();
+        let response = Answer::new(499, Media::Problem, "{}").with(Some(header)).into_response();
         assert_eq!(response.status().as_u16(), 499);
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["idempotency-replayed"], "true");
         let empty = Answer::new(204, Media::Nothing, "").into_response();
         assert!(empty.headers().is_empty());

@@ -16,13 +16,8 @@ use super::problem::{Kind, Problem};
 ///
 /// # Errors
 /// 413 over `bytes_max` (at once, where its length was announced), 408 when it is late, 400 when the peer broke off.
-pub async fn read(
-    mut body: Incoming,
-    bytes_max: usize,
-    patience: &Patience,
-) -> Result<Bytes, Problem> {
-    let too_large =
-        || Problem::new(Kind::BodyTooLarge).detail(format!("The body is over {bytes_max} bytes."));
+pub async fn read(mut body: Incoming, bytes_max: usize, patience: &Patience) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Kind::BodyTooLarge).detail(format!("The body is over {bytes_max} bytes."));
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
     }
@@ -44,11 +39,7 @@ pub async fn read(
             joined.extend_from_slice(&piece);
         }
     }
-    Ok(if joined.is_empty() {
-        first
-    } else {
-        joined.freeze()
-    })
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
 type Polled = Option<Result<Frame<Bytes>, Problem>>;
@@ -58,7 +49,7 @@ fn poll_frame(body: &mut Incoming, cx: &mut Context<'_>, patience: &Patience) ->
     if polled.is_pending() && patience.body_is_late() {
         return Poll::Ready(Some(Err(Problem::new(Kind::SlowBody))));
     }
-    Poll::Ready(ready!(polled).map(|frame| {
-        frame.map_err(|_| Problem::new(Kind::Malformed).detail("The body broke off."))
-    }))
+    Poll::Ready(
+        ready!(polled).map(|frame| frame.map_err(|_| Problem::new(Kind::Malformed).detail("The body broke off."))),
+    )
 }

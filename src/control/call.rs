@@ -60,10 +60,7 @@ async fn send(shared: &Arc<Shared>, request: &CallRequest<'_>) -> Answer {
         let _ = end.send((outcome, took));
     });
     let call = shared.dispatch.call(start, request, on_end);
-    let mut hang_up = HangUp {
-        dispatch: &shared.dispatch,
-        call,
-    };
+    let mut hang_up = HangUp { dispatch: &shared.dispatch, call };
     let ended = ended.await;
     hang_up.call = None;
     match ended {
@@ -72,10 +69,7 @@ async fn send(shared: &Arc<Shared>, request: &CallRequest<'_>) -> Answer {
             reply::of_outcome(&outcome, call, request.agent, took)
         }
         // The contract is one outcome for each call, so this is a defect of ours, and is said as one.
-        Err(_) => Problem::new(Kind::Internal)
-            .agent(request.agent)
-            .call(call)
-            .into_answer(),
+        Err(_) => Problem::new(Kind::Internal).agent(request.agent).call(call).into_answer(),
     }
 }
 
@@ -84,10 +78,7 @@ fn request<'a>(asked: &Asked<'_>, agent: &'a str, call: &'a CallBody<'_>) -> Cal
         tenant: asked.tenant,
         agent,
         method: &call.method,
-        params: Payload {
-            bytes: call.params.unwrap_or_default().as_bytes(),
-            json: call.params.is_some(),
-        },
+        params: Payload { bytes: call.params.unwrap_or_default().as_bytes(), json: call.params.is_some() },
         timeout: call.timeout,
     }
 }

@@ -56,23 +56,17 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, 
 /// # Errors
 /// A 400 that points at every place that is wrong.
 pub fn parse(bytes: &[u8], timeouts: Timeouts) -> Result<CallBody<'_>, Problem> {
-    let typed: Typed<'_> =
-        serde_json::from_slice(bytes).map_err(|error| explain(bytes, timeouts, &error))?;
+    let typed: Typed<'_> = serde_json::from_slice(bytes).map_err(|error| explain(bytes, timeouts, &error))?;
     let mut faults = Vec::new();
     check_method(&typed.method, &mut faults);
-    let timeout =
-        read_timeout(typed.timeout.map(RawValue::get), timeouts).unwrap_or_else(|detail| {
-            faults.push(Fault::pointer("#/timeout", detail));
-            timeouts.default
-        });
+    let timeout = read_timeout(typed.timeout.map(RawValue::get), timeouts).unwrap_or_else(|detail| {
+        faults.push(Fault::pointer("#/timeout", detail));
+        timeouts.default
+    });
     if !faults.is_empty() {
         return Err(invalid(faults));
     }
-    Ok(CallBody {
-        method: typed.method,
-        params: typed.params.map(RawValue::get),
-        timeout,
-    })
+    Ok(CallBody { method: typed.method, params: typed.params.map(RawValue::get), timeout })
 }
 
 fn check_method(method: &str, faults: &mut Vec<Fault>) {
@@ -139,10 +133,7 @@ fn explain(bytes: &[u8], timeouts: Timeouts, error: &serde_json::Error) -> Probl
     for name in members.keys() {
         if !["method", "params", "timeout"].contains(&name.as_str()) {
             let pointer = format!("#/{}", pointer_token(name));
-            faults.push(Fault::pointer(
-                pointer,
-                "is unknown; a call has `method`, `params` and `timeout`",
-            ));
+            faults.push(Fault::pointer(pointer, "is unknown; a call has `method`, `params` and `timeout`"));
         }
     }
     if faults.is_empty() {
@@ -153,9 +144,7 @@ fn explain(bytes: &[u8], timeouts: Timeouts, error: &serde_json::Error) -> Probl
 }
 
 fn invalid(faults: Vec<Fault>) -> Problem {
-    Problem::new(Kind::Invalid)
-        .detail("The call is JSON, but not as it must be.")
-        .errors(faults)
+    Problem::new(Kind::Invalid).detail("The call is JSON, but not as it must be.").errors(faults)
 }
 
 /// Line, column and words of the parser, without the place that it repeats in its words.
@@ -178,11 +167,8 @@ fn pointer_token(name: &str) -> String {
 }
 
 /// All but the unreserved characters of RFC 3986, which is more than must be, and never wrong.
-const FRAGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const FRAGMENT: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -192,10 +178,7 @@ mod tests {
 
     use super::*;
 
-    const TIMEOUTS: Timeouts = Timeouts {
-        default: Duration::from_secs(20),
-        max: Duration::from_secs(300),
-    };
+    const TIMEOUTS: Timeouts = Timeouts { default: Duration::from_secs(20), max: Duration::from_secs(300) };
 
     fn errors_of(body: &[u8]) -> (String, Value) {
         let answer = parse(body, TIMEOUTS).unwrap_err().into_answer();
@@ -210,12 +193,7 @@ mod tests {
         for (body, method, params, timeout_ms) in [
             (r#"{"method":"m"}"#, "m", None, 20_000),
             (r#" {"method" : "a\u0062" } "#, "ab", None, 20_000),
-            (
-                r#"{"params": {"a" : [1e400]},"method":"m"}"#,
-                "m",
-                Some(r#"{"a" : [1e400]}"#),
-                20_000,
-            ),
+            (r#"{"params": {"a" : [1e400]},"method":"m"}"#, "m", Some(r#"{"a" : [1e400]}"#), 20_000),
             (r#"{"method":"m","params":null}"#, "m", Some("null"), 20_000),
             (r#"{"method":"m","timeout":null}"#, "m", None, 20_000),
             (r#"{"method":"m","timeout":1}"#, "m", None, 1),
@@ -234,11 +212,7 @@ mod tests {
 
     #[test]
     fn deep_parameters_pass_without_recursion() {
-        let deep = format!(
-            r#"{{"method":"m","params":{}{}}}"#,
-            "[".repeat(100_000),
-            "]".repeat(100_000)
-        );
+        let deep = format!(r#"{{"method":"m","params":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         let found = parse(deep.as_bytes(), TIMEOUTS).unwrap();
         assert_eq!(found.params.map(str::len), Some(200_000));
         let wrong = deep.replace("method", "methods");
@@ -265,18 +239,12 @@ mod tests {
             (r#"{"method":"m","timeout":[1]}"#, vec!["#/timeout"]),
             (r#"{"method":"m","param":1}"#, vec!["#/param"]),
             (r#"{"method":"m","a/b~c ü":1}"#, vec!["#/a~1b~0c%20%C3%BC"]),
-            (
-                r#"{"method":7,"timeout":false,"x":1}"#,
-                vec!["#/method", "#/timeout", "#/x"],
-            ),
+            (r#"{"method":7,"timeout":false,"x":1}"#, vec!["#/method", "#/timeout", "#/x"]),
         ] {
             let (kind, errors) = errors_of(body.as_bytes());
             assert_eq!(kind, "/problems/invalid", "{body}");
             let found: Vec<_> = errors.as_array().unwrap().iter().collect();
-            let found: Vec<_> = found
-                .iter()
-                .map(|e| e["pointer"].as_str().unwrap())
-                .collect();
+            let found: Vec<_> = found.iter().map(|e| e["pointer"].as_str().unwrap()).collect();
             assert_eq!(found, pointers, "{body}");
         }
         let long = format!(r#"{{"method":"{}"}}"#, "m".repeat(METHOD_BYTES_MAX + 1));

@@ -47,9 +47,7 @@ impl Count {
             .iter()
             .map(|row| {
                 let statuses = row.statuses.iter();
-                statuses
-                    .map(|status| request_counter(row.template, *status))
-                    .collect()
+                statuses.map(|status| request_counter(row.template, *status)).collect()
             })
             .collect();
         Self {
@@ -123,15 +121,8 @@ mod tests {
     use crate::calls::Body;
 
     fn outcomes() -> [Outcome; 10] {
-        let body = Body {
-            bytes: bytes::Bytes::new(),
-            json: false,
-        };
-        let error = Outcome::AgentError {
-            code: 1,
-            message: String::new(),
-            data: None,
-        };
+        let body = Body { bytes: bytes::Bytes::new(), json: false };
+        let error = Outcome::AgentError { code: 1, message: String::new(), data: None };
         [
             Outcome::Ok(body),
             error,

@@ -28,19 +28,12 @@ pub fn check(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn all(
-    headers: &HeaderMap,
-    name: HeaderName,
-    is_ours: impl Fn(&str) -> bool,
-) -> Result<(), Problem> {
+fn all(headers: &HeaderMap, name: HeaderName, is_ours: impl Fn(&str) -> bool) -> Result<(), Problem> {
     let ours = |value: &HeaderValue| value.to_str().is_ok_and(&is_ours);
     if headers.get_all(&name).iter().all(ours) {
         return Ok(());
     }
-    let fault = Fault::parameter(
-        name.as_str(),
-        "is not localhost, *.localhost, 127.0.0.0/8 or [::1]",
-    );
+    let fault = Fault::parameter(name.as_str(), "is not localhost, *.localhost, 127.0.0.0/8 or [::1]");
     Err(Problem::new(Kind::ForeignOrigin).errors(vec![fault]))
 }
 
@@ -51,10 +44,7 @@ mod tests {
     use crate::auth::api_key::ApiKeys;
 
     fn headers(fields: &[(HeaderName, &[u8])]) -> HeaderMap {
-        fields
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value).unwrap()))
-            .collect()
+        fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value).unwrap())).collect()
     }
 
     #[test]
@@ -70,14 +60,7 @@ mod tests {
             (vec![HOST, origin(b"null")], false),
             (vec![HOST, origin(b"")], false),
             (vec![HOST, origin(b"http://localhost\xff")], false),
-            (
-                vec![
-                    HOST,
-                    origin(b"http://localhost"),
-                    origin(b"http://evil.example"),
-                ],
-                false,
-            ),
+            (vec![HOST, origin(b"http://localhost"), origin(b"http://evil.example")], false),
             (vec![(header::HOST, b"evil.example:8081")], false),
             (vec![HOST, (header::HOST, b"evil.example")], false),
         ] {

@@ -80,15 +80,8 @@ pub enum Again {
 }
 
 enum State<W> {
-    InFlight {
-        call: Option<CallId>,
-        waiters: Vec<(u32, W)>,
-        seats: u32,
-    },
-    Ended {
-        expires: Now,
-        answer: Option<Answer>,
-    },
+    InFlight { call: Option<CallId>, waiters: Vec<(u32, W)>, seats: u32 },
+    Ended { expires: Now, answer: Option<Answer> },
 }
 
 struct Entry<W> {
@@ -122,14 +115,7 @@ impl<W> Idempotency<W> {
     }
 
     /// A call with a key has come in. `waiter` is kept for [`Begun::First`] and [`Begun::Joined`], else dropped.
-    pub fn begin(
-        &mut self,
-        now: Now,
-        bounds: Bounds,
-        key: Key,
-        body: Fingerprint,
-        waiter: W,
-    ) -> Begun {
+    pub fn begin(&mut self, now: Now, bounds: Bounds, key: Key, body: Fingerprint, waiter: W) -> Begun {
         self.forget_expired(now);
         if let Some((key, entry)) = self
             .entries
@@ -145,22 +131,10 @@ impl<W> Idempotency<W> {
         let key = Arc::new(key);
         let flight = self.next_flight;
         self.next_flight += 1;
-        let state = State::InFlight {
-            call: None,
-            waiters: vec![(0, waiter)],
-            seats: 1,
-        };
-        let entry = Entry {
-            flight,
-            body,
-            state,
-        };
+        let state = State::InFlight { call: None, waiters: vec![(0, waiter)], seats: 1 };
+        let entry = Entry { flight, body, state };
         self.entries.insert(Arc::clone(&key), entry);
-        Begun::First(Seat {
-            key,
-            flight,
-            seat: 0,
-        })
+        Begun::First(Seat { key, flight, seat: 0 })
     }
 
     /// The call was sent under this id. Nothing happens when it has ended already.
@@ -171,21 +145,11 @@ impl<W> Idempotency<W> {
     }
 
     /// The call has ended: hands back who waited, to be told. What is kept counts from `now`.
-    pub fn finish(
-        &mut self,
-        now: Now,
-        bounds: Bounds,
-        seat: &Seat,
-        answer: &Answer,
-        again: Again,
-    ) -> Vec<W> {
+    pub fn finish(&mut self, now: Now, bounds: Bounds, seat: &Seat, answer: &Answer, again: Again) -> Vec<W> {
         let Some(state) = self.state_of(seat) else {
             return Vec::new();
         };
-        let ended = State::Ended {
-            expires: now.after(bounds.window),
-            answer: None,
-        };
+        let ended = State::Ended { expires: now.after(bounds.window), answer: None };
         let before = std::mem::replace(state, ended);
         let State::InFlight { waiters, .. } = before else {
             // It ended before: nothing changes, nobody waits.
@@ -233,11 +197,7 @@ impl<W> Idempotency<W> {
             let Some((key, flight)) = self.answers.pop_front() else {
                 break;
             };
-            let seat = Seat {
-                key,
-                flight,
-                seat: 0,
-            };
+            let seat = Seat { key, flight, seat: 0 };
             if let Some(State::Ended { answer, .. }) = self.state_of(&seat) {
                 let bytes = answer.take().map_or(0, |answer| answer.body.len());
                 self.answer_bytes -= bytes;
@@ -288,11 +248,7 @@ impl<W> Entry<W> {
                 let seat = *seats;
                 *seats = seats.wrapping_add(1);
                 waiters.push((seat, waiter));
-                Begun::Joined(Seat {
-                    key,
-                    flight: self.flight,
-                    seat,
-                })
+                Begun::Joined(Seat { key, flight: self.flight, seat })
             }
             State::Ended { answer, .. } => match answer {
                 Some(answer) => Begun::Answered(answer.clone()),

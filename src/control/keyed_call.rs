@@ -34,16 +34,10 @@ pub async fn send(
     body: &[u8],
     request: &CallRequest<'_>,
 ) -> Result<Answer, Problem> {
-    let key = Key {
-        tenant: request.tenant,
-        agent: request.agent.to_owned(),
-        key: key.to_vec(),
-    };
+    let key = Key { tenant: request.tenant, agent: request.agent.to_owned(), key: key.to_vec() };
     let (end, ended) = oneshot::channel();
     let now = shared.clock.now();
-    let begun = shared
-        .idempotency()
-        .begin(now, bounds, key, fingerprint(body), end);
+    let begun = shared.idempotency().begin(now, bounds, key, fingerprint(body), end);
     let refused = |kind| Err(Problem::new(kind).agent(request.agent));
     let seat = match begun {
         Begun::First(seat) => {
@@ -59,13 +53,8 @@ pub async fn send(
         Begun::Full => return refused(Kind::KeysFull),
     };
     // Kept until the answer is here: leaving a call that has ended changes nothing.
-    let _leave = Leave {
-        shared,
-        seat: &seat,
-    };
-    ended
-        .await
-        .map_err(|_| Problem::new(Kind::Internal).agent(request.agent))
+    let _leave = Leave { shared, seat: &seat };
+    ended.await.map_err(|_| Problem::new(Kind::Internal).agent(request.agent))
 }
 
 fn dispatch(shared: &Arc<Shared>, bounds: Bounds, seat: &Seat, request: &CallRequest<'_>) {
@@ -74,10 +63,7 @@ fn dispatch(shared: &Arc<Shared>, bounds: Bounds, seat: &Seat, request: &CallReq
         bounds,
         seat: seat.clone(),
         agent: request.agent.to_owned(),
-        halves: Mutex::new(Halves {
-            call: None,
-            outcome: None,
-        }),
+        halves: Mutex::new(Halves { call: None, outcome: None }),
     });
     let start = shared.clock.now();
     let on_end = {
@@ -124,13 +110,7 @@ impl Ending {
         };
         let answer = reply::of_outcome(&outcome, call, &self.agent, millis(took));
         let now = self.shared.clock.now();
-        let waiters = self.shared.idempotency().finish(
-            now,
-            self.bounds,
-            &self.seat,
-            &answer,
-            again(&outcome),
-        );
+        let waiters = self.shared.idempotency().finish(now, self.bounds, &self.seat, &answer, again(&outcome));
         for waiter in waiters {
             // Who waited may be gone by now.
             let _ = waiter.send(answer.clone());
@@ -164,11 +144,7 @@ fn fingerprint(body: &[u8]) -> Fingerprint {
 /// # Errors
 /// 400 when it is empty or too long.
 pub fn check_key(key: &[u8]) -> Result<&[u8], Problem> {
-    if (1..=KEY_BYTES_MAX).contains(&key.len()) {
-        Ok(key)
-    } else {
-        Err(bad_key("must be 1 to 255 bytes"))
-    }
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) { Ok(key) } else { Err(bad_key("must be 1 to 255 bytes")) }
 }
 
 /// The refusal of an idempotency key.
@@ -200,15 +176,8 @@ mod tests {
 
     #[test]
     fn only_what_was_not_delivered_may_run_again() {
-        let body = Body {
-            bytes: bytes::Bytes::new(),
-            json: false,
-        };
-        let error = Outcome::AgentError {
-            code: 0,
-            message: String::new(),
-            data: None,
-        };
+        let body = Body { bytes: bytes::Bytes::new(), json: false };
+        let error = Outcome::AgentError { code: 0, message: String::new(), data: None };
         for (outcome, expected) in [
             (Outcome::Ok(body), Again::Answered),
             (error, Again::Answered),

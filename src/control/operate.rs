@@ -82,9 +82,7 @@ fn why_not_ready(node: &NodeView) -> Option<String> {
     }
     let max = node.connections_max_per_loop;
     let full = node.connections.iter().position(|open| *open >= max)?;
-    Some(format!(
-        "Event loop {full} is at its limit of {max} connections."
-    ))
+    Some(format!("Event loop {full} is at its limit of {max} connections."))
 }
 
 #[cfg(test)]

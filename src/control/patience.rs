@@ -44,16 +44,12 @@ impl Patience {
     /// A connection that was just accepted.
     #[must_use]
     pub fn new(now: Now) -> Self {
-        Self {
-            since: AtomicU64::new(now.0 << 2 | Wait::FirstHead as u64),
-            body_is_late: AtomicBool::new(false),
-        }
+        Self { since: AtomicU64::new(now.0 << 2 | Wait::FirstHead as u64), body_is_late: AtomicBool::new(false) }
     }
 
     /// From `now` on it waits for something else.
     pub fn wait_for(&self, wait: Wait, now: Now) {
-        self.since
-            .store(now.0 << 2 | wait as u64, Ordering::Relaxed);
+        self.since.store(now.0 << 2 | wait as u64, Ordering::Relaxed);
     }
 
     /// Whether the body did not arrive in time.

@@ -76,12 +76,7 @@ pub struct Row {
 }
 
 const fn row(slug: &'static str, status: u16, title: &'static str, detail: &'static str) -> Row {
-    Row {
-        slug,
-        status,
-        title,
-        detail,
-    }
+    Row { slug, status, title, detail }
 }
 
 impl Kind {
@@ -190,21 +185,13 @@ impl Fault {
     /// A fault in a query parameter, path segment or header.
     #[must_use]
     pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
-        Self {
-            detail: detail.into(),
-            parameter: Some(name.to_owned()),
-            ..Self::default()
-        }
+        Self { detail: detail.into(), parameter: Some(name.to_owned()), ..Self::default() }
     }
 
     /// A fault in the body.
     #[must_use]
     pub fn pointer(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            detail: detail.into(),
-            pointer: Some(pointer.into()),
-            ..Self::default()
-        }
+        Self { detail: detail.into(), pointer: Some(pointer.into()), ..Self::default() }
     }
 }
 
@@ -329,10 +316,9 @@ impl Problem {
 
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self.0.kind {
-            Kind::Unauthorized => Some((
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"holdfast\""),
-            )),
+            Kind::Unauthorized => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"holdfast\"")))
+            }
             // One second is the shortest that the header can say, and most calls end sooner.
             Kind::Busy | Kind::Draining | Kind::Overloaded | Kind::NotReady | Kind::KeysFull => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
@@ -378,10 +364,7 @@ mod tests {
             assert_eq!(kind.row().slug, outcome.label());
             assert_eq!(kind.row().status, status);
         }
-        let body = Body {
-            bytes: bytes::Bytes::new(),
-            json: false,
-        };
+        let body = Body { bytes: bytes::Bytes::new(), json: false };
         assert_eq!(Kind::of(&Outcome::Ok(body)), None);
     }
 
@@ -400,11 +383,7 @@ mod tests {
 
     #[test]
     fn a_problem_is_written_whole() {
-        let (answer, body) = written(
-            Problem::new(Kind::Lost)
-                .agent("web-1")
-                .call(Some(CallId(0xabc))),
-        );
+        let (answer, body) = written(Problem::new(Kind::Lost).agent("web-1").call(Some(CallId(0xabc))));
         assert_eq!(answer.status, 502);
         assert_eq!(answer.media, Media::Problem);
         assert_eq!(
@@ -422,28 +401,17 @@ mod tests {
         let fault = Fault::pointer("#/timeout", "too long");
         let (answer, body) = written(Problem::new(Kind::Invalid).errors(vec![fault]));
         assert_eq!(answer.status, 400);
-        assert_eq!(
-            body["errors"],
-            json!([{"detail": "too long", "pointer": "#/timeout"}])
-        );
+        assert_eq!(body["errors"], json!([{"detail": "too long", "pointer": "#/timeout"}]));
         assert!(body.get("outcome").is_none() && body.get("call").is_none());
     }
 
     #[test]
     fn headers_that_the_status_asks_for() {
         for (problem, name, value) in [
-            (
-                Problem::new(Kind::Unauthorized),
-                header::WWW_AUTHENTICATE,
-                "Bearer realm=\"holdfast\"",
-            ),
+            (Problem::new(Kind::Unauthorized), header::WWW_AUTHENTICATE, "Bearer realm=\"holdfast\""),
             (Problem::new(Kind::Busy), header::RETRY_AFTER, "1"),
             (Problem::new(Kind::Overloaded), header::RETRY_AFTER, "1"),
-            (
-                Problem::new(Kind::MethodNotAllowed).allow("GET, HEAD".into()),
-                header::ALLOW,
-                "GET, HEAD",
-            ),
+            (Problem::new(Kind::MethodNotAllowed).allow("GET, HEAD".into()), header::ALLOW, "GET, HEAD"),
         ] {
             let (answer, _) = written(problem);
             let (found, text) = answer.header.unwrap();

@@ -39,12 +39,7 @@ pub fn agent(segment: &str) -> Result<Cow<'_, str>, Problem> {
         .decode_utf8()
         .ok()
         .filter(|name| is_name(name))
-        .ok_or_else(|| {
-            invalid(vec![Fault::parameter(
-                "agent",
-                "must be 1 to 128 letters, digits or any of . _ : @ -",
-            )])
-        })
+        .ok_or_else(|| invalid(vec![Fault::parameter("agent", "must be 1 to 128 letters, digits or any of . _ : @ -")]))
 }
 
 /// The query of a list: `limit`, `cursor`, `prefix`, and `label=key=value` any number of times.
@@ -52,11 +47,7 @@ pub fn agent(segment: &str) -> Result<Cow<'_, str>, Problem> {
 /// # Errors
 /// 400 that names each parameter that is wrong.
 pub fn list(query: &str) -> Result<List, Problem> {
-    let mut list = List {
-        filter: Filter::default(),
-        cursor: 0,
-        limit: PAGE_AGENTS,
-    };
+    let mut list = List { filter: Filter::default(), cursor: 0, limit: PAGE_AGENTS };
     let mut faults = Vec::new();
     each_parameter(query, &["label"], &mut faults, |name, value| match name {
         "limit" => {
@@ -76,10 +67,7 @@ pub fn list(query: &str) -> Result<List, Problem> {
             Ok(())
         }
         "label" => {
-            let (key, value) = value
-                .split_once('=')
-                .filter(|(key, _)| !key.is_empty())
-                .ok_or("must be key=value")?;
+            let (key, value) = value.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("must be key=value")?;
             if list.filter.labels.len() == FILTER_LABELS_MAX {
                 return Err(format!("may come {FILTER_LABELS_MAX} times"));
             }
@@ -99,12 +87,8 @@ pub fn reason(query: &str, otherwise: &str) -> Result<String, Problem> {
     let mut reason = otherwise.to_owned();
     let mut faults = Vec::new();
     each_parameter(query, &[], &mut faults, |name, value| match name {
-        "reason" if value.len() > REASON_BYTES_MAX => {
-            Err(format!("must be at most {REASON_BYTES_MAX} bytes"))
-        }
-        "reason" if value.chars().any(char::is_control) => {
-            Err("must not have control characters".to_owned())
-        }
+        "reason" if value.len() > REASON_BYTES_MAX => Err(format!("must be at most {REASON_BYTES_MAX} bytes")),
+        "reason" if value.chars().any(char::is_control) => Err("must not have control characters".to_owned()),
         "reason" => {
             reason = value.to_owned();
             Ok(())
@@ -151,17 +135,11 @@ fn each_parameter(
 }
 
 fn done<T>(value: T, faults: Vec<Fault>) -> Result<T, Problem> {
-    if faults.is_empty() {
-        Ok(value)
-    } else {
-        Err(invalid(faults))
-    }
+    if faults.is_empty() { Ok(value) } else { Err(invalid(faults)) }
 }
 
 fn invalid(faults: Vec<Fault>) -> Problem {
-    Problem::new(Kind::Invalid)
-        .detail("The address says something that it may not say.")
-        .errors(faults)
+    Problem::new(Kind::Invalid).detail("The address says something that it may not say.").errors(faults)
 }
 
 #[cfg(test)]
@@ -176,20 +154,12 @@ mod tests {
         assert_eq!(answer.status, 400);
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         let errors = body["errors"].as_array().unwrap();
-        errors
-            .iter()
-            .map(|error| error["parameter"].as_str().unwrap().to_owned())
-            .collect()
+        errors.iter().map(|error| error["parameter"].as_str().unwrap().to_owned()).collect()
     }
 
     #[test]
     fn agents_are_names() {
-        for (segment, name) in [
-            ("web-1", "web-1"),
-            ("a%40b", "a@b"),
-            ("a:b", "a:b"),
-            ("%77", "w"),
-        ] {
+        for (segment, name) in [("web-1", "web-1"), ("a%40b", "a@b"), ("a:b", "a:b"), ("%77", "w")] {
             assert_eq!(agent(segment).unwrap(), name);
         }
         for bad in ["%", "a%2Fb", "a%20b", "a+b", "%ff", "%00", &"x".repeat(129)] {
@@ -206,8 +176,7 @@ mod tests {
 
     #[test]
     fn lists_are_filtered() {
-        let found = list("limit=1000&cursor=ff&prefix=web-&label=region=eu&label=a%3Db=c&label=k=")
-            .unwrap();
+        let found = list("limit=1000&cursor=ff&prefix=web-&label=region=eu&label=a%3Db=c&label=k=").unwrap();
         assert_eq!((found.cursor, found.limit), (255, 1000));
         assert_eq!(found.filter.prefix, "web-");
         let labels = [("region", "eu"), ("a", "b=c"), ("k", "")];

@@ -27,9 +27,7 @@ const REPLY_FRAME_BYTES: usize = 128;
 fn write_reply(outcome: &Outcome, call: Option<CallId>, agent: &str, elapsed_ms: u64) -> Vec<u8> {
     let payload_bytes = match outcome {
         Outcome::Ok(body) => body.bytes.len(),
-        Outcome::AgentError { message, data, .. } => {
-            message.len() + data.as_ref().map_or(0, |body| body.bytes.len())
-        }
+        Outcome::AgentError { message, data, .. } => message.len() + data.as_ref().map_or(0, |body| body.bytes.len()),
         _ => 0,
     };
     let mut out = Vec::with_capacity(REPLY_FRAME_BYTES + agent.len() + payload_bytes);
@@ -45,11 +43,7 @@ fn write_reply(outcome: &Outcome, call: Option<CallId>, agent: &str, elapsed_ms:
     out.extend_from_slice(elapsed_ms.to_string().as_bytes());
     match outcome {
         Outcome::Ok(body) => write_body(&mut out, "result", body),
-        Outcome::AgentError {
-            code,
-            message,
-            data,
-        } => {
+        Outcome::AgentError { code, message, data } => {
             out.extend_from_slice(b",\"error\":{\"code\":");
             out.extend_from_slice(code.to_string().as_bytes());
             out.extend_from_slice(b",\"message\":");
@@ -96,18 +90,11 @@ mod tests {
     use super::*;
 
     fn body(bytes: &'static [u8], json: bool) -> Body {
-        Body {
-            bytes: Bytes::from_static(bytes),
-            json,
-        }
+        Body { bytes: Bytes::from_static(bytes), json }
     }
 
     fn error(code: i64, message: &str, data: Option<Body>) -> Outcome {
-        Outcome::AgentError {
-            code,
-            message: message.to_owned(),
-            data,
-        }
+        Outcome::AgentError { code, message: message.to_owned(), data }
     }
 
     #[test]
@@ -120,22 +107,10 @@ mod tests {
             whole
         };
         for (outcome, expected) in [
-            (
-                Outcome::Ok(body(b"{\"free\": 7}", true)),
-                json!({"outcome": "ok", "result": {"free": 7}}),
-            ),
-            (
-                Outcome::Ok(body(b"null", true)),
-                json!({"outcome": "ok", "result": null}),
-            ),
-            (
-                Outcome::Ok(body(b"\xff\x00", false)),
-                json!({"outcome": "ok", "result_base64": "/wA="}),
-            ),
-            (
-                Outcome::Ok(body(b"", false)),
-                json!({"outcome": "ok", "result_base64": ""}),
-            ),
+            (Outcome::Ok(body(b"{\"free\": 7}", true)), json!({"outcome": "ok", "result": {"free": 7}})),
+            (Outcome::Ok(body(b"null", true)), json!({"outcome": "ok", "result": null})),
+            (Outcome::Ok(body(b"\xff\x00", false)), json!({"outcome": "ok", "result_base64": "/wA="})),
+            (Outcome::Ok(body(b"", false)), json!({"outcome": "ok", "result_base64": ""})),
             (
                 error(-1, "no \"disk\"\n", None),
                 json!({"outcome": "agent_error", "error": {"code": -1, "message": "no \"disk\"\n"}}),
@@ -181,10 +156,7 @@ mod tests {
             assert_eq!(answer.status, 404);
             assert_eq!(found["outcome"], "offline");
             assert_eq!(found["agent"], "web-1");
-            assert_eq!(
-                found.get("call").and_then(Value::as_str),
-                call.map(|c| c.to_string()).as_deref()
-            );
+            assert_eq!(found.get("call").and_then(Value::as_str), call.map(|c| c.to_string()).as_deref());
         }
     }
 }

@@ -30,21 +30,15 @@ pub async fn handle(
     let now = shared.clock.now();
     patience.wait_for(Wait::Us, now);
     let (head, body) = request.into_parts();
-    let mut counting = Counting {
-        shared,
-        row: None,
-        status: CALLER_WENT_AWAY,
-    };
+    let mut counting = Counting { shared, row: None, status: CALLER_WENT_AWAY };
     let answered = match find(&head.method, head.uri.path()) {
         Found::Route(row, agent) => {
             counting.row = Some(row);
             route(shared, patience, row, agent, &head, body, now).await
         }
         Found::WrongMethod(allowed) => Err(Problem::new(Kind::MethodNotAllowed).allow(allowed)),
-        Found::AgentsPort => Err(Problem::new(Kind::WrongPort).detail(format!(
-            "This port serves backends and operators. Agents connect to {}.",
-            shared.agents_listen
-        ))),
+        Found::AgentsPort => Err(Problem::new(Kind::WrongPort)
+            .detail(format!("This port serves backends and operators. Agents connect to {}.", shared.agents_listen))),
         Found::Nothing => Err(Problem::new(Kind::NotFound)),
     };
     let answer = answered.unwrap_or_else(Problem::into_answer);
@@ -76,14 +70,8 @@ async fn route(
     let tenant = shared
         .tenant(&live, authorization.map(|value| value.as_bytes()))
         .ok_or_else(|| Problem::new(Kind::Unauthorized))?;
-    let asked = Asked {
-        tenant,
-        agent,
-        query: head.uri.query().unwrap_or_default(),
-        headers: &head.headers,
-        live: &live,
-        now,
-    };
+    let asked =
+        Asked { tenant, agent, query: head.uri.query().unwrap_or_default(), headers: &head.headers, live: &live, now };
     match route {
         Keyed::Call => call::post(shared, asked, body, patience).await,
         Keyed::List => agents::list(shared, &asked),

@@ -69,67 +69,20 @@ pub const TABLE: [Row; 9] = [
         Route::Keyed(Keyed::Call),
         Method::POST,
         CALLS,
-        &[
-            200, 400, 401, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 504,
-        ],
+        &[200, 400, 401, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 504],
     ),
-    row(
-        Route::Keyed(Keyed::List),
-        Method::GET,
-        "/v1/agents",
-        &[200, 400, 401, 403],
-    ),
-    row(
-        Route::Keyed(Keyed::Show),
-        Method::GET,
-        AGENT,
-        &[200, 400, 401, 403, 404, 500, 503],
-    ),
-    row(
-        Route::Keyed(Keyed::Disconnect),
-        Method::DELETE,
-        AGENT,
-        &[204, 400, 401, 403, 404, 503],
-    ),
-    row(
-        Route::Keyed(Keyed::Node),
-        Method::GET,
-        "/v1/node",
-        &[200, 401, 403],
-    ),
+    row(Route::Keyed(Keyed::List), Method::GET, "/v1/agents", &[200, 400, 401, 403]),
+    row(Route::Keyed(Keyed::Show), Method::GET, AGENT, &[200, 400, 401, 403, 404, 500, 503]),
+    row(Route::Keyed(Keyed::Disconnect), Method::DELETE, AGENT, &[204, 400, 401, 403, 404, 503]),
+    row(Route::Keyed(Keyed::Node), Method::GET, "/v1/node", &[200, 401, 403]),
     row(Route::Open(Open::Live), Method::GET, "/livez", &[200, 403]),
-    row(
-        Route::Open(Open::Ready),
-        Method::GET,
-        "/readyz",
-        &[200, 403, 503],
-    ),
-    row(
-        Route::Open(Open::Metrics),
-        Method::GET,
-        "/metrics",
-        &[200, 403],
-    ),
-    row(
-        Route::Open(Open::Description),
-        Method::GET,
-        "/openapi.json",
-        &[200, 403],
-    ),
+    row(Route::Open(Open::Ready), Method::GET, "/readyz", &[200, 403, 503]),
+    row(Route::Open(Open::Metrics), Method::GET, "/metrics", &[200, 403]),
+    row(Route::Open(Open::Description), Method::GET, "/openapi.json", &[200, 403]),
 ];
 
-const fn row(
-    route: Route,
-    method: Method,
-    template: &'static str,
-    statuses: &'static [u16],
-) -> Row {
-    Row {
-        route,
-        method,
-        template,
-        statuses,
-    }
+const fn row(route: Route, method: Method, template: &'static str, statuses: &'static [u16]) -> Row {
+    Row { route, method, template, statuses }
 }
 
 /// What a method and a path lead to.
@@ -148,11 +101,7 @@ pub enum Found<'p> {
 /// Finds the route of a request.
 #[must_use]
 pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
-    let method = if *method == Method::HEAD {
-        &Method::GET
-    } else {
-        method
-    };
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = String::new();
     for (index, row) in TABLE.iter().enumerate() {
         let Some(agent) = capture(row.template, path) else {
@@ -204,36 +153,12 @@ mod tests {
     #[test]
     fn paths_lead_to_their_routes() {
         for (method, path, expected) in [
-            (
-                Method::POST,
-                "/v1/agents/web-1/calls",
-                Some((Route::Keyed(Keyed::Call), "web-1")),
-            ),
-            (
-                Method::POST,
-                "/v1/agents/calls/calls",
-                Some((Route::Keyed(Keyed::Call), "calls")),
-            ),
-            (
-                Method::GET,
-                "/v1/agents",
-                Some((Route::Keyed(Keyed::List), "")),
-            ),
-            (
-                Method::GET,
-                "/v1/agents/web-1",
-                Some((Route::Keyed(Keyed::Show), "web-1")),
-            ),
-            (
-                Method::HEAD,
-                "/v1/agents/web-1",
-                Some((Route::Keyed(Keyed::Show), "web-1")),
-            ),
-            (
-                Method::DELETE,
-                "/v1/agents/a%40b",
-                Some((Route::Keyed(Keyed::Disconnect), "a%40b")),
-            ),
+            (Method::POST, "/v1/agents/web-1/calls", Some((Route::Keyed(Keyed::Call), "web-1"))),
+            (Method::POST, "/v1/agents/calls/calls", Some((Route::Keyed(Keyed::Call), "calls"))),
+            (Method::GET, "/v1/agents", Some((Route::Keyed(Keyed::List), ""))),
+            (Method::GET, "/v1/agents/web-1", Some((Route::Keyed(Keyed::Show), "web-1"))),
+            (Method::HEAD, "/v1/agents/web-1", Some((Route::Keyed(Keyed::Show), "web-1"))),
+            (Method::DELETE, "/v1/agents/a%40b", Some((Route::Keyed(Keyed::Disconnect), "a%40b"))),
             (Method::HEAD, "/livez", Some((Route::Open(Open::Live), ""))),
             (Method::GET, "/v1/agents/", None),
             (Method::GET, "/v1/agents/a/b", None),
@@ -279,15 +204,9 @@ mod tests {
                 if method == "parameters" {
                     continue;
                 }
-                let statuses: Vec<u16> = operation["responses"]
-                    .as_object()
-                    .unwrap()
-                    .keys()
-                    .map(|status| status.parse().unwrap())
-                    .collect();
-                let open = operation["security"]
-                    .as_array()
-                    .is_some_and(|s| s.is_empty());
+                let statuses: Vec<u16> =
+                    operation["responses"].as_object().unwrap().keys().map(|status| status.parse().unwrap()).collect();
+                let open = operation["security"].as_array().is_some_and(|s| s.is_empty());
                 written.insert((path.clone(), method.to_uppercase()), (statuses, open));
             }
         }
@@ -295,10 +214,7 @@ mod tests {
             .iter()
             .map(|row| {
                 let key = (row.template.to_owned(), row.method.to_string());
-                (
-                    key,
-                    (row.statuses.to_vec(), matches!(row.route, Route::Open(_))),
-                )
+                (key, (row.statuses.to_vec(), matches!(row.route, Route::Open(_))))
             })
             .collect();
         assert_eq!(written, table);

@@ -69,23 +69,14 @@ impl Runtime {
     /// # Errors
     /// No descriptors are left.
     pub fn new() -> io::Result<Self> {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map(Self)
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map(Self)
     }
 
     /// Serves the API on this thread until it is stopped.
     ///
     /// # Errors
     /// The listener is not usable.
-    pub fn serve(
-        self,
-        listener: std::net::TcpListener,
-        shared: &Arc<Shared>,
-        stop: &Stop,
-    ) -> io::Result<()> {
+    pub fn serve(self, listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         self.0.block_on(run(listener, shared, stop))
     }
@@ -93,19 +84,10 @@ impl Runtime {
 
 async fn run(listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let connections_max = shared
-        .live()
-        .limits
-        .connections_max
-        .min(Semaphore::MAX_PERMITS);
+    let connections_max = shared.live().limits.connections_max.min(Semaphore::MAX_PERMITS);
     let room = Arc::new(Semaphore::new(connections_max));
     let mut stopping = stop.0.subscribe();
-    let accepting = tokio::spawn(accept(
-        listener,
-        Arc::clone(shared),
-        stop.clone(),
-        Arc::clone(&room),
-    ));
+    let accepting = tokio::spawn(accept(listener, Arc::clone(shared), stop.clone(), Arc::clone(&room)));
     let upkeep = tokio::spawn(upkeep(Arc::clone(shared)));
     let grace = match stopping.wait_for(Option::is_some).await {
         Ok(grace) => grace.unwrap_or_default(),
@@ -158,12 +140,7 @@ fn refuse(stream: &TcpStream) {
     let _ = stream.try_write(FULL);
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    shared: Arc<Shared>,
-    stop: Stop,
-    permit: OwnedSemaphorePermit,
-) {
+async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop, permit: OwnedSemaphorePermit) {
     let limits = shared.live().limits;
     // Without them the connection still works: later answers, or a vanished peer that is noticed later.
     let _ = stream.set_nodelay(true);

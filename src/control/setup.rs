@@ -56,10 +56,7 @@ pub struct Limits {
 
 impl Limits {
     pub(super) fn timeouts(&self) -> Timeouts {
-        Timeouts {
-            default: self.timeout,
-            max: self.timeout_max,
-        }
+        Timeouts { default: self.timeout, max: self.timeout_max }
     }
 }
 
@@ -148,10 +145,7 @@ impl Shared {
 
     /// The end of a connection as the API writes it.
     pub(super) fn closed(&self, close: LastClose) -> Closed {
-        Closed {
-            reason: close.reason.row().label,
-            at: self.time(close.at),
-        }
+        Closed { reason: close.reason.row().label, at: self.time(close.at) }
     }
 }
 

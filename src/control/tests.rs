@@ -38,12 +38,7 @@ fn a_call_goes_to_its_agent_and_back() {
     let body = got.json();
     let call = call_of(node.next_told()).to_string();
     assert_eq!(
-        (
-            &body["outcome"],
-            &body["call"],
-            &body["agent"],
-            &body["result"]
-        ),
+        (&body["outcome"], &body["call"], &body["agent"], &body["result"]),
         (&json!("ok"), &json!(call), &json!("web-1"), &json!([7]))
     );
     assert!(body["elapsed_ms"].is_u64());
@@ -53,35 +48,15 @@ fn a_call_goes_to_its_agent_and_back() {
 fn refusals_are_problems() {
     let node = dev();
     for (head, body, status, kind) in [
-        (
-            "POST /v1/agents/nobody/calls HTTP/1.1",
-            "{\"method\":\"m\"}",
-            404,
-            "offline",
-        ),
-        (
-            "POST /v1/agents/a%20b/calls HTTP/1.1",
-            "{\"method\":\"m\"}",
-            400,
-            "invalid",
-        ),
+        ("POST /v1/agents/nobody/calls HTTP/1.1", "{\"method\":\"m\"}", 404, "offline"),
+        ("POST /v1/agents/a%20b/calls HTTP/1.1", "{\"method\":\"m\"}", 400, "invalid"),
         (CALLS, "method=m", 400, "malformed"),
         (CALLS, "{}", 400, "invalid"),
         (&with_key(CALLS, ""), "{\"method\":\"m\"}", 400, "invalid"),
-        (
-            &with_key(&with_key(CALLS, "a"), "b"),
-            "{\"method\":\"m\"}",
-            400,
-            "invalid",
-        ),
+        (&with_key(&with_key(CALLS, "a"), "b"), "{\"method\":\"m\"}", 400, "invalid"),
         ("GET /v1/agent HTTP/1.1", "", 404, "wrong_port"),
         ("GET /nothing HTTP/1.1", "", 404, "not_found"),
-        (
-            "PUT /v1/agents/web-1 HTTP/1.1",
-            "",
-            405,
-            "method_not_allowed",
-        ),
+        ("PUT /v1/agents/web-1 HTTP/1.1", "", 405, "method_not_allowed"),
         ("GET /v1/agents?limt=1 HTTP/1.1", "", 400, "invalid"),
     ] {
         let got = node.ask(head, body);
@@ -111,10 +86,7 @@ fn a_key_opens_and_a_swapped_key_no_longer() {
         assert_eq!(node.ask(&head, "").status, 200, "{open}");
     }
     let access = Access::Keys(crate::auth::api_key::ApiKeys::new(&[]).unwrap());
-    node.shared.swap(Live {
-        access,
-        limits: limits(),
-    });
+    node.shared.swap(Live { access, limits: limits() });
     assert_eq!(listed(KEY), 401);
 }
 
@@ -126,10 +98,7 @@ fn a_caller_who_hangs_up_cancels_its_call() {
     drop(caller);
     match node.next_told() {
         Told::Frame(frame) => {
-            assert!(
-                frame.contains("cancel") && frame.contains(&call.to_string()),
-                "{frame}"
-            );
+            assert!(frame.contains("cancel") && frame.contains(&call.to_string()), "{frame}");
         }
         other => panic!("{other:?}"),
     }
@@ -151,10 +120,7 @@ fn repeats_with_a_key_run_once() {
         assert_eq!((got.status, &got.json()["result"]), (200, &json!("done")));
     }
     let third = node.ask(&head, body);
-    assert_eq!(
-        (third.status, &third.json()["result"]),
-        (200, &json!("done"))
-    );
+    assert_eq!((third.status, &third.json()["result"]), (200, &json!("done")));
     assert_eq!(third.json()["call"], json!(call.to_string()));
     assert!(third.head.contains("idempotency-replayed: true"));
     assert!(node.told.is_empty(), "it was sent once");
@@ -202,9 +168,8 @@ fn bodies_have_a_limit() {
     let chunked = |sizes: &[usize]| {
         let mut stream = TcpStream::connect(node.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut request = format!(
-            "{CALLS}\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-        );
+        let mut request =
+            format!("{CALLS}\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n");
         for size in sizes {
             request.push_str(&format!("{size:x}\r\n{}\r\n", " ".repeat(*size)));
         }
@@ -218,28 +183,19 @@ fn bodies_have_a_limit() {
 
 #[test]
 fn a_body_that_does_not_come_is_answered() {
-    let short = Limits {
-        head_timeout: Duration::from_millis(20),
-        ..limits()
-    };
+    let short = Limits { head_timeout: Duration::from_millis(20), ..limits() };
     let node = start(Access::Dev, short);
     let mut stream = TcpStream::connect(node.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let head = format!("{CALLS}\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{{");
     stream.write_all(head.as_bytes()).unwrap();
     let got = got(stream);
-    assert_eq!(
-        (got.status, &got.json()["type"]),
-        (408, &json!("/problems/slow_body"))
-    );
+    assert_eq!((got.status, &got.json()["type"]), (408, &json!("/problems/slow_body")));
 }
 
 #[test]
 fn a_head_that_does_not_come_is_closed() {
-    let short = Limits {
-        head_timeout: Duration::from_millis(20),
-        ..limits()
-    };
+    let short = Limits { head_timeout: Duration::from_millis(20), ..limits() };
     let node = start(Access::Dev, short);
     let mut stream = TcpStream::connect(node.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -251,10 +207,7 @@ fn a_head_that_does_not_come_is_closed() {
 
 #[test]
 fn connections_have_a_limit() {
-    let few = Limits {
-        connections_max: 1,
-        ..limits()
-    };
+    let few = Limits { connections_max: 1, ..limits() };
     let node = start(Access::Dev, few);
     let _holder = node.send(CALLS, r#"{"method":"silent"}"#);
     let _ = call_of(node.next_told());
@@ -273,16 +226,10 @@ fn agents_are_listed_shown_and_sent_away() {
     let none = node.ask("GET /v1/agents?label=region=us HTTP/1.1", "");
     assert_eq!(none.json()["agents"], json!([]));
     let shown = node.ask("GET /v1/agents/web-1 HTTP/1.1", "").json();
-    assert_eq!(
-        (&shown["agent"], &shown["bytes_out"]),
-        (&json!("web-1"), &json!(2))
-    );
+    assert_eq!((&shown["agent"], &shown["bytes_out"]), (&json!("web-1"), &json!(2)));
     assert!(shown["since"].as_str().unwrap().ends_with('Z'));
     let gone = node.ask("GET /v1/agents/web-2 HTTP/1.1", "");
-    assert_eq!(
-        (gone.status, &gone.json()["outcome"]),
-        (404, &json!("offline"))
-    );
+    assert_eq!((gone.status, &gone.json()["outcome"]), (404, &json!("offline")));
     let away = node.ask("DELETE /v1/agents/web-1?reason=too+old HTTP/1.1", "");
     assert_eq!((away.status, away.body.as_str()), (204, ""));
     match node.next_told() {
@@ -303,10 +250,7 @@ fn a_draining_node_is_not_ready_and_takes_no_calls() {
     assert!(ready.body.contains("draining"));
     assert_eq!(node.ask("GET /livez HTTP/1.1", "").status, 200);
     let call = node.ask(CALLS, r#"{"method":"echo"}"#);
-    assert_eq!(
-        (call.status, &call.json()["outcome"]),
-        (503, &json!("draining"))
-    );
+    assert_eq!((call.status, &call.json()["outcome"]), (503, &json!("draining")));
 }
 
 #[test]
@@ -339,26 +283,16 @@ fn a_stop_without_grace_cancels_what_runs() {
 fn a_loop_that_cannot_be_asked_is_not_an_agent_that_is_gone() {
     let node = dev();
     let resume = node.fill_the_mailbox();
-    for head in [
-        "GET /v1/agents/web-1 HTTP/1.1",
-        "DELETE /v1/agents/web-1 HTTP/1.1",
-    ] {
+    for head in ["GET /v1/agents/web-1 HTTP/1.1", "DELETE /v1/agents/web-1 HTTP/1.1"] {
         let got = node.ask(head, "");
-        assert_eq!(
-            (got.status, &got.json()["type"]),
-            (503, &json!("/problems/overloaded")),
-            "{head}"
-        );
+        assert_eq!((got.status, &got.json()["type"]), (503, &json!("/problems/overloaded")), "{head}");
         assert!(got.head.contains("retry-after: 1"), "{head}");
         assert!(got.json().get("outcome").is_none(), "{head}");
     }
     assert_eq!(node.ask("GET /v1/agents/web-2 HTTP/1.1", "").status, 404);
     assert_eq!(node.ask("DELETE /v1/agents/web-2 HTTP/1.1", "").status, 404);
     let call = node.ask(CALLS, r#"{"method":"echo"}"#);
-    assert_eq!(
-        (call.status, &call.json()["outcome"]),
-        (429, &json!("busy"))
-    );
+    assert_eq!((call.status, &call.json()["outcome"]), (429, &json!("busy")));
     drop(resume);
     // The loop goes on: it makes room, and answers again.
     while node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status == 503 {}
@@ -379,11 +313,7 @@ fn pages_of_other_sites_are_kept_out_in_development_alone() {
     ] {
         for field in [foreign, "Host: evil.example"] {
             let got = dev.ask(&format!("{head}\r\n{field}"), body);
-            assert_eq!(
-                (got.status, &got.json()["type"]),
-                (403, &json!("/problems/foreign_origin")),
-                "{head} {field}"
-            );
+            assert_eq!((got.status, &got.json()["type"]), (403, &json!("/problems/foreign_origin")), "{head} {field}");
         }
         let own = format!("{head}\r\nOrigin: http://localhost:3000");
         assert!(dev.ask(&own, body).status < 300, "{head}");

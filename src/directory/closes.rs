@@ -81,9 +81,7 @@ impl Closes {
     fn forget(&mut self, place: usize) {
         let old = &self.ring[place];
         let hash = self.hashing.hash_one((old.tenant, old.id.as_str()));
-        let mark = self
-            .newest
-            .find_entry(hash, |other| *other as usize == place);
+        let mark = self.newest.find_entry(hash, |other| *other as usize == place);
         if let Ok(mark) = mark {
             mark.remove();
         }
@@ -101,10 +99,7 @@ mod tests {
     use crate::session::reason::Reason;
 
     fn close(at: u64) -> LastClose {
-        LastClose {
-            reason: Reason::PeerClosed,
-            at: Now(at),
-        }
+        LastClose { reason: Reason::PeerClosed, at: Now(at) }
     }
 
     #[test]

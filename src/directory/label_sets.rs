@@ -83,8 +83,7 @@ impl LabelSets {
         let labels = texts(labels).map(|(k, v)| (k.into(), v.into())).collect();
         self.sets.insert(number, LabelSet { labels, holders: 1 });
         let (sets, hashing) = (&self.sets, &self.hashing);
-        self.by_content
-            .insert_unique(hash, number, |number| hash_of(sets, hashing, *number));
+        self.by_content.insert_unique(hash, number, |number| hash_of(sets, hashing, *number));
         number
     }
 
@@ -105,8 +104,7 @@ impl LabelSets {
         if self.sets.capacity() > self.sets.len() * 8 + SLACK {
             self.sets.shrink_to(self.sets.len() * 2);
             let (sets, hashing) = (&self.sets, &self.hashing);
-            self.by_content
-                .shrink_to(sets.len() * 2, |number| hash_of(sets, hashing, *number));
+            self.by_content.shrink_to(sets.len() * 2, |number| hash_of(sets, hashing, *number));
         }
     }
 
@@ -132,9 +130,7 @@ impl LabelSets {
             .flat_map(|set| pairs(&set.labels))
             .map(|(k, v)| k.len() + v.len() + 2 * size_of::<Box<str>>())
             .sum();
-        texts
-            + self.by_content.allocation_size()
-            + self.sets.capacity() * size_of::<(SetNumber, LabelSet)>()
+        texts + self.by_content.allocation_size() + self.sets.capacity() * size_of::<(SetNumber, LabelSet)>()
     }
 
     /// A number that no set in use has.
@@ -185,10 +181,7 @@ mod tests {
     use super::*;
 
     fn labels(text: &str) -> Vec<(String, String)> {
-        text.split_whitespace()
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(k, v)| (k.into(), v.into()))
-            .collect()
+        text.split_whitespace().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect()
     }
 
     #[test]
@@ -201,28 +194,19 @@ mod tests {
         assert_ne!(one, other);
         let (a, b) = (sets.get(one).expect("held"), sets.get(same).expect("held"));
         assert!(Arc::ptr_eq(&a, &b));
-        assert_eq!(
-            pairs(&a).collect::<Vec<_>>(),
-            [("os", "linux"), ("zone", "a")]
-        );
+        assert_eq!(pairs(&a).collect::<Vec<_>>(), [("os", "linux"), ("zone", "a")]);
         sets.give_back(one);
         assert!(sets.get(one).is_some(), "one still holds it");
         sets.give_back(one);
         assert_eq!((sets.get(one), sets.len()), (None, 1));
         sets.give_back(one);
-        assert_ne!(
-            sets.hold(&labels("os=linux zone=a")),
-            one,
-            "no number comes back soon"
-        );
+        assert_ne!(sets.hold(&labels("os=linux zone=a")), one, "no number comes back soon");
     }
 
     #[test]
     fn texts_do_not_run_into_each_other() {
         let mut sets = LabelSets::new();
-        let numbers: Vec<_> = ["ab=c", "a=bc", "a=b c=d", "a=bc d="]
-            .map(|text| sets.hold(&labels(text)).bits())
-            .into();
+        let numbers: Vec<_> = ["ab=c", "a=bc", "a=b c=d", "a=bc d="].map(|text| sets.hold(&labels(text)).bits()).into();
         assert_eq!(numbers, [1, 2, 3, 4]);
     }
 
@@ -239,9 +223,7 @@ mod tests {
     fn churn_leaves_nothing() {
         let mut sets = LabelSets::new();
         let empty = sets.bytes();
-        let held: Vec<_> = (0..5000)
-            .map(|n| sets.hold(&labels(&format!("build={n}"))))
-            .collect();
+        let held: Vec<_> = (0..5000).map(|n| sets.hold(&labels(&format!("build={n}")))).collect();
         assert!(sets.bytes() > empty + 5000 * 32);
         for number in held {
             sets.give_back(number);

@@ -24,10 +24,7 @@ struct Cursor {
 impl Cursor {
     /// Reads a cursor that came from outside: one that was never handed out leads past the end, or to some place.
     fn of(bits: u64) -> Self {
-        Self {
-            shard: (bits >> 32) as u32,
-            index: bits as u32,
-        }
+        Self { shard: (bits >> 32) as u32, index: bits as u32 }
     }
 
     fn bits(self) -> u64 {
@@ -44,13 +41,7 @@ struct Candidate {
 
 impl Candidate {
     /// The entry, if the filter's cheap half lets it through.
-    fn of(
-        index: u32,
-        entry: &Entry,
-        tenant: TenantId,
-        filter: &Filter,
-        none: &Labels,
-    ) -> Option<Self> {
+    fn of(index: u32, entry: &Entry, tenant: TenantId, filter: &Filter, none: &Labels) -> Option<Self> {
         if entry.tenant != tenant || !entry.id.starts_with(&filter.prefix) {
             return None;
         }
@@ -92,10 +83,7 @@ impl Walk {
         self.left -= end.saturating_sub(self.at.index);
         self.at.index = end;
         if end == table.span() {
-            self.at = Cursor {
-                shard: self.at.shard + 1,
-                index: 0,
-            };
+            self.at = Cursor { shard: self.at.shard + 1, index: 0 };
         }
         true
     }
@@ -117,10 +105,7 @@ impl Directory {
     #[must_use]
     pub fn page(&self, tenant: TenantId, filter: &Filter, cursor: u64, limit: usize) -> Page {
         let mut page = Page::default();
-        let mut walk = Walk {
-            at: Cursor::of(cursor),
-            left: SCAN_MAX,
-        };
+        let mut walk = Walk { at: Cursor::of(cursor), left: SCAN_MAX };
         let none = Labels::from([]);
         while page.agents.len() < limit && walk.left > 0 {
             let shard = walk.at.shard;
@@ -128,15 +113,10 @@ impl Directory {
             let mut found = Vec::new();
             let more = walk.step(self, |index, entry| {
                 found.extend(Candidate::of(index, entry, tenant, filter, &none));
-                if found.len() == room {
-                    Go::Stop
-                } else {
-                    Go::On
-                }
+                if found.len() == room { Go::Stop } else { Go::On }
             });
             self.fill_in_labels(shard, tenant, filter, &mut found);
-            page.agents
-                .extend(found.into_iter().map(|candidate| candidate.listed));
+            page.agents.extend(found.into_iter().map(|candidate| candidate.listed));
             if !more {
                 break;
             }
@@ -150,18 +130,11 @@ impl Directory {
     #[must_use]
     pub fn sweep(&self, cursor: u64, limit: usize) -> (Vec<Located>, Option<u64>) {
         let mut found = Vec::new();
-        let mut walk = Walk {
-            at: Cursor::of(cursor),
-            left: SCAN_MAX,
-        };
+        let mut walk = Walk { at: Cursor::of(cursor), left: SCAN_MAX };
         while found.len() < limit && walk.left > 0 {
             let more = walk.step(self, |_, entry| {
                 found.push(entry.located());
-                if found.len() == limit {
-                    Go::Stop
-                } else {
-                    Go::On
-                }
+                if found.len() == limit { Go::Stop } else { Go::On }
             });
             if !more {
                 break;
@@ -172,13 +145,7 @@ impl Directory {
     }
 
     /// Gives the candidates their labels, and drops those whose labels do not fit.
-    fn fill_in_labels(
-        &self,
-        shard: u32,
-        tenant: TenantId,
-        filter: &Filter,
-        found: &mut Vec<Candidate>,
-    ) {
+    fn fill_in_labels(&self, shard: u32, tenant: TenantId, filter: &Filter, found: &mut Vec<Candidate>) {
         let mut stale = Vec::new();
         {
             let sets = lock(&self.label_sets);
@@ -200,13 +167,7 @@ impl Directory {
     }
 
     /// Reads one entry anew, whose agent left or came back with other labels since it was read.
-    fn look_again(
-        &self,
-        shard: u32,
-        index: u32,
-        tenant: TenantId,
-        filter: &Filter,
-    ) -> Option<Candidate> {
+    fn look_again(&self, shard: u32, index: u32, tenant: TenantId, filter: &Filter) -> Option<Candidate> {
         let none = Labels::from([]);
         loop {
             let mut candidate = {
@@ -241,13 +202,7 @@ mod tests {
     const A: TenantId = TenantId(0);
     const B: TenantId = TenantId(1);
 
-    fn join(
-        directory: &Directory,
-        tenant: TenantId,
-        id: &str,
-        conn: u32,
-        value: &str,
-    ) -> AgentSlot {
+    fn join(directory: &Directory, tenant: TenantId, id: &str, conn: u32, value: &str) -> AgentSlot {
         let agent = NewAgent {
             tenant,
             id,
@@ -262,57 +217,40 @@ mod tests {
     fn listed_after(meanwhile: impl FnOnce(&Directory, AgentSlot), filter: &Filter) -> Vec<Listed> {
         let directory = Directory::new(1, 1);
         let slot = join(&directory, A, "web-1", 1, "1");
-        let (shard, index) = (
-            slot.0 >> crate::directory::INDEX_BITS,
-            slot.0 & (u32::MAX >> crate::directory::SHARD_BITS),
-        );
+        let (shard, index) =
+            (slot.0 >> crate::directory::INDEX_BITS, slot.0 & (u32::MAX >> crate::directory::SHARD_BITS));
         let any = Filter::default();
         let mut found: Vec<_> = {
             let table = lock(&directory.shards[shard as usize]);
             let entry = table.at(index).into_iter();
-            entry
-                .filter_map(|entry| Candidate::of(index, entry, A, &any, &Labels::from([])))
-                .collect()
+            entry.filter_map(|entry| Candidate::of(index, entry, A, &any, &Labels::from([]))).collect()
         };
         assert_eq!(found.len(), 1);
         meanwhile(&directory, slot);
         directory.fill_in_labels(shard, A, filter, &mut found);
-        found
-            .into_iter()
-            .map(|candidate| candidate.listed)
-            .collect()
+        found.into_iter().map(|candidate| candidate.listed).collect()
     }
 
     #[test]
     fn an_agent_that_changes_while_it_is_read_is_read_again() {
-        let with_value = |value: &str| Filter {
-            prefix: "web".into(),
-            labels: vec![("v".into(), value.into())],
-        };
+        let with_value = |value: &str| Filter { prefix: "web".into(), labels: vec![("v".into(), value.into())] };
         let comes_back = |directory: &Directory, old| {
             assert_eq!(join(directory, A, "web-1", 2, "2"), old);
         };
         let listed = listed_after(comes_back, &with_value("2"));
         assert_eq!(listed.len(), 1);
-        assert_eq!(
-            (listed[0].conn, &*listed[0].labels[0].1),
-            (ConnId::new(0, 2, 2), "2")
-        );
+        assert_eq!((listed[0].conn, &*listed[0].labels[0].1), (ConnId::new(0, 2, 2), "2"));
         assert_eq!(listed_after(comes_back, &with_value("1")), []);
 
         let leaves = |directory: &Directory, slot| {
-            let close = LastClose {
-                reason: Reason::PeerClosed,
-                at: Now(0),
-            };
+            let close = LastClose { reason: Reason::PeerClosed, at: Now(0) };
             assert!(directory.leave(slot, ConnId::new(0, 1, 1), close));
         };
         assert_eq!(listed_after(leaves, &Filter::default()), []);
         let gives_its_slot_away = |directory: &Directory, slot: AgentSlot| {
             leaves(directory, slot);
             // Some name out of these falls into the same shard, whose only free place it gets.
-            let taken =
-                (0..10_000).any(|n| join(directory, B, &format!("web-{n}"), n, "3") == slot);
+            let taken = (0..10_000).any(|n| join(directory, B, &format!("web-{n}"), n, "3") == slot);
             assert!(taken);
         };
         assert_eq!(listed_after(gives_its_slot_away, &Filter::default()), []);

@@ -33,10 +33,7 @@ const _: () = assert!(size_of::<Result<usize, Entry>>() <= 40);
 impl Entry {
     /// Where the agent is.
     pub(super) fn located(&self) -> Located {
-        Located {
-            conn: self.conn,
-            encoding: self.profile.encoding(),
-        }
+        Located { conn: self.conn, encoding: self.profile.encoding() }
     }
 }
 
@@ -90,20 +87,11 @@ pub(super) struct Put {
 impl Table {
     /// An empty shard.
     pub(super) fn new() -> Self {
-        Self {
-            entries: Slots::with_chunk(CHUNK),
-            by_name: HashTable::new(),
-        }
+        Self { entries: Slots::with_chunk(CHUNK), by_name: HashTable::new() }
     }
 
     /// Puts an agent in, or changes its entry in place. `name` is its [`hash`].
-    pub(super) fn put(
-        &mut self,
-        hashing: &RandomState,
-        name: u64,
-        agent: &NewAgent<'_>,
-        profile: Profile,
-    ) -> Put {
+    pub(super) fn put(&mut self, hashing: &RandomState, name: u64, agent: &NewAgent<'_>, profile: Profile) -> Put {
         if let Some(index) = self.find(name, agent.tenant, agent.id)
             && let Some(entry) = self.entries.get_mut(index)
         {
@@ -112,28 +100,15 @@ impl Table {
             entry.profile = profile;
             return Put { index, before };
         }
-        let index = self.entries.insert(Entry {
-            id: AgentId::new(agent.id),
-            tenant: agent.tenant,
-            profile,
-            conn: agent.conn,
-        });
+        let index =
+            self.entries.insert(Entry { id: AgentId::new(agent.id), tenant: agent.tenant, profile, conn: agent.conn });
         let entries = &self.entries;
-        self.by_name
-            .insert_unique(name, index, |index| hash_at(entries, hashing, *index));
-        Put {
-            index,
-            before: None,
-        }
+        self.by_name.insert_unique(name, index, |index| hash_at(entries, hashing, *index));
+        Put { index, before: None }
     }
 
     /// Takes the agent at `index` out, if it is on this connection.
-    pub(super) fn take(
-        &mut self,
-        hashing: &RandomState,
-        index: u32,
-        conn: ConnId,
-    ) -> Option<Entry> {
+    pub(super) fn take(&mut self, hashing: &RandomState, index: u32, conn: ConnId) -> Option<Entry> {
         if self.entries.get(index)?.conn != conn {
             return None;
         }
@@ -144,9 +119,7 @@ impl Table {
         let entry = self.entries.remove(index);
         if self.by_name.capacity() > self.by_name.len() * 8 + SLACK {
             let entries = &self.entries;
-            self.by_name.shrink_to(self.by_name.len() * 2, |index| {
-                hash_at(entries, hashing, *index)
-            });
+            self.by_name.shrink_to(self.by_name.len() * 2, |index| hash_at(entries, hashing, *index));
         }
         entry
     }
@@ -188,7 +161,5 @@ impl Table {
 
 /// The hash of the entry at an index, for the table when it grows or shrinks.
 fn hash_at(entries: &Slots<Entry>, hashing: &RandomState, index: u32) -> u64 {
-    entries
-        .get(index)
-        .map_or(0, |entry| hash(hashing, entry.tenant, &entry.id))
+    entries.get(index).map_or(0, |entry| hash(hashing, entry.tenant, &entry.id))
 }

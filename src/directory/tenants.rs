@@ -19,11 +19,7 @@ pub(super) struct Tenants {
 impl Tenants {
     /// None yet; each will have at most `calls_max` calls in flight.
     pub(super) fn new(calls_max: u32) -> Self {
-        Self {
-            by_name: HashMap::new(),
-            tenants: Vec::new(),
-            calls_max,
-        }
+        Self { by_name: HashMap::new(), tenants: Vec::new(), calls_max }
     }
 
     /// Changes the limit of those who are there and those who come.
@@ -41,8 +37,7 @@ impl Tenants {
         }
         let tenant = TenantId(self.tenants.len() as u32);
         let name: Arc<str> = name.into();
-        self.tenants
-            .push((Arc::clone(&name), Quota::new(self.calls_max)));
+        self.tenants.push((Arc::clone(&name), Quota::new(self.calls_max)));
         self.by_name.insert(name, tenant);
         tenant
     }

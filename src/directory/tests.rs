@@ -11,28 +11,16 @@ fn conn(n: u32) -> ConnId {
 }
 
 fn close(at: u64) -> LastClose {
-    LastClose {
-        reason: Reason::PeerVanished,
-        at: Now(at),
-    }
+    LastClose { reason: Reason::PeerVanished, at: Now(at) }
 }
 
 fn labels(text: &str) -> Vec<(String, String)> {
-    text.split_whitespace()
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(k, v)| (k.into(), v.into()))
-        .collect()
+    text.split_whitespace().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect()
 }
 
 /// Puts an agent in, with labels as `key=value key=value`.
 fn join(directory: &Directory, tenant: TenantId, id: &str, conn: ConnId, text: &str) -> Joined {
-    directory.join(&NewAgent {
-        tenant,
-        id,
-        labels: &labels(text),
-        conn,
-        encoding: encoding(conn),
-    })
+    directory.join(&NewAgent { tenant, id, labels: &labels(text), conn, encoding: encoding(conn) })
 }
 
 fn encoding(conn: ConnId) -> Encoding {
@@ -66,20 +54,14 @@ fn an_agent_joins_and_leaves() {
     let tenant = directory.tenant("acme");
     let joined = join(&directory, tenant, "web-1", conn(1), "os=linux zone=a");
     assert_eq!(joined.replaced, None);
-    let located = Located {
-        conn: conn(1),
-        encoding: Encoding::Binary,
-    };
+    let located = Located { conn: conn(1), encoding: Encoding::Binary };
     assert_eq!(directory.locate(tenant, "web-1"), Some(located));
     assert_eq!(directory.labels(tenant, "web-1").map(|l| l.len()), Some(2));
     assert_eq!(directory.last_close(tenant, "web-1"), None);
     assert_eq!(directory.len(), 1);
 
     assert!(directory.leave(joined.slot, conn(1), close(7)));
-    assert!(
-        !directory.leave(joined.slot, conn(1), close(8)),
-        "only once"
-    );
+    assert!(!directory.leave(joined.slot, conn(1), close(8)), "only once");
     assert_eq!(directory.locate(tenant, "web-1"), None);
     assert_eq!(directory.labels(tenant, "web-1"), None);
     assert_eq!(directory.last_close(tenant, "web-1"), Some(close(7)));
@@ -98,10 +80,7 @@ fn a_newer_connection_takes_the_place() {
     assert_eq!(directory.last_close(tenant, "web-1"), None);
     let located = directory.locate(tenant, "web-1").map(|at| at.conn);
     assert_eq!(located, Some(conn(2)));
-    assert_eq!(
-        *directory.labels(tenant, "web-1").expect("it is there")[0].1,
-        *"2"
-    );
+    assert_eq!(*directory.labels(tenant, "web-1").expect("it is there")[0].1, *"2");
     assert_eq!(lock(&directory.label_sets).len(), 1);
     let again = join(&directory, tenant, "web-1", conn(2), "v=2");
     assert_eq!(again.replaced, None, "it does not replace itself");
@@ -128,10 +107,7 @@ fn tenants_are_strangers() {
     directory.set_calls_per_tenant_max(6);
     assert!(calls.hold().is_some());
     let late = directory.tenant_calls(directory.tenant("late"));
-    assert_eq!(
-        (0..9).map_while(|_| late.hold()).collect::<Vec<_>>().len(),
-        6
-    );
+    assert_eq!((0..9).map_while(|_| late.hold()).collect::<Vec<_>>().len(), 6);
 }
 
 #[test]
@@ -158,14 +134,10 @@ fn numbers_that_were_never_handed_out_are_values() {
 fn a_list_is_filtered() {
     let directory = Directory::new(5, 5);
     let tenant = directory.tenant("acme");
-    for (n, (id, text)) in [
-        ("web-1", "os=linux zone=a"),
-        ("web-2", "os=linux zone=b"),
-        ("db-1", "os=linux zone=a"),
-        ("db-2", ""),
-    ]
-    .into_iter()
-    .enumerate()
+    for (n, (id, text)) in
+        [("web-1", "os=linux zone=a"), ("web-2", "os=linux zone=b"), ("db-1", "os=linux zone=a"), ("db-2", "")]
+            .into_iter()
+            .enumerate()
     {
         join(&directory, tenant, id, conn(n as u32), text);
     }
@@ -179,10 +151,7 @@ fn a_list_is_filtered() {
         ("", "rack=a", &[]),
     ];
     for (prefix, text, expected) in table {
-        let filter = Filter {
-            prefix: prefix.into(),
-            labels: labels(text),
-        };
+        let filter = Filter { prefix: prefix.into(), labels: labels(text) };
         for limit in [1, 2, 100] {
             let listed = walk(&directory, tenant, &filter, limit);
             assert_eq!(ids(&listed), expected, "{prefix} {text} {limit}");
@@ -190,10 +159,7 @@ fn a_list_is_filtered() {
     }
     let listed = walk(&directory, tenant, &Filter::default(), 3);
     for agent in &listed {
-        assert_eq!(
-            Some(&agent.labels),
-            directory.labels(tenant, &agent.id).as_ref()
-        );
+        assert_eq!(Some(&agent.labels), directory.labels(tenant, &agent.id).as_ref());
         assert_eq!(agent.encoding, encoding(agent.conn));
     }
 }
@@ -268,16 +234,7 @@ fn an_agent_costs_little_and_its_memory_comes_back() {
     let empty = directory.bytes();
     for count in [15_000u32, 1_000_000] {
         let slots: Vec<_> = (0..count)
-            .map(|n| {
-                join(
-                    &directory,
-                    tenant,
-                    &format!("agent-{n:08}"),
-                    conn(n),
-                    "os=linux zone=a",
-                )
-                .slot
-            })
+            .map(|n| join(&directory, tenant, &format!("agent-{n:08}"), conn(n), "os=linux zone=a").slot)
             .collect();
         let each = (directory.bytes() - empty) as f64 / f64::from(count);
         assert!(each <= 60.0, "{each} bytes for each of {count}");
@@ -299,13 +256,7 @@ fn labels_that_always_change_do_not_add_up() {
     let mut before = 0;
     for n in 0..20_000 {
         let text = format!("build={n}");
-        let joined = join(
-            &directory,
-            tenant,
-            &format!("agent-{}", n % 100),
-            conn(n),
-            &text,
-        );
+        let joined = join(&directory, tenant, &format!("agent-{}", n % 100), conn(n), &text);
         if n % 3 == 0 {
             assert!(directory.leave(joined.slot, conn(n), close(0)));
         }
@@ -314,11 +265,7 @@ fn labels_that_always_change_do_not_add_up() {
         }
     }
     assert_eq!(lock(&directory.label_sets).len(), directory.len());
-    assert!(
-        directory.bytes() <= before * 2,
-        "{before} {}",
-        directory.bytes()
-    );
+    assert!(directory.bytes() <= before * 2, "{before} {}", directory.bytes());
 }
 
 #[derive(Clone, Debug)]
@@ -393,13 +340,7 @@ fn lists_stay_true_while_threads_churn() {
     let directory = Directory::new(5, 64);
     let tenant = directory.tenant("acme");
     for n in 0..200 {
-        join(
-            &directory,
-            tenant,
-            &format!("stays-{n}"),
-            conn(n),
-            &format!("who=stays-{n}"),
-        );
+        join(&directory, tenant, &format!("stays-{n}"), conn(n), &format!("who=stays-{n}"));
     }
     let check = |agent: &Listed| {
         assert_eq!(*agent.labels[0].1, *agent.id, "another's labels");

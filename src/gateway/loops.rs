@@ -46,38 +46,26 @@ pub(super) struct Started {
 
 impl Prepared {
     pub(super) fn doors(&self) -> Vec<LoopDoor> {
-        let door = |ready: &Ready| LoopDoor {
-            mailbox: ready.mailbox.clone(),
-            status: Arc::clone(&ready.parts.status),
-        };
+        let door = |ready: &Ready| LoopDoor { mailbox: ready.mailbox.clone(), status: Arc::clone(&ready.parts.status) };
         self.loops.iter().map(door).collect()
     }
 }
 
 /// Binds the agents' port, and makes every epoll, waker and queue.
-pub(super) fn prepare(
-    settings: &Settings,
-    plan: &Plan,
-    clock: Clock,
-) -> Result<Prepared, GatewayError> {
+pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<Prepared, GatewayError> {
     let listen = settings.server.listen;
-    let listeners = listener::bind(listen, plan.loops)
-        .map_err(|error| cannot_listen("server.listen", listen, &error))?;
+    let listeners =
+        listener::bind(listen, plan.loops).map_err(|error| cannot_listen("server.listen", listen, &error))?;
     let no_loop = GatewayError::at("cannot set an event loop up");
-    let listen = listeners
-        .first()
-        .map_or(Ok(listen), TcpListener::local_addr)
-        .map_err(&no_loop)?;
-    let (hatches, trays): (Vec<Hatch>, Vec<Tray>) =
-        (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
+    let listen = listeners.first().map_or(Ok(listen), TcpListener::local_addr).map_err(&no_loop)?;
+    let (hatches, trays): (Vec<Hatch>, Vec<Tray>) = (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let (io, waker) = MioIo::new(listener, clock).map_err(&no_loop)?;
         let own = io.own_descriptors();
         let (mailbox, letters) = Mailbox::new(settings.limits.mailbox, waker);
         let parts = LoopParts {
-            index: u8::try_from(index)
-                .map_err(|_| GatewayError("`server.loops` is over 256".to_owned()))?,
+            index: u8::try_from(index).map_err(|_| GatewayError("`server.loops` is over 256".to_owned()))?,
             io,
             letters,
             intake: Intake::new(hatches.clone()),
@@ -85,34 +73,19 @@ pub(super) fn prepare(
             limits: plan.limits,
             status: Arc::new(LoopStatus::default()),
         };
-        loops.push(Ready {
-            parts,
-            own,
-            mailbox,
-        });
+        loops.push(Ready { parts, own, mailbox });
     }
-    Ok(Prepared {
-        listen,
-        loops,
-        trays,
-    })
+    Ok(Prepared { listen, loops, trays })
 }
 
 /// Starts the threads, one after the other: each copies the table of this one, and closes what is not its own.
 pub(super) fn start(loops: Vec<Ready>, control: &TcpListener) -> Result<Started, GatewayError> {
-    let listed: Vec<RawFd> = loops
-        .iter()
-        .flat_map(|ready| ready.own.iter().copied())
-        .collect();
+    let listed: Vec<RawFd> = loops.iter().flat_map(|ready| ready.own.iter().copied()).collect();
     let mut threads = Vec::new();
     let mut isolated = true;
     for ready in loops {
-        let foreign: Vec<RawFd> = listed
-            .iter()
-            .copied()
-            .filter(|fd| !ready.own.contains(fd))
-            .chain([control.as_raw_fd()])
-            .collect();
+        let foreign: Vec<RawFd> =
+            listed.iter().copied().filter(|fd| !ready.own.contains(fd)).chain([control.as_raw_fd()]).collect();
         let (tell, told) = bounded::<io::Result<()>>(1);
         let run = move || {
             let _ = tell.send(fd_table::isolate(&foreign));
@@ -127,9 +100,5 @@ pub(super) fn start(loops: Vec<Ready>, control: &TcpListener) -> Result<Started,
             tracing::warn!(%error, "no private descriptor tables: all loops together have one limit on descriptors");
         }
     }
-    Ok(Started {
-        threads,
-        isolated,
-        listed,
-    })
+    Ok(Started { threads, isolated, listed })
 }

@@ -34,10 +34,7 @@ impl Plan {
         let ms = |span| u32::try_from(millis(span)).unwrap_or(u32::MAX);
         Self {
             rules: Rules {
-                head: HeadLimits {
-                    bytes_max: limits.head_max,
-                    fields_max: limits.head_fields_max,
-                },
+                head: HeadLimits { bytes_max: limits.head_max, fields_max: limits.head_fields_max },
                 message_bytes_max: limits.message_max as u64,
                 echo_bytes_max: dev.then_some(limits.echo_message_max as u64),
                 turn_frames: limits.turn_frames,
@@ -54,10 +51,7 @@ impl Plan {
                 write_deadline_ms: ms(limits.write_deadline),
                 turn_bytes: limits.turn_bytes,
             },
-            queue: QueueLimits {
-                batches_max: limits.worker_queue,
-                bytes_max: limits.worker_queue_bytes,
-            },
+            queue: QueueLimits { batches_max: limits.worker_queue, bytes_max: limits.worker_queue_bytes },
             loops: derived.loops,
             workers: derived.workers,
             dev,
@@ -88,19 +82,10 @@ impl Plan {
 
     /// Who is let in as an agent.
     pub(super) fn gate(&self, settings: &Settings) -> Result<Gate, GatewayError> {
-        let audience =
-            Some(settings.auth.audience.as_str()).filter(|audience| !audience.is_empty());
+        let audience = Some(settings.auth.audience.as_str()).filter(|audience| !audience.is_empty());
         let leeway_secs = settings.auth.leeway.as_secs();
-        let verifier =
-            Verifier::new(&settings.auth.keys.0, audience, leeway_secs).map_err(GatewayError)?;
-        Ok(Gate {
-            verifier,
-            openness: if self.dev {
-                Openness::Dev
-            } else {
-                Openness::TokensOnly
-            },
-        })
+        let verifier = Verifier::new(&settings.auth.keys.0, audience, leeway_secs).map_err(GatewayError)?;
+        Ok(Gate { verifier, leeway_secs, openness: if self.dev { Openness::Dev } else { Openness::TokensOnly } })
     }
 
     /// Who may use the control port, and how.

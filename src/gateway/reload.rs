@@ -25,76 +25,42 @@ const FIXED: [&str; 10] = [
 pub(super) fn reload(running: &mut Running) {
     match try_reload(running) {
         Ok(fixed) if fixed.is_empty() => tracing::info!("settings read again"),
-        Ok(fixed) => tracing::warn!(
-            need_a_restart = fixed.join(", "),
-            "settings read again, but for those that need a restart"
-        ),
+        Ok(fixed) => {
+            tracing::warn!(need_a_restart = fixed.join(", "), "settings read again, but for those that need a restart")
+        }
         Err(problem) => tracing::error!("settings not read again, the old ones stay: {problem}"),
     }
 }
 
 fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
-    let before = &running.listing;
-    let loaded =
-        config::load(&running.settings.sources).map_err(|problems| problems.to_string())?;
-    let (mut settings, fixed) = (loaded.settings, changed(before, &loaded.listing));
+    let loaded = config::load(&running.settings.sources).map_err(|problems| problems.to_string())?;
+    let (mut settings, fixed) = (loaded.settings, changed(&running.listing, &loaded.listing));
     // The listening addresses stay as they are, also where they were chosen by the kernel.
     settings.server.clone_from(&running.settings.server);
     settings.control.listen = running.settings.control.listen;
-    let plan = Plan::of(
-        &settings,
-        running.dev,
-        &derived::derive(&settings, &Host::read()),
-    );
+    let plan = Plan::of(&settings, running.dev, &derived::derive(&settings, &Host::read()));
     // Everything that can fail comes before anything is put in place.
     let (gate, live) = (plan.gate(&settings), plan.live(&settings));
-    let (gate, live) = (
-        gate.map_err(|error| error.to_string())?,
-        live.map_err(|error| error.to_string())?,
-    );
+    let (gate, live) = (gate.map_err(|error| error.to_string())?, live.map_err(|error| error.to_string())?);
     running.dispatch.set_gate(gate);
     running.shared.swap(live);
-    let connections_max = running
-        .dispatch
-        .node(running.dispatch.clock().now())
-        .connections_max_per_loop;
-    let limits = crate::net::limits::Limits {
-        connections_max,
-        ..plan.limits
-    };
+    let connections_max = running.dispatch.node(running.dispatch.clock().now()).connections_max_per_loop;
+    let limits = crate::net::limits::Limits { connections_max, ..plan.limits };
     running.dispatch.set_limits(
         settings.limits.calls_per_agent,
         settings.limits.calls_per_tenant,
         plan.rules.heartbeat_ms,
     );
-    running
-        .dispatch
-        .tell_loops(|| Order::Limits(Box::new((plan.rules, limits))));
+    running.dispatch.tell_loops(|| Order::Limits(Box::new((plan.rules, limits))));
     running.settings = settings;
-    running.listing = loaded.listing;
     Ok(fixed)
 }
 
 /// The fixed settings whose values differ.
 fn changed(before: &[Listed], after: &[Listed]) -> Vec<String> {
-    let is_fixed = |key: &str| {
-        FIXED.iter().any(|fixed| {
-            if fixed.ends_with('.') {
-                key.starts_with(fixed)
-            } else {
-                key == *fixed
-            }
-        })
-    };
-    let differs = |new: &&Listed| {
-        is_fixed(&new.key)
-            && before
-                .iter()
-                .any(|old| old.key == new.key && old.value != new.value)
-    };
-    after
-        .iter()
-        .filter(differs)
-        .map(|listed| listed.key.clone())
-        .collect()
+    let is_fixed =
+        |key: &str| FIXED.iter().any(|fixed| if fixed.ends_with('.') { key.starts_with(fixed) } else { key == *fixed });
+    let differs =
+        |new: &&Listed| is_fixed(&new.key) && before.iter().any(|old| old.key == new.key && old.value != new.value);
+    after.iter().filter(differs).map(|listed| listed.key.clone()).collect()
 }

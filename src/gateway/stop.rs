@@ -16,10 +16,7 @@ use super::{GatewayError, Running, reload};
 const STEP: Duration = Duration::from_millis(20);
 
 /// Serves until a signal says to stop, then stops.
-pub(super) fn until_stopped(
-    mut running: Running,
-    signals: &mut Signals,
-) -> Result<(), GatewayError> {
+pub(super) fn until_stopped(mut running: Running, signals: &mut Signals) -> Result<(), GatewayError> {
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
@@ -74,13 +71,7 @@ fn drain(running: &Running, signals: &mut Signals, begun: Now) -> Drained {
 
 /// Ends the threads: loops, then workers, then control, each when nothing more can come to it.
 fn end(running: Running, drained: Drained, begun: Now) -> Result<(), GatewayError> {
-    let Running {
-        dispatch,
-        control: (stop, control),
-        loops,
-        workers,
-        ..
-    } = running;
+    let Running { dispatch, control: (stop, control), loops, workers, .. } = running;
     if drained == Drained::Interrupted {
         // Nothing is waited for; the kernel closes what is open.
         dispatch.end_all_calls();
@@ -96,11 +87,5 @@ fn end(running: Running, drained: Drained, begun: Now) -> Result<(), GatewayErro
     stop.stop(Duration::from_secs(1));
     broken |= !matches!(control.join(), Ok(Ok(())));
     tracing::info!(took = ?dispatch.clock().now().since(begun), "stopped");
-    if broken {
-        Err(GatewayError(
-            "a thread ended in an error; see the log".to_owned(),
-        ))
-    } else {
-        Ok(())
-    }
+    if broken { Err(GatewayError("a thread ended in an error; see the log".to_owned())) } else { Ok(()) }
 }

@@ -13,10 +13,7 @@ pub fn what_to_try(settings: &Settings) -> String {
     let (agent_flag, call_flag) = if usual {
         (String::new(), String::new())
     } else {
-        (
-            format!(" --url ws://{}", agents),
-            format!(" --url http://{}", control),
-        )
+        (format!(" --url ws://{}", agents), format!(" --url http://{}", control))
     };
     let api = format!("http://{}", control);
     let agent_url = format!("ws://{}/v1/agent?agent=web-1", agents);
@@ -48,18 +45,9 @@ mod tests {
     fn addresses_are_those_that_are_listened_on() {
         let mut settings = config::defaults("node").expect("defaults are valid");
         let text = what_to_try(&settings);
-        assert!(
-            text.contains("\n  holdfast agent --id web-1 -- cat\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("\n  holdfast call web-1 disk.free '{\"path\":\"/\"}'\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("curl -s http://127.0.0.1:8081/v1/agents/web-1/calls "),
-            "{text}"
-        );
+        assert!(text.contains("\n  holdfast agent --id web-1 -- cat\n"), "{text}");
+        assert!(text.contains("\n  holdfast call web-1 disk.free '{\"path\":\"/\"}'\n"), "{text}");
+        assert!(text.contains("curl -s http://127.0.0.1:8081/v1/agents/web-1/calls "), "{text}");
 
         settings.server.listen = "127.0.0.1:9000".parse().expect("an address");
         settings.control.listen = "[::1]:9001".parse().expect("an address");

@@ -20,19 +20,13 @@ impl BufferPool {
     /// Keeps at most `idle_max` buffers while nobody needs them.
     #[must_use]
     pub fn new(idle_max: usize) -> Self {
-        Self {
-            idle: Vec::new(),
-            idle_max,
-            lent: 0,
-        }
+        Self { idle: Vec::new(), idle_max, lent: 0 }
     }
 
     /// Lends an empty buffer.
     pub fn lend(&mut self) -> Lease {
         self.lent += 1;
-        self.idle
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(LEASE_BYTES))
+        self.idle.pop().unwrap_or_else(|| Vec::with_capacity(LEASE_BYTES))
     }
 
     /// Takes a buffer back; one that grew, or one too many, is freed.

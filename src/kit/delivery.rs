@@ -58,10 +58,7 @@ impl Delivery {
     /// The loop is about to write it; false when it was withdrawn and must be skipped. True again when it was claimed before.
     #[must_use]
     pub fn claim(&self) -> bool {
-        match self
-            .0
-            .compare_exchange(WAITING, CLAIMED, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.0.compare_exchange(WAITING, CLAIMED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(stage) => stage == CLAIMED,
         }
@@ -88,10 +85,7 @@ impl Delivery {
     /// Takes it back; true when it will never be written.
     #[must_use]
     pub fn withdraw(&self) -> bool {
-        match self
-            .0
-            .compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.0.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(stage) => stage == WITHDRAWN,
         }
@@ -179,11 +173,7 @@ mod loom_tests {
                 let withdrawn = call.withdraw();
                 let seen = writer.join().unwrap();
                 assert_eq!(withdrawn, seen == Seen::Skipped);
-                let stage = if withdrawn {
-                    Stage::Withdrawn
-                } else {
-                    Stage::Written
-                };
+                let stage = if withdrawn { Stage::Withdrawn } else { Stage::Written };
                 assert_eq!(call.stage(), stage);
                 assert_eq!(wire.load(Ordering::Relaxed), u8::from(!withdrawn));
             });

@@ -85,9 +85,7 @@ impl FromStr for CallId {
         if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(NotACallId);
         }
-        u64::from_str_radix(text, 16)
-            .map(CallId)
-            .map_err(|_| NotACallId)
+        u64::from_str_radix(text, 16).map(CallId).map_err(|_| NotACallId)
     }
 }
 
@@ -132,9 +130,7 @@ pub const NAME_BYTES_MAX: usize = 128;
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-'))
 }
 
 /// A tenant, interned: an index into the directory's table of tenants.
@@ -164,10 +160,7 @@ mod tests {
     fn a_connection_id_keeps_its_parts() {
         for (l, s, g) in [(0, 0, 0), (255, 0x00FF_FFFF, u32::MAX), (3, 77, 12)] {
             let id = ConnId::new(l, s, g);
-            assert_eq!(
-                (id.loop_index(), id.slot(), id.generation()),
-                (l as usize, s, g)
-            );
+            assert_eq!((id.loop_index(), id.slot(), id.generation()), (l as usize, s, g));
         }
     }
 
@@ -182,13 +175,7 @@ mod tests {
         for id in [0, 1, u64::MAX, 0xdead_beef] {
             assert_eq!(CallId(id).to_string().parse(), Ok(CallId(id)));
         }
-        for bad in [
-            "",
-            "1",
-            "+00000000000000f",
-            "00000000000000zz",
-            "00000000000000000",
-        ] {
+        for bad in ["", "1", "+00000000000000f", "00000000000000zz", "00000000000000000"] {
             assert_eq!(bad.parse::<CallId>(), Err(NotACallId), "{bad}");
         }
     }

@@ -14,10 +14,7 @@ impl Quota {
     /// Allows `max` holders at once.
     #[must_use]
     pub fn new(max: u32) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicU32::new(0),
-            max: AtomicU32::new(max),
-        })
+        Arc::new(Self { used: AtomicU32::new(0), max: AtomicU32::new(max) })
     }
 
     /// One more holder, until the returned hold is dropped; `None` when the limit is reached.
@@ -25,9 +22,7 @@ impl Quota {
     pub fn hold(self: &Arc<Self>) -> Option<Hold> {
         let max = self.max.load(Ordering::Relaxed);
         self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                (used < max).then_some(used + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < max).then_some(used + 1))
             .ok()
             .map(|_| Hold(Arc::clone(self)))
     }

@@ -132,22 +132,16 @@ impl<T> Slots<T> {
     /// Every value with its index, looking only at places that were ever used: fast also in a debug build.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.chunks
-            .iter()
-            .enumerate()
-            .flat_map(move |(chunk, slab)| {
-                let index = move |place| (chunk * self.chunk_places + place) as u32;
-                slab.iter().map(move |(place, value)| (index(place), value))
-            })
+        self.chunks.iter().enumerate().flat_map(move |(chunk, slab)| {
+            let index = move |place| (chunk * self.chunk_places + place) as u32;
+            slab.iter().map(move |(place, value)| (index(place), value))
+        })
     }
 
     /// Chunk and place of an index.
     fn split(&self, index: u32) -> (usize, usize) {
         let index = index as usize;
-        (
-            index >> self.chunk_places.trailing_zeros(),
-            index & (self.chunk_places - 1),
-        )
+        (index >> self.chunk_places.trailing_zeros(), index & (self.chunk_places - 1))
     }
 
     /// Keeps the lowest empty chunk as the spare and frees any other.
@@ -192,10 +186,7 @@ mod tests {
         assert_eq!(slots.get(7), None);
         assert_eq!(slots.insert(99), 7, "a freed place is taken first");
         assert_eq!(slots.len(), 2 * CHUNK + 5);
-        assert_eq!(
-            slots.range(4095, 4098).map(|(i, _)| i).collect::<Vec<_>>(),
-            [4095, 4096, 4097]
-        );
+        assert_eq!(slots.range(4095, 4098).map(|(i, _)| i).collect::<Vec<_>>(), [4095, 4096, 4097]);
     }
 
     #[test]

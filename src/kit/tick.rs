@@ -62,22 +62,14 @@ impl Clock {
     /// Starts a clock: [`Now`] counts from here.
     #[must_use]
     pub fn start() -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Self {
-            origin: Instant::now(),
-            origin_unix_ms: millis(wall),
-        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { origin: Instant::now(), origin_unix_ms: millis(wall) }
     }
 
     /// A clock whose wall time is known, for tests that say themselves what time it is.
     #[cfg(test)]
     pub(crate) fn at_unix_ms(origin_unix_ms: u64) -> Self {
-        Self {
-            origin: Instant::now(),
-            origin_unix_ms,
-        }
+        Self { origin: Instant::now(), origin_unix_ms }
     }
 
     /// Reads the monotonic clock.
@@ -95,9 +87,7 @@ impl Clock {
     /// The moment of a wall time in seconds since the UNIX epoch; moments before the start are [`Now`] zero.
     #[must_use]
     pub fn at_unix_secs(&self, secs: u64) -> Now {
-        Now(secs
-            .saturating_mul(1000)
-            .saturating_sub(self.origin_unix_ms))
+        Now(secs.saturating_mul(1000).saturating_sub(self.origin_unix_ms))
     }
 }
 

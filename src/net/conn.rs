@@ -30,14 +30,8 @@ pub struct Conn<S> {
 
 /// The budget of a slot: session 24, outbox 8, byte counts 16, socket 4, generation 4, directory slot 4, since 4. The
 /// descriptor's niche keeps an empty slot as small as a full one, and so the slab's entry (a value, or the next free index).
-const _: () = assert!(
-    size_of::<Option<Conn<std::net::TcpStream>>>() == 64,
-    "the slot of a connection is 64 bytes"
-);
-const _: () = assert!(
-    size_of::<Result<Conn<std::net::TcpStream>, usize>>() == 64,
-    "so is its entry in the slab"
-);
+const _: () = assert!(size_of::<Option<Conn<std::net::TcpStream>>>() == 64, "the slot of a connection is 64 bytes");
+const _: () = assert!(size_of::<Result<Conn<std::net::TcpStream>, usize>>() == 64, "so is its entry in the slab");
 
 impl<S> Conn<S> {
     /// A connection that was just accepted.
@@ -56,16 +50,11 @@ impl<S> Conn<S> {
 
     /// What its socket is called in slot `slot`.
     pub fn token(&self, slot: u32) -> Token {
-        Token {
-            slot,
-            generation: self.generation,
-        }
+        Token { slot, generation: self.generation }
     }
 
     /// Bytes that wait for the kernel.
     pub fn queued_bytes(&self) -> usize {
-        self.outbox
-            .as_ref()
-            .map_or(0, |outbox| outbox.queued_bytes())
+        self.outbox.as_ref().map_or(0, |outbox| outbox.queued_bytes())
     }
 }

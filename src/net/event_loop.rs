@@ -121,10 +121,7 @@ pub struct EventLoop<I: Io> {
     dirty: Vec<Token>,
     /// Connections whose life is over, freed at the end of the turn.
     dead: Vec<Token>,
-    #[expect(
-        clippy::vec_box,
-        reason = "a slot holds the box itself, and gets it back as it is"
-    )]
+    #[expect(clippy::vec_box, reason = "a slot holds the box itself, and gets it back as it is")]
     spare_outboxes: Vec<Box<Outbox>>,
     sweep: Sweep,
     /// The ping of this turn: all that are sent in it carry the same time.
@@ -194,20 +191,12 @@ impl<I: Io> EventLoop<I> {
         self.expire();
         self.flush();
         self.reap();
-        if self.stopping {
-            Turned::Stopped
-        } else {
-            Turned::Again
-        }
+        if self.stopping { Turned::Stopped } else { Turned::Again }
     }
 
     /// How long the next wait may last, from the moment on at which posters wake the loop.
     pub(crate) fn lie_down(&mut self) -> Option<Duration> {
-        if self.letters.may_sleep() {
-            self.rest()
-        } else {
-            Some(Duration::ZERO)
-        }
+        if self.letters.may_sleep() { self.rest() } else { Some(Duration::ZERO) }
     }
 
     fn wait(&mut self, timeout: Option<Duration>) {
@@ -236,9 +225,7 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn publish(&self) {
-        self.status
-            .connections
-            .store(self.conns.len() as u32, Ordering::Relaxed);
+        self.status.connections.store(self.conns.len() as u32, Ordering::Relaxed);
         self.meter.connections(self.conns.len());
     }
 }

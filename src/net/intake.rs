@@ -39,6 +39,11 @@ pub enum Event {
         /// Which.
         call: CallId,
     },
+    /// A call was not queued: it does not fit behind what the peer has not taken yet.
+    NoRoom {
+        /// Which.
+        call: CallId,
+    },
     /// A connection has ended.
     Ended {
         /// The connection.
@@ -52,12 +57,7 @@ pub enum Event {
 
 impl Event {
     fn weight(&self) -> usize {
-        size_of::<Self>()
-            + if let Self::Message { body, .. } = self {
-                body.len()
-            } else {
-                0
-            }
+        size_of::<Self>() + if let Self::Message { body, .. } = self { body.len() } else { 0 }
     }
 }
 
@@ -92,18 +92,8 @@ pub struct Tray {
 pub fn queue(limits: QueueLimits) -> (Hatch, Tray) {
     let (sender, receiver) = bounded(limits.batches_max);
     let bytes = Arc::new(AtomicUsize::new(0));
-    let hatch = Hatch {
-        batches: sender,
-        bytes: Arc::clone(&bytes),
-        bytes_max: limits.bytes_max,
-    };
-    (
-        hatch,
-        Tray {
-            batches: receiver,
-            bytes,
-        },
-    )
+    let hatch = Hatch { batches: sender, bytes: Arc::clone(&bytes), bytes_max: limits.bytes_max };
+    (hatch, Tray { batches: receiver, bytes })
 }
 
 /// How a wait for a batch ended.
@@ -121,10 +111,7 @@ impl Tray {
     /// Waits for the next batch; `None` when every loop has ended.
     #[must_use]
     pub fn wait(&self) -> Option<Batch> {
-        self.batches
-            .recv()
-            .ok()
-            .inspect(|batch| self.weigh_out(batch))
+        self.batches.recv().ok().inspect(|batch| self.weigh_out(batch))
     }
 
     /// Waits for the next batch, at most `patience`.
@@ -143,10 +130,7 @@ impl Tray {
     /// The next batch, if one is there.
     #[must_use]
     pub fn take(&self) -> Option<Batch> {
-        self.batches
-            .try_recv()
-            .ok()
-            .inspect(|batch| self.weigh_out(batch))
+        self.batches.try_recv().ok().inspect(|batch| self.weigh_out(batch))
     }
 
     /// Whether no batch is there.
@@ -156,8 +140,7 @@ impl Tray {
     }
 
     fn weigh_out(&self, batch: &Batch) {
-        self.bytes
-            .fetch_sub(batch.iter().map(Event::weight).sum(), Ordering::Relaxed);
+        self.bytes.fetch_sub(batch.iter().map(Event::weight).sum(), Ordering::Relaxed);
     }
 }
 
@@ -220,19 +203,12 @@ mod tests {
     use super::*;
 
     fn ended(slot: u32) -> Event {
-        Event::Ended {
-            conn: ConnId::new(0, slot, 1),
-            agent: AgentSlot::NONE,
-            reason: Reason::PeerClosed,
-        }
+        Event::Ended { conn: ConnId::new(0, slot, 1), agent: AgentSlot::NONE, reason: Reason::PeerClosed }
     }
 
     #[test]
     fn what_does_not_fit_is_kept_in_order() {
-        let (hatch, tray) = queue(QueueLimits {
-            batches_max: 1,
-            bytes_max: 1 << 20,
-        });
+        let (hatch, tray) = queue(QueueLimits { batches_max: 1, bytes_max: 1 << 20 });
         let mut intake = Intake::new(vec![hatch]);
         let conn = ConnId::new(0, 0, 1);
         intake.push(conn, ended(0));
@@ -251,20 +227,10 @@ mod tests {
 
     #[test]
     fn bytes_count_too() {
-        let (hatch, tray) = queue(QueueLimits {
-            batches_max: 10,
-            bytes_max: 1000,
-        });
+        let (hatch, tray) = queue(QueueLimits { batches_max: 10, bytes_max: 1000 });
         let mut intake = Intake::new(vec![hatch]);
         let conn = ConnId::new(0, 0, 1);
-        intake.push(
-            conn,
-            Event::Message {
-                conn,
-                encoding: Encoding::Json,
-                body: Bytes::from(vec![0; 2000]),
-            },
-        );
+        intake.push(conn, Event::Message { conn, encoding: Encoding::Json, body: Bytes::from(vec![0; 2000]) });
         assert!(intake.offer() && intake.is_full(conn));
         assert!(tray.take().is_some() && !intake.is_full(conn));
     }

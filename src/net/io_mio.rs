@@ -49,15 +49,9 @@ impl MioIo {
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), MAILBOX)?;
-        let io = Self {
-            poll,
-            events: Events::with_capacity(EVENTS_MAX),
-            listener: Some(listener),
-            clock,
-        };
+        let io = Self { poll, events: Events::with_capacity(EVENTS_MAX), listener: Some(listener), clock };
         Ok((io, Arc::new(MioWaker(waker))))
     }
 
@@ -65,10 +59,7 @@ impl MioIo {
     #[must_use]
     pub fn own_descriptors(&self) -> Vec<RawFd> {
         let listener = self.listener.as_ref().map(AsRawFd::as_raw_fd);
-        listener
-            .into_iter()
-            .chain([self.poll.as_raw_fd()])
-            .collect()
+        listener.into_iter().chain([self.poll.as_raw_fd()]).collect()
     }
 }
 
@@ -96,9 +87,7 @@ impl Io for MioIo {
     }
 
     fn watch(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
-        self.poll
-            .registry()
-            .register(stream, packed(token), Interest::READABLE)
+        self.poll.registry().register(stream, packed(token), Interest::READABLE)
     }
 
     fn rewatch(&mut self, stream: &mut TcpStream, token: Token, watch: Watch) -> io::Result<()> {
@@ -106,9 +95,7 @@ impl Io for MioIo {
             Watch::Read => Interest::READABLE,
             Watch::ReadWrite => Interest::READABLE | Interest::WRITABLE,
         };
-        self.poll
-            .registry()
-            .reregister(stream, packed(token), interest)
+        self.poll.registry().reregister(stream, packed(token), interest)
     }
 
     fn read(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
@@ -140,10 +127,7 @@ fn told(event: &Event) -> Ready {
         LISTENER => Ready::Listener,
         MAILBOX => Ready::Mailbox,
         MioToken(bits) => Ready::Conn {
-            token: Token {
-                slot: bits as u32,
-                generation: (bits as u64 >> 32) as u32,
-            },
+            token: Token { slot: bits as u32, generation: (bits as u64 >> 32) as u32 },
             readable: event.is_readable() || event.is_read_closed() || event.is_error(),
             ended: event.is_read_closed() || event.is_error(),
             writable: event.is_writable() || event.is_write_closed() || event.is_error(),

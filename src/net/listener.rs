@@ -28,11 +28,7 @@ enum Share {
 }
 
 fn open(address: SocketAddr, share: Share) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share == Share::WithLoops)?;
     // Accepted sockets inherit it: no system call for each connection.
@@ -53,11 +49,7 @@ mod tests {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = bind(any, 3)?;
         let address = listeners[0].local_addr()?;
-        assert!(
-            listeners
-                .iter()
-                .all(|listener| listener.local_addr().ok() == Some(address))
-        );
+        assert!(listeners.iter().all(|listener| listener.local_addr().ok() == Some(address)));
         let second = bind(address, 1).map_err(|error| error.kind());
         assert_eq!(second.err(), Some(io::ErrorKind::AddrInUse));
         Ok(())

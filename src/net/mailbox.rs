@@ -133,17 +133,7 @@ impl Mailbox {
     pub fn new(orders_max: usize, waker: Arc<dyn Wake>) -> (Self, Letters) {
         let (orders, inbox) = bounded(orders_max);
         let flag = Arc::new(WakeFlag::raised());
-        (
-            Self {
-                orders,
-                flag: Arc::clone(&flag),
-                waker,
-            },
-            Letters {
-                orders: inbox,
-                flag,
-            },
-        )
+        (Self { orders, flag: Arc::clone(&flag), waker }, Letters { orders: inbox, flag })
     }
 
     /// Posts without waiting.

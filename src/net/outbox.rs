@@ -64,16 +64,8 @@ impl Outbox {
     /// Asserts that its count of bytes is that of its frames, and that one above the soft mark is timed.
     #[cfg(test)]
     pub(crate) fn check(&self, queue_soft: usize) {
-        let bytes: usize = self
-            .segments
-            .iter()
-            .map(|segment| segment.bytes.len())
-            .sum();
-        assert_eq!(
-            bytes - self.taken,
-            self.queued_bytes,
-            "queued bytes are those of the frames"
-        );
+        let bytes: usize = self.segments.iter().map(|segment| segment.bytes.len()).sum();
+        assert_eq!(bytes - self.taken, self.queued_bytes, "queued bytes are those of the frames");
         assert!(
             self.queued_bytes <= queue_soft || self.above_since.is_some(),
             "a queue above the soft mark has a deadline"
@@ -112,10 +104,7 @@ impl Outbox {
     fn drop_withdrawn(&mut self) {
         let mut index = 0;
         while index < self.segments.len().min(SLICES_MAX) {
-            let withdrawn = self.segments[index]
-                .call
-                .as_ref()
-                .is_some_and(|(_, delivery)| !delivery.claim());
+            let withdrawn = self.segments[index].call.as_ref().is_some_and(|(_, delivery)| !delivery.claim());
             if withdrawn && let Some(segment) = self.segments.remove(index) {
                 self.queued_bytes -= segment.bytes.len();
             } else {
@@ -137,11 +126,7 @@ impl Outbox {
             count -= left;
             gathered -= 1;
             self.taken = 0;
-            if let Some(Segment {
-                call: Some((_, delivery)),
-                ..
-            }) = self.segments.pop_front()
-            {
+            if let Some(Segment { call: Some((_, delivery)), .. }) = self.segments.pop_front() {
                 delivery.written();
             }
         }
@@ -176,10 +161,7 @@ impl Outbox {
         }
         self.segments.shrink_to(ROOM_KEPT);
         let segments = std::mem::take(&mut self.segments);
-        *self = Self {
-            segments,
-            ..Self::default()
-        };
+        *self = Self { segments, ..Self::default() };
     }
 }
 
@@ -192,22 +174,13 @@ mod tests {
     fn call(id: u64, length: usize) -> (Segment, Delivery) {
         let delivery = Delivery::waiting();
         let bytes = Bytes::from(vec![id as u8; length]);
-        (
-            Segment {
-                bytes,
-                call: Some((CallId(id), delivery.clone())),
-            },
-            delivery,
-        )
+        (Segment { bytes, call: Some((CallId(id), delivery.clone())) }, delivery)
     }
 
     fn write(outbox: &mut Outbox, room: usize) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = outbox.gather(&mut slices);
-        let mut all: Vec<u8> = slices[..count]
-            .iter()
-            .flat_map(|slice| slice.to_vec())
-            .collect();
+        let mut all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
         all.truncate(room);
         outbox.took(all.len());
         all
@@ -219,9 +192,7 @@ mod tests {
         let (first, first_mark) = call(1, 10);
         let (second, second_mark) = call(2, 10);
         let (third, third_mark) = call(3, 10);
-        [first, second, third]
-            .into_iter()
-            .for_each(|segment| outbox.push(segment));
+        [first, second, third].into_iter().for_each(|segment| outbox.push(segment));
         assert_eq!(write(&mut outbox, 15).len(), 15);
         assert_eq!(
             [first_mark.stage(), second_mark.stage(), third_mark.stage()],
@@ -230,10 +201,7 @@ mod tests {
         assert!(!second_mark.withdraw() && third_mark.withdraw());
         assert_eq!(write(&mut outbox, 100), [2; 5]);
         assert!(outbox.is_empty() && outbox.queued_bytes() == 0);
-        assert_eq!(
-            (second_mark.stage(), third_mark.stage()),
-            (Stage::Written, Stage::Withdrawn)
-        );
+        assert_eq!((second_mark.stage(), third_mark.stage()), (Stage::Written, Stage::Withdrawn));
     }
 
     #[test]

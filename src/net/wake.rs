@@ -15,10 +15,7 @@ pub struct WakeFlag(AtomicBool);
 impl WakeFlag {
     /// A loop that has not gone to sleep.
     #[must_use]
-    #[allow(
-        clippy::new_without_default,
-        reason = "a default would hide that it starts raised"
-    )]
+    #[allow(clippy::new_without_default, reason = "a default would hide that it starts raised")]
     pub fn raised() -> Self {
         Self(AtomicBool::new(true))
     }

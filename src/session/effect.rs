@@ -24,6 +24,8 @@ pub struct Greeting {
     pub token: Option<String>,
     /// `?agent=`: an id without proof, for development.
     pub agent: Option<String>,
+    /// `Origin`, which browsers write and other clients leave out.
+    pub origin: Option<String>,
     /// `Sec-WebSocket-Accept` for the answer.
     pub accept: [u8; 28],
     /// The subprotocol.

@@ -45,9 +45,7 @@ impl Session {
                 due(silent_ms, self.pinged, spread, rules) != Due::Nothing || self.is_expired(now)
             }
             Phase::Handshake | Phase::Verifying => silent_ms >= rules.handshake_ms,
-            Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed => {
-                silent_ms >= rules.close_ms
-            }
+            Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed => silent_ms >= rules.close_ms,
             Phase::Dead => false,
         }
     }
@@ -56,9 +54,7 @@ impl Session {
     pub fn sweep(&mut self, spread: u32, lent: &mut Lent<'_>) {
         let silent_ms = lent.now.tick().since(self.heard);
         match self.phase {
-            Phase::Agent(_) | Phase::Echo if self.is_expired(lent.now) => {
-                self.close(Reason::TokenExpired, lent)
-            }
+            Phase::Agent(_) | Phase::Echo if self.is_expired(lent.now) => self.close(Reason::TokenExpired, lent),
             Phase::Agent(_) | Phase::Echo => {
                 match due(silent_ms, self.pinged, spread, lent.rules) {
                     Due::Nothing => {}
@@ -70,16 +66,13 @@ impl Session {
                     Due::End => self.fail(Reason::HeartbeatLost, lent),
                 }
             }
-            Phase::Handshake if silent_ms >= lent.rules.handshake_ms => {
-                self.time_out(Refusal::Timeout, lent)
-            }
-            Phase::Verifying if silent_ms >= lent.rules.handshake_ms => {
-                self.time_out(Refusal::Unavailable, lent)
-            }
+            Phase::Handshake if silent_ms >= lent.rules.handshake_ms => self.time_out(Refusal::Timeout, lent),
+            Phase::Verifying if silent_ms >= lent.rules.handshake_ms => self.time_out(Refusal::Unavailable, lent),
             Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed
                 if silent_ms >= lent.rules.close_ms =>
             {
-                self.gone(Reason::CloseTimeout);
+                // Why it was closed is known by now; that the peer did not see it out is no news.
+                self.gone(Reason::PeerVanished);
             }
             _ => {}
         }
@@ -104,12 +97,7 @@ impl Session {
     pub(super) fn pong(&mut self, payload: &[u8], lent: &Lent<'_>) {
         if let Ok(sent) = payload.try_into().map(u32::from_le_bytes) {
             let round_trip_ms = lent.now.tick().since(crate::kit::tick::Tick(sent));
-            if round_trip_ms
-                <= lent
-                    .rules
-                    .heartbeat_ms
-                    .saturating_add(lent.rules.heartbeat_timeout_ms)
-            {
+            if round_trip_ms <= lent.rules.heartbeat_ms.saturating_add(lent.rules.heartbeat_timeout_ms) {
                 self.round_trip_ms = round_trip_ms;
             }
         }
@@ -125,10 +113,7 @@ mod tests {
     #[test]
     fn silence_is_pinged_once_and_then_ended() {
         let rules = rules();
-        assert_eq!(
-            (rules.heartbeat_ms, rules.heartbeat_timeout_ms),
-            (60_000, 20_000)
-        );
+        assert_eq!((rules.heartbeat_ms, rules.heartbeat_timeout_ms), (60_000, 20_000));
         for (silent_ms, pinged, spread, expected) in [
             (59_999, false, 0, Due::Nothing),
             (60_000, false, 0, Due::Ping),
@@ -140,11 +125,7 @@ mod tests {
             // A connection that could not be swept for long still gets its ping first.
             (500_000, false, 0, Due::Ping),
         ] {
-            assert_eq!(
-                due(silent_ms, pinged, spread, &rules),
-                expected,
-                "{silent_ms} {pinged} {spread}"
-            );
+            assert_eq!(due(silent_ms, pinged, spread, &rules), expected, "{silent_ms} {pinged} {spread}");
         }
     }
 
@@ -153,8 +134,8 @@ mod tests {
         let cases = [
             (Phase::Handshake, 10_000, Some(Reason::HandshakeTimeout)),
             (Phase::Verifying, 10_000, Some(Reason::HandshakeTimeout)),
-            (Phase::Closing, 5_000, Some(Reason::CloseTimeout)),
-            (Phase::Hushed, 5_000, Some(Reason::CloseTimeout)),
+            (Phase::Closing, 5_000, Some(Reason::PeerVanished)),
+            (Phase::Hushed, 5_000, Some(Reason::PeerVanished)),
             (Phase::Dead, 1 << 20, None),
         ];
         for (phase, deadline_ms, reason) in cases {
@@ -181,10 +162,21 @@ mod tests {
         let effects = with_lent(Now(29_999), |lent| session.sweep(0, lent));
         assert!(effects.is_empty());
         with_lent(Now(30_000), |lent| session.sweep(0, lent));
-        assert_eq!(
-            (session.phase, session.reason()),
-            (Phase::Closing, Some(Reason::TokenExpired))
-        );
+        assert_eq!((session.phase, session.reason()), (Phase::Closing, Some(Reason::TokenExpired)));
+    }
+
+    #[test]
+    fn a_token_is_good_until_its_last_moment() {
+        for (expires, last_good) in [(30_000, 29_999), (30_001, 30_999), (30_999, 30_999)] {
+            let mut session = Session::new(Now(0));
+            session.phase = Phase::Verifying;
+            let nothing = bytes::Bytes::new();
+            with_lent(Now(0), |lent| {
+                assert!(session.admit(Encoding::Json, Some(Now(expires)), nothing, lent));
+                assert!(!session.is_expired(Now(last_good)), "{expires}");
+                assert!(session.is_expired(Now(last_good + 1)), "{expires}");
+            });
+        }
     }
 
     #[test]

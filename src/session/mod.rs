@@ -45,10 +45,7 @@ pub struct Session {
     pub owner_marks: u8,
 }
 
-const _: () = assert!(
-    size_of::<Session>() == 24,
-    "a resting session is 24 bytes of the 64-byte slot"
-);
+const _: () = assert!(size_of::<Session>() == 24, "a resting session is 24 bytes of the 64-byte slot");
 
 /// What the functions of a session are lent for one call.
 pub struct Lent<'a> {
@@ -114,9 +111,8 @@ impl Session {
             return false;
         }
         self.phase = self.phase.on(Event::Admitted(encoding));
-        self.expires_secs = expires.map_or(0, |at| {
-            u32::try_from(at.0 / 1000).unwrap_or(u32::MAX).max(1)
-        });
+        // Rounded up: a token is good until its last moment.
+        self.expires_secs = expires.map_or(0, |at| u32::try_from(at.0.div_ceil(1000)).unwrap_or(u32::MAX).max(1));
         self.heard = lent.now.tick();
         lent.effects.push(Effect::Send(response));
         true
@@ -171,10 +167,15 @@ impl Session {
     /// Buffers on loan to this session.
     #[cfg(test)]
     pub(crate) fn leases(&self) -> usize {
-        let held = |partial: &Partial| {
-            usize::from(partial.body.is_some()) + usize::from(partial.pending.is_some())
-        };
+        let held = |partial: &Partial| usize::from(partial.body.is_some()) + usize::from(partial.pending.is_some());
         self.partial.as_deref().map_or(0, held)
+    }
+
+    /// Whether bytes wait here that could be decoded without more of them.
+    #[cfg(test)]
+    pub(crate) fn keeps_bytes(&self) -> bool {
+        let kept = self.partial.as_deref().is_some_and(|partial| partial.pending.is_some());
+        kept && !self.phase.is_half_open()
     }
 
     fn end(&mut self, event: Event, reason: Reason, lent: &mut Lent<'_>) {
@@ -190,7 +191,6 @@ impl Session {
 fn push_close_frame(reason: Reason, lent: &mut Lent<'_>) {
     let row = reason.row();
     if let Some(code) = row.code {
-        lent.effects
-            .push(Effect::Send(encode::close(code.into(), row.text)));
+        lent.effects.push(Effect::Send(encode::close(code.into(), row.text)));
     }
 }

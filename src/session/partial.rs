@@ -17,10 +17,7 @@ pub struct Partial {
 impl std::fmt::Debug for Partial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let held = |lease: &Option<Lease>| lease.as_ref().map(Vec::len);
-        f.debug_struct("Partial")
-            .field("body", &held(&self.body))
-            .field("pending", &held(&self.pending))
-            .finish()
+        f.debug_struct("Partial").field("body", &held(&self.body)).field("pending", &held(&self.pending)).finish()
     }
 }
 

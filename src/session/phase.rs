@@ -62,10 +62,9 @@ impl Phase {
             (Self::Verifying, Event::Admitted(encoding)) => Self::Agent(encoding),
             (Self::Agent(_) | Self::Echo, Event::CloseSent) => Self::Closing,
             (Self::Agent(_) | Self::Echo | Self::Closing, Event::PeerClosed) => Self::Finishing,
-            (
-                Self::Handshake | Self::Verifying | Self::Agent(_) | Self::Echo | Self::Closing,
-                Event::Failed,
-            ) => Self::Lingering,
+            (Self::Handshake | Self::Verifying | Self::Agent(_) | Self::Echo | Self::Closing, Event::Failed) => {
+                Self::Lingering
+            }
             (Self::Finishing, Event::Flushed) => Self::Dead,
             (Self::Lingering, Event::Flushed) => Self::Hushed,
             (same, _) => same,
@@ -87,10 +86,7 @@ impl Phase {
     /// Bytes that come in are decoded.
     #[must_use]
     pub fn decodes(self) -> bool {
-        matches!(
-            self,
-            Self::Handshake | Self::Agent(_) | Self::Echo | Self::Closing
-        )
+        matches!(self, Self::Handshake | Self::Agent(_) | Self::Echo | Self::Closing)
     }
 
     /// The socket should be read, if only to notice its end.
@@ -143,10 +139,7 @@ mod tests {
         for phase in PHASES {
             for event in EVENTS {
                 let next = phase.on(event);
-                assert!(
-                    next == phase || rank(next) > rank(phase),
-                    "{phase:?} on {event:?} gave {next:?}"
-                );
+                assert!(next == phase || rank(next) > rank(phase), "{phase:?} on {event:?} gave {next:?}");
             }
             assert!(phase.on(Event::EchoAsked) == phase || phase == Phase::Handshake);
         }

@@ -41,14 +41,10 @@ pub enum Reason {
     HeartbeatLost,
     /// The peer did not take what was queued for it.
     SlowConsumer,
-    /// The peer did not answer our close frame in time.
-    CloseTimeout,
     /// The token ran out; come back with a new one.
     TokenExpired,
     /// The node is stopping; come back, elsewhere or later.
     Drain,
-    /// The node is over a limit; come back later.
-    Overloaded,
     /// A newer connection of the same agent took over.
     Replaced,
     /// A backend or an operator disconnected the agent, which may come back.
@@ -72,7 +68,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 16] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,
@@ -84,10 +80,8 @@ impl Reason {
         Self::WrongType,
         Self::HeartbeatLost,
         Self::SlowConsumer,
-        Self::CloseTimeout,
         Self::TokenExpired,
         Self::Drain,
-        Self::Overloaded,
         Self::Replaced,
         Self::Disconnected,
         Self::Shutdown,
@@ -106,48 +100,16 @@ impl Reason {
             Self::Protocol => (Some(1002), "protocol", "protocol error", Info),
             Self::BadText => (Some(1007), "bad_text", "text is not UTF-8", Info),
             Self::TooBig => (Some(1009), "too_big", "message over the size limit", Warn),
-            Self::WrongType => (
-                Some(1003),
-                "wrong_type",
-                "message type not of this subprotocol",
-                Info,
-            ),
+            Self::WrongType => (Some(1003), "wrong_type", "message type not of this subprotocol", Info),
             Self::HeartbeatLost => (Some(4000), "heartbeat_lost", "no heartbeat", Debug),
-            Self::SlowConsumer => (
-                Some(4001),
-                "slow_consumer",
-                "queue full, reader too slow",
-                Warn,
-            ),
-            Self::CloseTimeout => (None, "close_timeout", "", Debug),
-            Self::TokenExpired => (
-                Some(4002),
-                "token_expired",
-                "token expired, connect with a new one",
-                Info,
-            ),
+            Self::SlowConsumer => (Some(4001), "slow_consumer", "queue full, reader too slow", Warn),
+            Self::TokenExpired => (Some(4002), "token_expired", "token expired, connect with a new one", Info),
             Self::Drain => (Some(4003), "drain", "node is stopping, reconnect", Debug),
-            Self::Overloaded => (Some(4004), "overloaded", "node is over a limit", Warn),
-            Self::Disconnected => (
-                Some(4005),
-                "disconnected",
-                "disconnected by the operator",
-                Info,
-            ),
-            Self::Replaced => (
-                Some(4500),
-                "replaced",
-                "replaced by a newer connection",
-                Info,
-            ),
+            Self::Disconnected => (Some(4005), "disconnected", "disconnected by the operator", Info),
+            Self::Replaced => (Some(4500), "replaced", "replaced by a newer connection", Info),
             Self::Shutdown => (Some(1001), "shutdown", "going away", Debug),
         };
-        Row {
-            code,
-            label,
-            text,
-            loudness,
-        }
+        Row { code, label, text, loudness }
     }
 
     /// The reason that answers a broken rule.

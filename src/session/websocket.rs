@@ -34,11 +34,7 @@ pub enum Flow {
 impl Session {
     /// Puts bytes that were kept back into the front of the scratch; returns how many.
     pub fn restore(&mut self, scratch: &mut [u8], pool: &mut BufferPool) -> usize {
-        let Some(pending) = self
-            .partial
-            .as_mut()
-            .and_then(|partial| partial.pending.take())
-        else {
+        let Some(pending) = self.partial.as_mut().and_then(|partial| partial.pending.take()) else {
             return 0;
         };
         let kept = pending.len();
@@ -75,9 +71,7 @@ impl Session {
     }
 
     fn asked(&mut self, head: &[u8], request: &Upgrade, lent: &mut Lent<'_>) {
-        let text = |range: &std::ops::Range<usize>| {
-            std::str::from_utf8(&head[range.clone()]).unwrap_or_default()
-        };
+        let text = |range: &std::ops::Range<usize>| std::str::from_utf8(&head[range.clone()]).unwrap_or_default();
         match text(&request.path) {
             AGENT_PATH => {
                 let query = request.query.as_ref().map(text).unwrap_or_default();
@@ -85,6 +79,7 @@ impl Session {
                 let greeting = Greeting {
                     token: bearer.or_else(|| upgrade::query_value(query, "access_token")),
                     agent: upgrade::query_value(query, "agent"),
+                    origin: request.origin.as_ref().map(text).map(str::to_owned),
                     accept: request.accept,
                     offer: request.offer,
                 };
@@ -94,10 +89,7 @@ impl Session {
             ECHO_PATH if lent.rules.echo_bytes_max.is_some() => {
                 self.phase = self.phase.on(Event::EchoAsked);
                 self.hear(lent.now);
-                lent.effects.push(Effect::Send(upgrade::switching(
-                    request.accept,
-                    request.offer,
-                )));
+                lent.effects.push(Effect::Send(upgrade::switching(request.accept, request.offer)));
             }
             _ => self.refuse(Refusal::NotFound, lent),
         }
@@ -131,11 +123,7 @@ impl Session {
                 return Flow::Drained;
             }
         }
-        let partial = Partial {
-            decoder,
-            body,
-            pending: None,
-        };
+        let partial = Partial { decoder, body, pending: None };
         if !partial.is_empty() {
             self.partial = Some(Box::new(partial));
         }
@@ -148,23 +136,15 @@ impl Session {
         match piece {
             Piece::Close(control) => self.peer_closed(control.payload(), lent),
             _ if closing => {}
-            Piece::Ping(control) => lent.effects.push(Effect::Send(encode::frame(
-                OpCode::Control(ControlCode::Pong),
-                control.payload(),
-            ))),
-            Piece::Pong(control) => self.pong(control.payload(), lent),
-            Piece::Data { text, first, .. } if first && !self.speaks(text) => {
-                self.fail(Reason::WrongType, lent)
+            Piece::Ping(control) => {
+                lent.effects.push(Effect::Send(encode::frame(OpCode::Control(ControlCode::Pong), control.payload())))
             }
-            Piece::Data {
-                text,
-                range,
-                first: true,
-                last: true,
-            } => self.message(text, Body::Scratch(range), input, lent),
-            Piece::Data {
-                text, range, last, ..
-            } => {
+            Piece::Pong(control) => self.pong(control.payload(), lent),
+            Piece::Data { text, first, .. } if first && !self.speaks(text) => self.fail(Reason::WrongType, lent),
+            Piece::Data { text, range, first: true, last: true } => {
+                self.message(text, Body::Scratch(range), input, lent)
+            }
+            Piece::Data { text, range, last, .. } => {
                 let lease = body.get_or_insert_with(|| lent.pool.lend());
                 lease.extend_from_slice(&input[range]);
                 if last && let Some(lease) = body.take() {
@@ -223,11 +203,7 @@ impl Session {
     }
 
     fn drop_empty_partial(&mut self) {
-        if self
-            .partial
-            .as_ref()
-            .is_some_and(|partial| partial.is_empty())
-        {
+        if self.partial.as_ref().is_some_and(|partial| partial.is_empty()) {
             self.partial = None;
         }
     }

@@ -75,26 +75,15 @@ impl Ledger {
     /// Notes how a call ended.
     pub(super) fn close(&mut self, nonce: u64, outcome: Outcome) {
         let record = self.records.get_mut(&nonce).expect("it was opened");
-        assert!(
-            self.open.remove(&nonce),
-            "call {nonce} has a second outcome: {outcome:?} after {:?}",
-            record.outcome
-        );
+        assert!(self.open.remove(&nonce), "call {nonce} has a second outcome: {outcome:?} after {:?}", record.outcome);
         record.outcome = Some(outcome);
     }
 
     /// An agent read a call.
     pub(super) fn received(&mut self, nonce: u64, call: CallId, socket: SocketId) {
-        let record = self
-            .records
-            .get_mut(&nonce)
-            .expect("a call that nobody made");
+        let record = self.records.get_mut(&nonce).expect("a call that nobody made");
         assert!(record.received.is_empty(), "call {nonce} came twice");
-        assert_eq!(
-            record.socket,
-            Some(socket),
-            "call {nonce} came to a connection that it was not for"
-        );
+        assert_eq!(record.socket, Some(socket), "call {nonce} came to a connection that it was not for");
         record.received.push(socket);
         self.recent.push((call, socket));
     }

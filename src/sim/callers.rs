@@ -16,11 +16,7 @@ use super::world::{AGENTS, World};
 impl World {
     pub(super) fn connect(&mut self) {
         self.connects_at = Some(self.now() + self.rng.u64(0..250));
-        let encoding = if self.rng.bool() {
-            Encoding::Json
-        } else {
-            Encoding::Binary
-        };
+        let encoding = if self.rng.bool() { Encoding::Json } else { Encoding::Binary };
         let role = match self.rng.u8(..100) {
             0..70 => Role::Agent(self.rng.usize(..AGENTS), encoding),
             70..85 => Role::Echo,
@@ -28,24 +24,10 @@ impl World {
             _ => Role::Stranger,
         };
         let door = self.rng.usize(..self.loops.len());
-        let World {
-            clients,
-            kernel,
-            rng,
-            ledger,
-            ..
-        } = self;
+        let World { clients, kernel, rng, ledger, .. } = self;
         let mut kernel = kernel.borrow_mut();
         if let Some(socket) = kernel.connect(door) {
-            clients.push(Client::new(
-                socket,
-                role,
-                &mut Surroundings {
-                    kernel: &mut kernel,
-                    rng,
-                    ledger,
-                },
-            ));
+            clients.push(Client::new(socket, role, &mut Surroundings { kernel: &mut kernel, rng, ledger }));
         }
     }
 
@@ -59,39 +41,24 @@ impl World {
         let agent = format!("agent-{}", self.rng.usize(..=AGENTS));
         self.nonces += 1;
         let nonce = self.nonces;
-        let filter = Filter {
-            prefix: agent.clone(),
-            labels: Vec::new(),
-        };
+        let filter = Filter { prefix: agent.clone(), labels: Vec::new() };
         let page = self.dispatch.agents(self.tenant, &filter, 0, 1000);
         let socket = page.agents.first().and_then(|listed| {
             let conn = listed.conn;
-            self.kernel
-                .borrow()
-                .socket_of(conn.loop_index(), conn.slot(), conn.generation())
+            self.kernel.borrow().socket_of(conn.loop_index(), conn.slot(), conn.generation())
         });
-        let timeout_ms = self.rng.u64(5..2500);
-        let cancels_at = self
-            .chance(odds.caller_cancels)
-            .then(|| now + self.rng.u64(0..300));
+        let most = if self.rng.bool() { 200 } else { 2500 };
+        let timeout_ms = self.rng.u64(5..most);
+        let cancels_at = self.chance(odds.caller_cancels).then(|| now + self.rng.u64(0..300));
         let on_end = self.ledger.open(nonce, now + timeout_ms, socket);
-        let pad = "x".repeat(if self.rng.bool() {
-            self.rng.usize(..40)
-        } else {
-            self.rng.usize(..1500)
-        });
+        let pad = "x".repeat(if self.rng.bool() { self.rng.usize(..40) } else { self.rng.usize(..1500) });
         let params = format!("{{\"n\":\"nonce-{nonce:08x}\",\"pad\":\"{pad}\"}}");
-        self.kernel.borrow_mut().note(format_args!(
-            "call {nonce} to {agent} on socket {socket:?}, {timeout_ms} ms"
-        ));
+        self.kernel.borrow_mut().note(format_args!("call {nonce} to {agent} on socket {socket:?}, {timeout_ms} ms"));
         let request = CallRequest {
             tenant: self.tenant,
             agent: &agent,
             method: "run",
-            params: Payload {
-                bytes: params.as_bytes(),
-                json: true,
-            },
+            params: Payload { bytes: params.as_bytes(), json: true },
             timeout: Duration::from_millis(timeout_ms),
         };
         let call = self.dispatch.call(Now(now), &request, on_end);
@@ -101,9 +68,7 @@ impl World {
     }
 
     pub(super) fn cancel(&mut self, nonce: u64) {
-        self.kernel
-            .borrow_mut()
-            .note(format_args!("the caller of {nonce} goes away"));
+        self.kernel.borrow_mut().note(format_args!("the caller of {nonce} goes away"));
         let record = self.ledger.records.get_mut(&nonce).expect("it was listed");
         record.cancelled = true;
         if let Some(call) = record.call {
@@ -114,21 +79,14 @@ impl World {
     fn operate(&mut self) {
         if self.rng.bool() {
             let agent = format!("agent-{}", self.rng.usize(..AGENTS));
-            self.kernel
-                .borrow_mut()
-                .note(format_args!("{agent} is disconnected"));
+            self.kernel.borrow_mut().note(format_args!("{agent} is disconnected"));
             self.dispatch.disconnect(self.tenant, &agent, "bye");
             return;
         }
         // The write deadline stays: the sweep that sees a shorter one may be a second away.
         let write_deadline_ms = self.limits.write_deadline_ms;
-        let limits = Limits {
-            write_deadline_ms,
-            ..setup::limits(&mut self.rng)
-        };
-        self.kernel
-            .borrow_mut()
-            .note(format_args!("new limits: {limits:?}"));
+        let limits = Limits { write_deadline_ms, ..setup::limits(&mut self.rng) };
+        self.kernel.borrow_mut().note(format_args!("new limits: {limits:?}"));
         for mailbox in &self.mailboxes {
             // A full mailbox keeps the old ones; an operator would say so again.
             let _ = mailbox.offer(Order::Limits(Box::new((self.rules, limits))));

@@ -117,21 +117,20 @@ impl Client {
             over: false,
         };
         let now = around.kernel.now;
-        around
-            .kernel
-            .note(format_args!("socket {socket} is {role:?}, {hearing:?}"));
+        around.kernel.note(format_args!("socket {socket} is {role:?}, {hearing:?}"));
         let request = request(role);
         if role == Role::Loiterer {
             let half = around.rng.usize(1..request.len());
             client.plan(now, Act::Raw(request[..half].to_vec()));
             if around.rng.bool() {
-                client.plan(
-                    now + around.rng.u64(1..1500),
-                    Act::Raw(request[half..].to_vec()),
-                );
+                client.plan(now + around.rng.u64(1..1500), Act::Raw(request[half..].to_vec()));
             }
         } else {
             client.plan(now, Act::Raw(request));
+            // The impatient do not wait for the answer.
+            if role != Role::Stranger && around.rng.u8(..) < 80 {
+                client.plan(now + around.rng.u64(0..40), Act::Ping);
+            }
         }
         client
     }
@@ -149,18 +148,13 @@ impl Client {
         }
         let act = self.acts.first_key_value().map(|((at, _), _)| *at);
         let reads = self.hearing != Hearing::Deaf && kernel.sockets[self.socket].has_for_client();
-        [act, reads.then_some(self.reads_at)]
-            .into_iter()
-            .flatten()
-            .min()
+        [act, reads.then_some(self.reads_at)].into_iter().flatten().min()
     }
 
     /// From now on it reads everything, and does nothing wrong.
     pub(super) fn calm(&mut self) {
         self.hearing = Hearing::Eager;
-        self.acts.retain(|_, act| {
-            matches!(act, Act::Raw(_) | Act::Message(..) | Act::Ping | Act::Close)
-        });
+        self.acts.retain(|_, act| matches!(act, Act::Raw(_) | Act::Message(..) | Act::Ping | Act::Close));
     }
 
     /// Acts, or reads.
@@ -193,35 +187,37 @@ impl Client {
                 self.send(vec![0xF1, 0x80, 1, 2, 3, 4], around);
             }
             Act::Close => {
-                let frame = masked(
-                    OpCode::Control(Control::Close),
-                    &1000u16.to_be_bytes(),
-                    around.rng,
-                );
+                let frame = masked(OpCode::Control(Control::Close), &1000u16.to_be_bytes(), around.rng);
                 self.send(frame, around);
                 self.ended.closing = true;
             }
             Act::HalfClose => {
+                // All that it was going to say comes at once, and the end right behind it.
+                for message in self.take_messages() {
+                    self.act(message, around);
+                }
                 self.ended.half_closed = true;
-                around
-                    .kernel
-                    .note(format_args!("socket {}: client ends its side", self.socket));
+                around.kernel.note(format_args!("socket {}: client ends its side", self.socket));
                 around.kernel.send(self.socket, Piece::Fin);
             }
             Act::Reset => self.reset(around),
             Act::Vanish => {
                 self.ended.vanished = true;
-                around
-                    .kernel
-                    .note(format_args!("socket {}: client vanishes", self.socket));
+                around.kernel.note(format_args!("socket {}: client vanishes", self.socket));
             }
         }
     }
 
+    fn take_messages(&mut self) -> Vec<Act> {
+        let is_message = |act: &Act| matches!(act, Act::Message(..));
+        let all = std::mem::take(&mut self.acts);
+        let (messages, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, act)| is_message(act));
+        self.acts = others.into_iter().collect();
+        messages.into_iter().map(|(_, message)| message).collect()
+    }
+
     fn reset(&mut self, around: &mut Surroundings<'_>) {
-        around
-            .kernel
-            .note(format_args!("socket {}: client resets", self.socket));
+        around.kernel.note(format_args!("socket {}: client resets", self.socket));
         around.kernel.send(self.socket, Piece::Reset);
         self.over = true;
     }
@@ -232,9 +228,7 @@ impl Client {
     }
 
     fn ping(&mut self, around: &mut Surroundings<'_>) {
-        let payload: Vec<u8> = (0..around.rng.usize(0..126))
-            .map(|_| around.rng.u8(..))
-            .collect();
+        let payload: Vec<u8> = (0..around.rng.usize(0..126)).map(|_| around.rng.u8(..)).collect();
         let frame = masked(OpCode::Control(Control::Ping), &payload, around.rng);
         self.expected.push_back(Said::Pong(payload));
         self.send(frame, around);
@@ -257,22 +251,17 @@ impl Client {
         let frame = masked(opcode, rest, around.rng);
         self.send(frame, around);
         if self.role == Role::Echo {
-            self.expected
-                .push_back(Said::Message(text, payload.to_vec()));
+            self.expected.push_back(Said::Message(text, payload.to_vec()));
         }
     }
 
+    /// Sends a message, or many at once, and plans to say more.
     fn chatter(&mut self, around: &mut Surroundings<'_>) {
-        let text = around.rng.bool();
-        let most = if around.rng.u8(..) < 30 { 9000 } else { 300 };
-        let length = around.rng.usize(0..most);
-        let payload: Vec<u8> = match text {
-            true => (0..length / 2)
-                .flat_map(|_| ["é", "ab", "7"][around.rng.usize(..3)].bytes())
-                .collect(),
-            false => (0..length).map(|_| around.rng.u8(..)).collect(),
-        };
-        self.say(text, &payload, around);
+        let messages = if around.rng.u8(..) < 60 { around.rng.u32(2..16) } else { 1 };
+        for _ in 0..messages {
+            let (text, payload) = words(around.rng);
+            self.say(text, &payload, around);
+        }
         let next = around.kernel.now + around.rng.u64(0..400);
         self.plan(next, Act::Chatter);
     }
@@ -295,18 +284,14 @@ impl Client {
                 }
             }
             Read::End => {
-                around
-                    .kernel
-                    .note(format_args!("socket {}: client reads the end", self.socket));
+                around.kernel.note(format_args!("socket {}: client reads the end", self.socket));
                 if !self.ended.half_closed {
                     around.kernel.send(self.socket, Piece::Fin);
                 }
                 self.over = true;
             }
             Read::Reset => {
-                around
-                    .kernel
-                    .note(format_args!("socket {}: client is reset", self.socket));
+                around.kernel.note(format_args!("socket {}: client is reset", self.socket));
                 self.over = true;
             }
         }
@@ -324,30 +309,30 @@ impl Client {
             Said::Close(code) => {
                 // Our own code comes back only from a gateway that has heard all that was said before it.
                 let answered = self.ended.closing && code == Some(1000);
-                assert!(
-                    !answered || self.expected.is_empty(),
-                    "socket {}: lost {:?}",
-                    self.socket,
-                    self.expected
-                );
+                assert!(!answered || self.expected.is_empty(), "socket {}: lost {:?}", self.socket, self.expected);
                 if !self.ended.is_silent() {
                     let body = code.map(u16::to_be_bytes);
-                    let frame = masked(
-                        OpCode::Control(Control::Close),
-                        body.as_ref().map_or(&[], |b| &b[..]),
-                        around.rng,
-                    );
+                    let frame =
+                        masked(OpCode::Control(Control::Close), body.as_ref().map_or(&[], |b| &b[..]), around.rng);
                     self.send(frame, around);
                     self.ended.closing = true;
                 }
             }
             Said::Message(_, payload) if self.role != Role::Echo => self.told(&payload, around),
-            other => assert_eq!(
-                Some(other),
-                self.expected.pop_front(),
-                "socket {}: what came back",
-                self.socket
-            ),
+            other => assert_eq!(Some(other), self.expected.pop_front(), "socket {}: what came back", self.socket),
         }
     }
+}
+
+/// A message: whether it is text, and its payload.
+fn words(rng: &mut Rng) -> (bool, Vec<u8>) {
+    let text = rng.bool();
+    let most = if rng.u8(..) < 30 { 9000 } else { 300 };
+    let length = rng.usize(0..most);
+    let syllable = |rng: &mut Rng| ["é", "ab", "7"][rng.usize(..3)].bytes();
+    let payload = match text {
+        true => (0..length / 2).flat_map(|_| syllable(rng)).collect(),
+        false => (0..length).map(|_| rng.u8(..)).collect(),
+    };
+    (text, payload)
 }

@@ -20,11 +20,7 @@ const DRAIN_STEP_MS: u64 = 20;
 impl World {
     pub(super) fn end(&mut self) {
         self.kernel.borrow_mut().note(format_args!("faults stop"));
-        let odds = if self.rng.bool() {
-            Odds::calm()
-        } else {
-            self.kernel.borrow().odds.of_kernel()
-        };
+        let odds = if self.rng.bool() { Odds::calm() } else { self.kernel.borrow().odds.of_kernel() };
         self.kernel.borrow_mut().odds = odds;
         (self.calls_at, self.connects_at) = (None, None);
         self.clients.iter_mut().for_each(|client| client.calm());
@@ -45,36 +41,21 @@ impl World {
                 return;
             }
             let alive = self.step();
-            assert!(
-                alive,
-                "nothing will ever happen again, and yet {what}: {}",
-                self.left()
-            );
+            assert!(alive, "nothing will ever happen again, and yet {what}: {}", self.left());
             let now = self.now();
-            assert!(
-                now <= begun + PART_MS,
-                "after {} ms still {what}: {}",
-                now - begun,
-                self.left()
-            );
+            assert!(now <= begun + PART_MS, "after {} ms still {what}: {}", now - begun, self.left());
         }
         panic!("after {PART_STEPS} steps still {what}: {}", self.left());
     }
 
     fn left(&self) -> String {
-        let seen: Vec<_> = self
-            .loops
-            .iter()
-            .flat_map(|sleeping| sleeping.body.seen())
-            .collect();
+        let seen: Vec<_> = self.loops.iter().flat_map(|sleeping| sleeping.body.seen()).collect();
         let open: Vec<_> = self.ledger.open_calls().collect();
         format!("connections {seen:?}, calls {open:?}")
     }
 
     fn part(&mut self) {
-        self.until("calls are open", |world| {
-            world.ledger.open_calls().next().is_none()
-        });
+        self.until("calls are open", |world| world.ledger.open_calls().next().is_none());
         let now = self.now();
         for client in &mut self.clients {
             client.plan(now, Act::Close);
@@ -84,9 +65,7 @@ impl World {
 
     fn drain(&mut self) {
         // Only workers wait for room in a mailbox; here nobody would make it.
-        self.until("mailboxes are full", |world| {
-            world.mailboxes.iter().all(|mailbox| mailbox.room() >= 3)
-        });
+        self.until("mailboxes are full", |world| world.mailboxes.iter().all(|mailbox| mailbox.room() >= 3));
         self.kernel.borrow_mut().note(format_args!("drain"));
         self.dispatch.begin_drain();
         self.dispatch.tell_loops(|| Order::StopAccepting);
@@ -103,9 +82,7 @@ impl World {
             client.plan(now, Act::Close);
         }
         self.until("connections are left", World::is_empty);
-        self.until("calls are open", |world| {
-            world.ledger.open_calls().next().is_none()
-        });
+        self.until("calls are open", |world| world.ledger.open_calls().next().is_none());
     }
 
     pub(super) fn drain_step(&mut self) {
@@ -123,67 +100,35 @@ impl World {
     }
 
     fn is_empty(&self) -> bool {
-        self.loops
-            .iter()
-            .all(|sleeping| sleeping.body.seen().is_empty())
-            && self
-                .workers
-                .iter()
-                .all(|worker| worker.batch.is_empty() && worker.tray.is_empty())
+        self.loops.iter().all(|sleeping| sleeping.body.seen().is_empty())
+            && self.workers.iter().all(|worker| worker.batch.is_empty() && worker.tray.is_empty())
             && self.dispatch.node(Now(0)).agents == 0
     }
 
     fn check_empty(&self) {
         for (index, sleeping) in self.loops.iter().enumerate() {
-            assert!(
-                sleeping.body.is_idle(),
-                "loop {index} keeps something of nobody"
-            );
+            assert!(sleeping.body.is_idle(), "loop {index} keeps something of nobody");
         }
         let node = self.dispatch.node(Now(0));
-        assert_eq!(
-            (node.agents, node.calls_in_flight),
-            (0, 0),
-            "directory and calls are empty"
-        );
-        assert_eq!(
-            node.connections.iter().sum::<u32>(),
-            0,
-            "no connection is counted"
-        );
+        assert_eq!((node.agents, node.calls_in_flight), (0, 0), "directory and calls are empty");
+        assert_eq!(node.connections.iter().sum::<u32>(), 0, "no connection is counted");
     }
 
     /// The end without a drain, as the process ends.
     fn stop(&mut self) {
-        self.until("mailboxes are full", |world| {
-            world.mailboxes.iter().all(|mailbox| mailbox.room() >= 3)
-        });
+        self.until("mailboxes are full", |world| world.mailboxes.iter().all(|mailbox| mailbox.room() >= 3));
         self.kernel.borrow_mut().note(format_args!("stop"));
         self.dispatch.tell_loops(|| Order::Stop);
-        self.until("loops run", |world| {
-            world.loops.iter().all(|sleeping| sleeping.stopped)
-        });
+        self.until("loops run", |world| world.loops.iter().all(|sleeping| sleeping.stopped));
         self.loops.clear();
         self.until("workers have work", |world| {
-            world
-                .workers
-                .iter()
-                .all(|worker| worker.batch.is_empty() && worker.tray.is_empty())
+            world.workers.iter().all(|worker| worker.batch.is_empty() && worker.tray.is_empty())
         });
         self.dispatch.end_all_calls();
         self.check_calls();
-        assert_eq!(
-            self.ledger.open_calls().count(),
-            0,
-            "every call has its outcome"
-        );
-        let left = self
-            .kernel
-            .borrow()
-            .sockets
-            .iter()
-            .filter(|socket| socket.token.is_some() && !socket.dropped)
-            .count();
+        assert_eq!(self.ledger.open_calls().count(), 0, "every call has its outcome");
+        let left =
+            self.kernel.borrow().sockets.iter().filter(|socket| socket.token.is_some() && !socket.dropped).count();
         assert_eq!(left, 0, "sockets are left open");
     }
 }

@@ -29,24 +29,17 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Whether a frame has begun and not ended.
-    pub(super) fn is_cut(&self) -> bool {
-        !self.held.is_empty()
+    /// Whether a frame has begun that may be the one that carries this call.
+    pub(super) fn may_hold(&self, nonce: u64) -> bool {
+        !self.held.is_empty() && nonce_in(&self.held).is_none_or(|held| held == nonce)
     }
 
     /// Takes bytes; what is whole by now.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<Said> {
         let mut said = Vec::new();
-        assert!(
-            !(self.over && self.upgraded && !bytes.is_empty()),
-            "bytes after the close frame: {bytes:?}"
-        );
+        assert!(!(self.over && self.upgraded && !bytes.is_empty()), "bytes after the close frame: {bytes:?}");
         self.held.extend_from_slice(bytes);
-        while let Some(one) = if self.upgraded {
-            self.frame()
-        } else {
-            self.response()
-        } {
+        while let Some(one) = if self.upgraded { self.frame() } else { self.response() } {
             said.push(one);
         }
         said
@@ -58,10 +51,8 @@ impl Reader {
         }
         let end = self.held.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
         let head = String::from_utf8(self.held.drain(..end).collect()).expect("a head is text");
-        let status: u16 = head
-            .strip_prefix("HTTP/1.1 ")
-            .and_then(|rest| rest.get(..3)?.parse().ok())
-            .expect("a status line");
+        let status: u16 =
+            head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).expect("a status line");
         self.upgraded = status == 101;
         self.over = !self.upgraded;
         Some(Said::Response(status))
@@ -72,11 +63,7 @@ impl Reader {
             return None;
         };
         assert!(!self.over, "a frame after the close frame");
-        assert_eq!(
-            first & 0xF0,
-            0x80,
-            "the server sends whole messages without reserved bits"
-        );
+        assert_eq!(first & 0xF0, 0x80, "the server sends whole messages without reserved bits");
         assert_eq!(second & 0x80, 0, "the server does not mask");
         let (length_bytes, length) = match second & 0x7F {
             126 => (2, u64::from(u16::from_be_bytes(*rest.first_chunk()?))),
@@ -87,9 +74,7 @@ impl Reader {
         assert!(length >= least, "lengths are minimal");
         let opcode = first & 0x0F;
         assert!(opcode < 8 || length <= 125, "control frames are short");
-        let payload = rest
-            .get(length_bytes..length_bytes + length as usize)?
-            .to_vec();
+        let payload = rest.get(length_bytes..length_bytes + length as usize)?.to_vec();
         let taken = 2 + length_bytes + payload.len();
         self.held.drain(..taken);
         Some(match opcode {
@@ -112,10 +97,7 @@ impl Reader {
 
 fn close_code(payload: &[u8]) -> Option<u16> {
     let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-    assert!(
-        payload.is_empty() || code.is_some_and(|code| (1000..5000).contains(&code)),
-        "a close body is legal"
-    );
+    assert!(payload.is_empty() || code.is_some_and(|code| (1000..5000).contains(&code)), "a close body is legal");
     code
 }
 

@@ -67,9 +67,7 @@ impl Io for SimIo {
     }
 
     fn watch(&mut self, stream: &mut SimStream, token: Token) -> io::Result<()> {
-        self.kernel
-            .borrow_mut()
-            .watch(stream.id, token, Watch::Read)
+        self.kernel.borrow_mut().watch(stream.id, token, Watch::Read)
     }
 
     fn rewatch(&mut self, stream: &mut SimStream, token: Token, watch: Watch) -> io::Result<()> {

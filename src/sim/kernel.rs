@@ -110,8 +110,7 @@ impl Kernel {
         }
         let id = self.sockets.len();
         let (arrived_max, leaving_max) = (self.rng.usize(200..8000), self.rng.usize(300..6000));
-        self.sockets
-            .push(Socket::new(door, arrived_max, leaving_max));
+        self.sockets.push(Socket::new(door, arrived_max, leaving_max));
         self.doors[door].backlog.push_back(id);
         self.doors[door].noted = true;
         Some(id)
@@ -123,11 +122,7 @@ impl Kernel {
         match piece {
             Piece::Bytes(mut bytes) if self.chance(self.odds.cut) => {
                 while !bytes.is_empty() {
-                    let most = if self.rng.bool() {
-                        8
-                    } else {
-                        bytes.len().max(8)
-                    };
+                    let most = if self.rng.bool() { 8 } else { bytes.len().max(8) };
                     let count = self.rng.usize(1..=most.min(bytes.len()));
                     pieces.push(Piece::Bytes(bytes.drain(..count).collect()));
                 }
@@ -135,17 +130,9 @@ impl Kernel {
             whole => pieces.push(whole),
         }
         for piece in pieces {
-            let late = if self.chance(self.odds.late_bytes) {
-                self.rng.u64(1..60)
-            } else {
-                0
-            };
+            let late = if self.chance(self.odds.late_bytes) { self.rng.u64(1..60) } else { 0 };
             let socket = &mut self.sockets[id];
-            let after = socket
-                .coming
-                .back()
-                .map_or(self.now, |(at, _)| *at)
-                .max(self.now);
+            let after = socket.coming.back().map_or(self.now, |(at, _)| *at).max(self.now);
             socket.coming.push_back((after + late, piece));
         }
     }
@@ -156,10 +143,7 @@ impl Kernel {
         place.woken.load(Ordering::Relaxed)
             || self.accepts(door)
             || !place.stale.is_empty()
-            || place
-                .watched
-                .values()
-                .any(|id| self.sockets[*id].noted && self.sockets[*id].has_news())
+            || place.watched.values().any(|id| self.sockets[*id].noted && self.sockets[*id].has_news())
     }
 
     fn accepts(&self, door: usize) -> bool {
@@ -177,10 +161,7 @@ impl Kernel {
         if self.chance(self.odds.interrupted) {
             return;
         }
-        let mut news: Vec<SocketId> = watched
-            .into_iter()
-            .filter(|id| self.sockets[*id].noted)
-            .collect();
+        let mut news: Vec<SocketId> = watched.into_iter().filter(|id| self.sockets[*id].noted).collect();
         self.rng.shuffle(&mut news);
         if news.len() > 1 && self.rng.bool() {
             news.truncate(self.rng.usize(1..=news.len()));
@@ -215,16 +196,9 @@ impl Kernel {
             if self.chance(self.odds.stale) {
                 let gone: Vec<_> = self.doors[door].ever.keys().copied().collect();
                 let event = match gone.get(self.rng.usize(..gone.len().max(1))) {
-                    Some(&(slot, generation))
-                        if !self.doors[door].watched.contains_key(&(slot, generation)) =>
-                    {
+                    Some(&(slot, generation)) if !self.doors[door].watched.contains_key(&(slot, generation)) => {
                         let token = Token { slot, generation };
-                        Ready::Conn {
-                            token,
-                            readable: true,
-                            ended: true,
-                            writable: true,
-                        }
+                        Ready::Conn { token, readable: true, ended: true, writable: true }
                     }
                     _ => Ready::Listener,
                 };
@@ -256,10 +230,7 @@ impl Kernel {
             return Err(io::Error::from_raw_os_error(24));
         }
         let aborted = self.chance(self.odds.accept_aborted);
-        let id = self.doors[door]
-            .backlog
-            .pop_front()
-            .ok_or(ErrorKind::WouldBlock)?;
+        let id = self.doors[door].backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
         self.progress += 1;
         if aborted {
             self.sockets[id].close();
@@ -297,10 +268,7 @@ impl Kernel {
         let socket = &mut self.sockets[id];
         let Some(read) = socket.read(into) else {
             socket.vain_reads += 1;
-            assert!(
-                socket.vain_reads <= VAIN_READS_MAX,
-                "socket {id} is read again and again for nothing in one turn"
-            );
+            assert!(socket.vain_reads <= VAIN_READS_MAX, "socket {id} is read again and again for nothing in one turn");
             return Err(ErrorKind::WouldBlock.into());
         };
         self.progress += 1;
@@ -321,10 +289,7 @@ impl Kernel {
         } else if room > 0 && self.chance(self.odds.short_write) {
             room = self.rng.usize(1..=room);
         }
-        let mut bytes: Vec<u8> = from
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
+        let mut bytes: Vec<u8> = from.iter().flat_map(|slice| slice.iter().copied()).collect();
         let offered = bytes.len();
         bytes.truncate(room);
         let socket = &mut self.sockets[id];
@@ -332,10 +297,7 @@ impl Kernel {
         if bytes.len() < offered {
             socket.refuse();
         }
-        self.note(format_args!(
-            "socket {id}: wrote {} of {offered}, calls {whole:?}",
-            bytes.len()
-        ));
+        self.note(format_args!("socket {id}: wrote {} of {offered}, calls {whole:?}", bytes.len()));
         if bytes.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -349,9 +311,7 @@ impl Kernel {
         self.progress += 1;
         self.sockets[id].close();
         if let Some(token) = self.sockets[id].token {
-            self.doors[self.sockets[id].door]
-                .watched
-                .remove(&key(token));
+            self.doors[self.sockets[id].door].watched.remove(&key(token));
         }
     }
 }

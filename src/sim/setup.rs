@@ -34,10 +34,7 @@ pub(super) struct Gateway {
 /// Limits of sessions.
 pub(super) fn rules(rng: &mut Rng) -> Rules {
     Rules {
-        head: HeadLimits {
-            bytes_max: 1024,
-            fields_max: 16,
-        },
+        head: HeadLimits { bytes_max: 1024, fields_max: 16 },
         message_bytes_max: 4096,
         echo_bytes_max: Some(16 * 1024),
         turn_frames: rng.u32(1..6),
@@ -64,29 +61,19 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
 /// Builds loops, queues and dispatch on a kernel that has as many doors as there are to be loops.
 pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let (rules, limits) = (rules(rng), limits(rng));
-    let queue_limits = QueueLimits {
-        batches_max: rng.usize(1..5),
-        bytes_max: rng.usize(200..4000),
-    };
-    let (hatches, trays): (Vec<_>, Vec<_>) =
-        (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
+    let queue_limits = QueueLimits { batches_max: rng.usize(1..5), bytes_max: rng.usize(200..4000) };
+    let (hatches, trays): (Vec<_>, Vec<_>) = (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
     let doors = kernel.borrow().doors.len();
     let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
     for door in 0..doors {
         let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[door].woken)));
         let (mailbox, letters) = Mailbox::new(rng.usize(4..40), waker);
         let status = Arc::new(LoopStatus::default());
-        dispatch_doors.push(LoopDoor {
-            mailbox: mailbox.clone(),
-            status: Arc::clone(&status),
-        });
+        dispatch_doors.push(LoopDoor { mailbox: mailbox.clone(), status: Arc::clone(&status) });
         mailboxes.push(mailbox);
         loops.push(EventLoop::new(LoopParts {
             index: door as u8,
-            io: SimIo {
-                kernel: SharedKernel::clone(kernel),
-                door,
-            },
+            io: SimIo { kernel: SharedKernel::clone(kernel), door },
             letters,
             intake: Intake::new(hatches.clone()),
             rules,
@@ -104,19 +91,12 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         loops: dispatch_doors,
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
+            leeway_secs: 0,
             openness: Openness::Dev,
         },
         heartbeat_ms: rules.heartbeat_ms,
         connections_max_per_loop: limits.connections_max,
         alarm,
     }));
-    Gateway {
-        loops,
-        mailboxes,
-        trays,
-        dispatch,
-        sleeper,
-        rules,
-        limits,
-    }
+    Gateway { loops, mailboxes, trays, dispatch, sleeper, rules, limits }
 }

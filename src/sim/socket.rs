@@ -106,9 +106,7 @@ impl Socket {
     /// Whether the next piece can arrive at `now`.
     pub(super) fn can_arrive(&self, now: u64) -> bool {
         match self.coming.front() {
-            Some((at, Piece::Bytes(_))) => {
-                *at <= now && (self.dropped || self.arrived.len() < self.arrived_max)
-            }
+            Some((at, Piece::Bytes(_))) => *at <= now && (self.dropped || self.arrived.len() < self.arrived_max),
             Some((at, _)) => *at <= now,
             None => false,
         }
@@ -189,9 +187,9 @@ impl Socket {
         self.no_space = self.room() == 0;
     }
 
-    /// Whether a frame was begun and not ended.
-    pub(super) fn is_cut(&self) -> bool {
-        self.tap.is_cut()
+    /// Whether the kernel may have a part of this call.
+    pub(super) fn may_have_begun(&self, nonce: u64) -> bool {
+        self.tap.may_hold(nonce)
     }
 
     /// The client reads.
@@ -201,11 +199,7 @@ impl Socket {
         }
         let count = most.min(self.leaving.len());
         if count == 0 {
-            return if self.shut || self.dropped {
-                Read::End
-            } else {
-                Read::Nothing
-            };
+            return if self.shut || self.dropped { Read::End } else { Read::Nothing };
         }
         let bytes = self.leaving.drain(..count).collect();
         if self.no_space && self.room() * 3 >= self.leaving_max {

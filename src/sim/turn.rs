@@ -26,24 +26,15 @@ impl World {
         let sleeping = &mut self.loops[index];
         let vain = before == after && timeout.is_some_and(|timeout| millis(timeout) <= 1);
         sleeping.vain_turns = if vain { sleeping.vain_turns + 1 } else { 0 };
-        let most = if held_up {
-            HELD_UP_TURNS_MAX
-        } else {
-            VAIN_TURNS_MAX
-        };
-        assert!(
-            sleeping.vain_turns <= most,
-            "loop {index} spins: {most} turns without effect"
-        );
+        let most = if held_up { HELD_UP_TURNS_MAX } else { VAIN_TURNS_MAX };
+        assert!(sleeping.vain_turns <= most, "loop {index} spins: {most} turns without effect");
         if held_up && !sleeping.body.is_held_up() {
             sleeping.vain_turns = 0;
         }
         sleeping.timeout = sleeping.body.lie_down();
         sleeping.wakes_at = sleeping.timeout.map(|timeout| now + millis(timeout));
         if turned == Turned::Stopped {
-            self.kernel
-                .borrow_mut()
-                .note(format_args!("loop {index} has stopped"));
+            self.kernel.borrow_mut().note(format_args!("loop {index} has stopped"));
             self.loops[index].stopped = true;
         }
     }
@@ -53,22 +44,17 @@ impl World {
         let kernel = self.kernel.borrow();
         for seen in self.loops[index].body.seen() {
             let token = seen.token;
-            let id = kernel
-                .socket_of(index, token.slot, token.generation)
-                .expect("it is watched");
+            let id = kernel.socket_of(index, token.slot, token.generation).expect("it is watched");
             let socket = &kernel.sockets[id];
-            self.last_seen
-                .insert(id, (seen.phase.is_open(), socket.read_bytes));
+            self.last_seen.insert(id, (seen.phase.is_open(), socket.read_bytes));
             assert!(!socket.dropped, "{seen:?} has no socket any more");
-            let forgotten = socket.is_readable() && !socket.noted && !seen.again;
+            let unread = socket.is_readable() && !socket.noted || seen.keeps_bytes;
+            let forgotten = unread && !seen.again;
             assert!(
                 !forgotten || !seen.phase.reads() || seen.held_back,
                 "socket {id} has something to read, and nobody will: {seen:?}"
             );
-            assert!(
-                !seen.armed || socket.watch == Watch::ReadWrite,
-                "socket {id} is armed and not watched"
-            );
+            assert!(!seen.armed || socket.watch == Watch::ReadWrite, "socket {id} is armed and not watched");
             assert!(
                 !seen.armed || !socket.is_writable() || socket.noted,
                 "socket {id} takes bytes, and nobody will write: {seen:?}"
@@ -85,14 +71,10 @@ impl World {
         }
         let worker = &mut self.workers[index];
         if worker.batch.is_empty() {
-            worker
-                .batch
-                .extend(worker.tray.take().into_iter().flatten());
+            worker.batch.extend(worker.tray.take().into_iter().flatten());
         }
         if let Some(event) = worker.batch.pop_front() {
-            self.kernel
-                .borrow_mut()
-                .note(format_args!("worker {index} applies an event"));
+            self.kernel.borrow_mut().note(format_args!("worker {index} applies an event"));
             pool::apply(&self.dispatch, event, Now(now));
         }
     }

@@ -105,19 +105,9 @@ impl World {
         let parts = setup::gateway(&kernel, &mut rng);
         let sleeping = |mut body: EventLoop<SimIo>| {
             let timeout = body.lie_down();
-            SimLoop {
-                body,
-                timeout,
-                wakes_at: None,
-                vain_turns: 0,
-                stopped: false,
-            }
+            SimLoop { body, timeout, wakes_at: None, vain_turns: 0, stopped: false }
         };
-        let worker = |tray| Worker {
-            tray,
-            batch: VecDeque::new(),
-            resumes_at: 0,
-        };
+        let worker = |tray| Worker { tray, batch: VecDeque::new(), resumes_at: 0 };
         Self {
             kernel,
             rng,
@@ -166,9 +156,7 @@ impl World {
             let jump = self.kernel.borrow().odds.jump;
             if self.chance(jump) {
                 let by = self.rng.u64(100..5_000);
-                self.kernel
-                    .borrow_mut()
-                    .note(format_args!("time jumps by {by} ms"));
+                self.kernel.borrow_mut().note(format_args!("time jumps by {by} ms"));
                 self.kernel.borrow_mut().now += by;
             }
         }
@@ -209,15 +197,10 @@ impl World {
             if sleeping.stopped {
                 continue;
             }
-            let at = if kernel.has_ready(index) {
-                Some(0)
-            } else {
-                sleeping.wakes_at
-            };
+            let at = if kernel.has_ready(index) { Some(0) } else { sleeping.wakes_at };
             at.into_iter().for_each(|at| actor(Actor::Loop(index), at));
         }
-        let room =
-            self.loops.is_empty() || self.mailboxes.iter().all(|mailbox| mailbox.room() >= 3);
+        let room = self.loops.is_empty() || self.mailboxes.iter().all(|mailbox| mailbox.room() >= 3);
         for (index, worker) in self.workers.iter().enumerate() {
             if room && !(worker.batch.is_empty() && worker.tray.is_empty()) {
                 actor(Actor::Worker(index), worker.resumes_at);
@@ -231,15 +214,11 @@ impl World {
             }
         }
         for (index, client) in self.clients.iter().enumerate() {
-            client
-                .next_at(&kernel)
-                .into_iter()
-                .for_each(|at| actor(Actor::Client(index), at));
+            client.next_at(&kernel).into_iter().for_each(|at| actor(Actor::Client(index), at));
         }
         for (nonce, record) in self.ledger.open_calls() {
             let at = record.cancels_at.filter(|_| !record.cancelled);
-            at.into_iter()
-                .for_each(|at| actor(Actor::Canceller(*nonce), at));
+            at.into_iter().for_each(|at| actor(Actor::Canceller(*nonce), at));
         }
         let others = [
             (Actor::Alarm, self.alarm_at),
@@ -247,9 +226,7 @@ impl World {
             (Actor::Connector, self.connects_at),
             (Actor::Drain, self.drain.as_ref().map(|(_, at)| *at)),
         ];
-        others
-            .into_iter()
-            .for_each(|(each, at)| at.into_iter().for_each(|at| actor(each, at)));
+        others.into_iter().for_each(|(each, at)| at.into_iter().for_each(|at| actor(each, at)));
     }
 
     fn go_on(&mut self, actor: Actor) {
@@ -258,18 +235,8 @@ impl World {
             Actor::Worker(index) => self.work(index),
             Actor::Wire(id) => self.kernel.borrow_mut().sockets[id].arrive(),
             Actor::Client(index) => {
-                let World {
-                    clients,
-                    kernel,
-                    rng,
-                    ledger,
-                    ..
-                } = self;
-                clients[index].step(&mut Surroundings {
-                    kernel: &mut kernel.borrow_mut(),
-                    rng,
-                    ledger,
-                });
+                let World { clients, kernel, rng, ledger, .. } = self;
+                clients[index].step(&mut Surroundings { kernel: &mut kernel.borrow_mut(), rng, ledger });
             }
             Actor::Alarm => self.ring(),
             Actor::Caller => self.call(),

@@ -16,23 +16,11 @@ const CRATES: [(&str, &[&str]); 6] = [
 ];
 
 /// The pure pieces of tungstenite; all else of it keeps buffers, and serves in clients and tests.
-const TUNGSTENITE_PURE: [&str; 7] = [
-    "FrameHeader",
-    "OpCode",
-    "Control",
-    "Data",
-    "CloseCode",
-    "derive_accept_key",
-    "coding",
-];
+const TUNGSTENITE_PURE: [&str; 7] =
+    ["FrameHeader", "OpCode", "Control", "Data", "CloseCode", "derive_accept_key", "coding"];
 
 /// What reads a clock, waits for one, or starts one.
-const CLOCKS: [[&str; 2]; 4] = [
-    ["Instant", "now"],
-    ["SystemTime", "now"],
-    ["thread", "sleep"],
-    ["Clock", "start"],
-];
+const CLOCKS: [[&str; 2]; 4] = [["Instant", "now"], ["SystemTime", "now"], ["thread", "sleep"], ["Clock", "start"]];
 
 /// Calls of `unwrap` and `expect` below the top floor that are right: file, what stands before the call, reason.
 const UNWRAPS_ALLOWED: [(&str, &str, &str); 0] = [];
@@ -82,11 +70,7 @@ const WORDS: [&str; 34] = [
 ];
 
 fn violation(source: &Source, line: usize, text: String) -> Violation {
-    Violation {
-        path: source.path.clone(),
-        line,
-        text,
-    }
+    Violation { path: source.path.clone(), line, text }
 }
 
 /// Holds that crates stay where they belong.
@@ -104,13 +88,9 @@ pub fn crates(source: &Source) -> Vec<Violation> {
             let text = format!("`{path}`: `{first}` may be named only in: {places}");
             violations.push(violation(source, name.line, text));
         }
-        let pure = name
-            .path
-            .iter()
-            .any(|part| TUNGSTENITE_PURE.contains(&part.as_str()));
+        let pure = name.path.iter().any(|part| TUNGSTENITE_PURE.contains(&part.as_str()));
         if first == "tungstenite" && !pure && !in_part(&source.path, "agent") {
-            let text =
-                format!("`{path}`: only the pure pieces of tungstenite serve outside of `agent`");
+            let text = format!("`{path}`: only the pure pieces of tungstenite serve outside of `agent`");
             violations.push(violation(source, name.line, text));
         }
     }
@@ -126,17 +106,12 @@ pub fn clocks(source: &Source) -> Vec<Violation> {
     if source.path == "src/kit/tick.rs" {
         return Vec::new();
     }
-    let reads = named(source).into_iter().filter(|name| {
-        CLOCKS
-            .iter()
-            .any(|clock| name.path.windows(2).any(|pair| pair == clock))
-    });
+    let reads = named(source)
+        .into_iter()
+        .filter(|name| CLOCKS.iter().any(|clock| name.path.windows(2).any(|pair| pair == clock)));
     reads
         .map(|name| {
-            let text = format!(
-                "`{}` reads a clock; take `now` as an argument",
-                name.path.join("::")
-            );
+            let text = format!("`{}` reads a clock; take `now` as an argument", name.path.join("::"));
             violation(source, name.line, text)
         })
         .collect()
@@ -153,11 +128,9 @@ pub fn unwraps(source: &Source) -> Vec<Violation> {
         for at in source.words(word) {
             let before = source.code[..at].trim_end();
             let after = source.code[at + word.len()..].trim_start();
-            let call = (before.ends_with('.') || before.ends_with("::"))
-                && (after.starts_with('(') || !before.ends_with('.'));
-            let allowed = UNWRAPS_ALLOWED
-                .iter()
-                .any(|(path, end, _)| source.path == *path && before.ends_with(end));
+            let call =
+                (before.ends_with('.') || before.ends_with("::")) && (after.starts_with('(') || !before.ends_with('.'));
+            let allowed = UNWRAPS_ALLOWED.iter().any(|(path, end, _)| source.path == *path && before.ends_with(end));
             if call && !allowed {
                 let text = format!("`{word}`: a value that may be missing is no reason to stop");
                 violations.push(violation(source, source.line(at), text));
@@ -173,10 +146,7 @@ pub fn metric_names(source: &Source) -> Vec<Violation> {
     if source.path == "src/kit/metric.rs" || in_part(&source.path, "tidy") {
         return Vec::new();
     }
-    let spelled = source
-        .literals
-        .iter()
-        .filter(|literal| literal.text.starts_with("holdfast_"));
+    let spelled = source.literals.iter().filter(|literal| literal.text.starts_with("holdfast_"));
     spelled
         .map(|literal| {
             let text = format!("the metric \"{}\" belongs in `kit/metric.rs`", literal.text);
@@ -193,11 +163,7 @@ pub fn first_lines(source: &Source) -> Vec<Violation> {
     if said {
         return Vec::new();
     }
-    vec![violation(
-        source,
-        1,
-        "the first line must be `//! ` and say what the file owns".to_owned(),
-    )]
+    vec![violation(source, 1, "the first line must be `//! ` and say what the file owns".to_owned())]
 }
 
 /// Holds that files and modules have names that say something.
@@ -206,18 +172,11 @@ pub fn names(source: &Source) -> Vec<Violation> {
     let mut violations = Vec::new();
     let path = source.path.strip_suffix(".rs").unwrap_or(&source.path);
     for part in path.split('/').filter(|part| EMPTY_NAMES.contains(part)) {
-        violations.push(violation(
-            source,
-            1,
-            format!("`{part}` says nothing of what is inside"),
-        ));
+        violations.push(violation(source, 1, format!("`{part}` says nothing of what is inside")));
     }
     for at in source.words("mod") {
         let rest = source.code[at + 3..].trim_start();
-        let name: String = rest
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect();
+        let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         if EMPTY_NAMES.contains(&name.as_str()) {
             let text = format!("`mod {name}` says nothing of what is inside");
             violations.push(violation(source, source.line(at), text));
@@ -249,16 +208,10 @@ pub fn locked_crates(path: &str, lock: &str) -> Vec<Violation> {
 pub fn glossary(path: &str, text: &str) -> Vec<Violation> {
     let missing = WORDS.iter().filter(|word| {
         let row = format!("**{word}**");
-        !text
-            .lines()
-            .any(|line| line.starts_with("| ") && line.contains(&row))
+        !text.lines().any(|line| line.starts_with("| ") && line.contains(&row))
     });
     missing
-        .map(|word| Violation {
-            path: path.to_owned(),
-            line: 1,
-            text: format!("`{word}` is not explained"),
-        })
+        .map(|word| Violation { path: path.to_owned(), line: 1, text: format!("`{word}` is not explained") })
         .collect()
 }
 
@@ -282,46 +235,18 @@ mod planted {
                 ("src/net/io_mio.rs", "use mio::Poll;", 0),
                 ("src/net/io.rs", "use mio::Poll;", 1),
                 ("src/net/io.rs", "fn f(p: &mio::Poll) {}", 1),
-                (
-                    "src/net/io.rs",
-                    "fn f(p: &a::mio::Poll) { self.mio.x() }",
-                    0,
-                ),
-                (
-                    "src/net/io.rs",
-                    "// mio::Poll\nconst S: &str = \"mio::Poll\";",
-                    0,
-                ),
-                (
-                    "src/control/server.rs",
-                    "use axum::Router; use tokio::net::{a, b};",
-                    0,
-                ),
+                ("src/net/io.rs", "fn f(p: &a::mio::Poll) { self.mio.x() }", 0),
+                ("src/net/io.rs", "// mio::Poll\nconst S: &str = \"mio::Poll\";", 0),
+                ("src/control/server.rs", "use axum::Router; use tokio::net::{a, b};", 0),
                 ("src/work/pool.rs", "use tokio::sync;", 1),
                 ("src/cli/mod.rs", "fn f() { tokio::spawn(x) }", 1),
                 ("src/broker/nats.rs", "use tokio::sync;", 0),
                 ("src/lib.rs", "use ring::digest;", 1),
-                (
-                    "src/wire/head.rs",
-                    "use tungstenite::protocol::frame::{FrameHeader, coding::{Control, OpCode}};",
-                    0,
-                ),
-                (
-                    "src/wire/head.rs",
-                    "use tungstenite::{WebSocket, Message};",
-                    2,
-                ),
-                (
-                    "src/wire/head.rs",
-                    "use tungstenite::handshake::derive_accept_key;",
-                    0,
-                ),
+                ("src/wire/head.rs", "use tungstenite::protocol::frame::{FrameHeader, coding::{Control, OpCode}};", 0),
+                ("src/wire/head.rs", "use tungstenite::{WebSocket, Message};", 2),
+                ("src/wire/head.rs", "use tungstenite::handshake::derive_accept_key;", 0),
                 ("src/agent/link.rs", "use tungstenite::WebSocket;", 0),
-                (
-                    "src/wire/head.rs",
-                    "#[cfg(test)]\nmod tests { use tungstenite::WebSocket; }",
-                    0,
-                ),
+                ("src/wire/head.rs", "#[cfg(test)]\nmod tests { use tungstenite::WebSocket; }", 0),
             ],
         );
     }
@@ -332,27 +257,15 @@ mod planted {
             clocks,
             &[
                 ("src/net/conn.rs", "fn f() { Instant::now(); }", 1),
-                (
-                    "src/net/conn.rs",
-                    "fn f() { std::time::SystemTime::now(); }",
-                    1,
-                ),
+                ("src/net/conn.rs", "fn f() { std::time::SystemTime::now(); }", 1),
                 ("src/work/pool.rs", "use std::thread::sleep;", 1),
                 ("src/work/pool.rs", "fn f() { thread::sleep(d) }", 1),
                 ("src/control/server.rs", "fn f() { Clock::start() }", 1),
-                (
-                    "src/control/server.rs",
-                    "fn f(clock: Clock) { clock.now() }",
-                    0,
-                ),
+                ("src/control/server.rs", "fn f(clock: Clock) { clock.now() }", 0),
                 ("src/kit/tick.rs", "fn f() { Instant::now(); }", 0),
                 ("src/gateway.rs", "fn f() { Instant::now(); }", 0),
                 ("src/agent/client.rs", "fn f() { thread::sleep(d) }", 0),
-                (
-                    "src/net/conn.rs",
-                    "#[test]\n#[cfg(test)]\nfn f() { Instant::now(); }",
-                    0,
-                ),
+                ("src/net/conn.rs", "#[test]\n#[cfg(test)]\nfn f() { Instant::now(); }", 0),
             ],
         );
     }
@@ -365,18 +278,10 @@ mod planted {
                 ("src/net/conn.rs", "fn f() { x.unwrap() }", 1),
                 ("src/net/conn.rs", "fn f() { x\n    .expect(\"y\") }", 1),
                 ("src/net/conn.rs", "fn f() { x.map(Option::unwrap) }", 1),
-                (
-                    "src/net/conn.rs",
-                    "fn f() { x.unwrap_or(1); x.expect_err(y); expect(z) }",
-                    0,
-                ),
+                ("src/net/conn.rs", "fn f() { x.unwrap_or(1); x.expect_err(y); expect(z) }", 0),
                 ("src/net/conn.rs", "/// x.unwrap()\nfn f() {}", 0),
                 ("src/cli/mod.rs", "fn f() { x.unwrap() }", 0),
-                (
-                    "src/net/conn.rs",
-                    "#[cfg(test)]\nmod tests { fn f() { x.unwrap() } }",
-                    0,
-                ),
+                ("src/net/conn.rs", "#[cfg(test)]\nmod tests { fn f() { x.unwrap() } }", 0),
                 ("src/net/conn/tests.rs", "fn f() { x.unwrap() }", 0),
             ],
         );
@@ -408,11 +313,7 @@ mod planted {
         );
         check(
             first_lines,
-            &[
-                ("src/a.rs", "//! Owns a.\n", 0),
-                ("src/a.rs", "use b;\n//! Owns a.", 1),
-                ("src/a.rs", "//!\n", 1),
-            ],
+            &[("src/a.rs", "//! Owns a.\n", 0), ("src/a.rs", "use b;\n//! Owns a.", 1), ("src/a.rs", "//!\n", 1)],
         );
     }
 
@@ -425,10 +326,7 @@ mod planted {
 
     #[test]
     fn a_missing_word_is_found() {
-        let full: String = WORDS
-            .iter()
-            .map(|word| format!("| **{word}** | x |\n"))
-            .collect();
+        let full: String = WORDS.iter().map(|word| format!("| **{word}** | x |\n")).collect();
         assert_eq!(glossary("g", &full), []);
         let found = glossary("g", &full.replace("**lease**", "lease"));
         assert_eq!(found.len(), 1);

@@ -33,11 +33,8 @@ const TOP: u8 = 5;
 const CLIENT: &str = "agent";
 
 /// Neighbours that know each other, each with its reason.
-const ACQUAINTED: [(&str, &str, &str); 1] = [(
-    "wire",
-    "kit",
-    "an envelope carries a call's id, and `kit::ids` is where ids are",
-)];
+const ACQUAINTED: [(&str, &str, &str); 1] =
+    [("wire", "kit", "an envelope carries a call's id, and `kit::ids` is where ids are")];
 
 /// Imports that close a circle and are still to be untied: importing file, imported file, and how. The list may only get shorter:
 /// an entry that is not needed any more fails the test as well.
@@ -49,10 +46,7 @@ const TESTS: [&str; 2] = ["sim", "tidy"];
 /// The floor of a part; `None` for parts without one.
 #[must_use]
 pub fn floor(part: &str) -> Option<u8> {
-    FLOORS
-        .iter()
-        .find(|(name, _)| *name == part)
-        .map(|(_, floor)| *floor)
+    FLOORS.iter().find(|(name, _)| *name == part).map(|(_, floor)| *floor)
 }
 
 /// The part that a module belongs to.
@@ -90,11 +84,7 @@ pub fn imports_point_down(sources: &[Source]) -> Vec<Violation> {
         }
         if let Some(why) = forbidden(from, to) {
             let text = format!("`{from}` imports from `{}`: {why}", edge.to.join("::"));
-            violations.push(Violation {
-                path: edge.path,
-                line: edge.line,
-                text,
-            });
+            violations.push(Violation { path: edge.path, line: edge.line, text });
         }
     }
     violations
@@ -132,27 +122,21 @@ pub fn no_cycles(sources: &[Source]) -> Vec<Violation> {
             families.entry(parent).or_default().push(sibling);
         }
     }
-    families
-        .values()
-        .filter_map(|siblings| cycle(siblings))
-        .collect()
+    families.values().filter_map(|siblings| cycle(siblings)).collect()
 }
 
 fn is_owed(edge: &Edge) -> bool {
     let ends = (edge.from.join("::"), edge.to.join("::"));
-    OWED.iter()
-        .any(|(from, to, _)| (*from, *to) == (&ends.0, &ends.1))
+    OWED.iter().any(|(from, to, _)| (*from, *to) == (&ends.0, &ends.1))
 }
 
 /// Holds that what is owed is still there, so that the list shrinks with the debt.
 #[must_use]
 pub fn owed_is_there(sources: &[Source]) -> Vec<Violation> {
     let edges = edges(sources);
-    let paid = OWED.iter().filter(|(from, to, _)| {
-        !edges
-            .iter()
-            .any(|edge| edge.from.join("::") == *from && edge.to.join("::") == *to)
-    });
+    let paid = OWED
+        .iter()
+        .filter(|(from, to, _)| !edges.iter().any(|edge| edge.from.join("::") == *from && edge.to.join("::") == *to));
     paid.map(|(from, to, _)| Violation {
         path: "src/tidy/floors.rs".to_owned(),
         line: 1,
@@ -170,12 +154,7 @@ struct Sibling {
 
 /// The module below which the two ends of an import part, and the children that they are under.
 fn siblings(edge: Edge) -> Option<(Module, Sibling)> {
-    let shared = edge
-        .from
-        .iter()
-        .zip(&edge.to)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let shared = edge.from.iter().zip(&edge.to).take_while(|(a, b)| a == b).count();
     let from = edge.from.get(shared)?.clone();
     let to = edge.to.get(shared)?.clone();
     Some((edge.from[..shared].to_vec(), Sibling { from, to, edge }))
@@ -227,14 +206,8 @@ fn leads_back<'a>(
 
 #[cfg(test)]
 fn planted(files: &[(&str, &str)], rule: fn(&[Source]) -> Vec<Violation>) -> Vec<String> {
-    let sources: Vec<_> = files
-        .iter()
-        .map(|(path, text)| Source::read(path, text))
-        .collect();
-    rule(&sources)
-        .into_iter()
-        .map(|violation| violation.text)
-        .collect()
+    let sources: Vec<_> = files.iter().map(|(path, text)| Source::read(path, text)).collect();
+    rule(&sources).into_iter().map(|violation| violation.text).collect()
 }
 
 #[cfg(test)]
@@ -256,57 +229,21 @@ fn a_planted_import_is_found() {
         ("src/kit/x.rs", "use crate::wire::close::C;", "neighbours"),
         ("src/kit/x.rs", "use crate::calls::Calls;", "point down"),
         ("src/net/x.rs", "use crate::calls::Calls;", "neighbours"),
-        (
-            "src/auth/x.rs",
-            "fn f() { crate::net::conn::g() }",
-            "neighbours",
-        ),
-        (
-            "src/directory.rs",
-            "use crate::{\n kit::ids,\n auth::{token::T},\n};",
-            "neighbours",
-        ),
-        (
-            "src/net/x.rs",
-            "use super::super::work::pool;",
-            "point down",
-        ),
-        (
-            "src/control/x.rs",
-            "use crate::work::pool::P; use crate::net::conn::C;",
-            "",
-        ),
+        ("src/auth/x.rs", "fn f() { crate::net::conn::g() }", "neighbours"),
+        ("src/directory.rs", "use crate::{\n kit::ids,\n auth::{token::T},\n};", "neighbours"),
+        ("src/net/x.rs", "use super::super::work::pool;", "point down"),
+        ("src/control/x.rs", "use crate::work::pool::P; use crate::net::conn::C;", ""),
         ("src/work/x.rs", "use crate::gateway::run;", "point down"),
-        (
-            "src/work/x.rs",
-            "use crate::agent::Agent;",
-            "client library",
-        ),
-        (
-            "src/agent/x.rs",
-            "use crate::calls::Calls;",
-            "client library",
-        ),
+        ("src/work/x.rs", "use crate::agent::Agent;", "client library"),
+        ("src/agent/x.rs", "use crate::calls::Calls;", "client library"),
         ("src/agent/x.rs", "use crate::kit::ids::CallId;", ""),
-        (
-            "src/cli/x.rs",
-            "use crate::agent::Agent; use crate::config::S;",
-            "",
-        ),
-        (
-            "src/net/x.rs",
-            "// use crate::calls::Calls;\n#[cfg(test)]\nmod tests { use crate::calls::C; }",
-            "",
-        ),
+        ("src/cli/x.rs", "use crate::agent::Agent; use crate::config::S;", ""),
+        ("src/net/x.rs", "// use crate::calls::Calls;\n#[cfg(test)]\nmod tests { use crate::calls::C; }", ""),
         ("src/sim/x.rs", "use crate::gateway::run;", ""),
     ];
     for (path, text, expected) in cases {
         let mut files = BUILDING.to_vec();
-        files.extend([
-            ("src/gateway.rs", ""),
-            ("src/config/mod.rs", ""),
-            (path, text),
-        ]);
+        files.extend([("src/gateway.rs", ""), ("src/config/mod.rs", ""), (path, text)]);
         let found = planted(&files, imports_point_down);
         let right = match expected {
             "" => found.is_empty(),
@@ -318,20 +255,14 @@ fn a_planted_import_is_found() {
 
 #[test]
 fn a_part_without_a_floor_is_found() {
-    let files = [
-        ("src/kit/ids.rs", ""),
-        ("src/attic/x.rs", "use crate::kit::ids::CallId;"),
-    ];
+    let files = [("src/kit/ids.rs", ""), ("src/attic/x.rs", "use crate::kit::ids::CallId;")];
     assert_eq!(planted(&files, imports_point_down).len(), 1);
 }
 
 #[test]
 fn a_planted_circle_is_found() {
     let circles: [&[(&str, &str)]; 3] = [
-        &[
-            ("src/a.rs", "use crate::b::X;"),
-            ("src/b.rs", "use crate::a::Y;"),
-        ],
+        &[("src/a.rs", "use crate::b::X;"), ("src/b.rs", "use crate::a::Y;")],
         &[
             ("src/n/a.rs", "use super::b::X;"),
             ("src/n/b.rs", "use crate::n::c::X;"),
@@ -348,16 +279,9 @@ fn a_planted_circle_is_found() {
         assert_eq!(planted(files, no_cycles).len(), 1, "{files:?}");
     }
     let straight: [&[(&str, &str)]; 2] = [
-        &[
-            ("src/a.rs", "use crate::b::X; use crate::c::X;"),
-            ("src/b.rs", "use crate::c::Y;"),
-            ("src/c.rs", ""),
-        ],
+        &[("src/a.rs", "use crate::b::X; use crate::c::X;"), ("src/b.rs", "use crate::c::Y;"), ("src/c.rs", "")],
         // A parent and its child.
-        &[
-            ("src/n/mod.rs", "mod a; use self::a::X; struct Y;"),
-            ("src/n/a.rs", "use super::Y;"),
-        ],
+        &[("src/n/mod.rs", "mod a; use self::a::X; struct Y;"), ("src/n/a.rs", "use super::Y;")],
     ];
     for files in straight {
         assert_eq!(planted(files, no_cycles), [""; 0], "{files:?}");

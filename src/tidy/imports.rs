@@ -26,11 +26,7 @@ pub fn named(source: &Source) -> Vec<Named> {
         }
         let length = rest.find(';').unwrap_or(rest.len());
         used.push(at..at + 3 + length);
-        let mut tree = Tree {
-            text: &rest[..length],
-            line: source.line(at),
-            named: &mut named,
-        };
+        let mut tree = Tree { text: &rest[..length], line: source.line(at), named: &mut named };
         tree.walk();
     }
     qualified(source, &used, &mut named);
@@ -51,11 +47,7 @@ fn qualified(source: &Source, used: &[std::ops::Range<usize>], named: &mut Vec<N
         let in_use = used.iter().any(|range| range.contains(&at));
         if path.len() > 1 && !continues && !in_use {
             let line = source.line(at);
-            named.push(Named {
-                line,
-                path,
-                bound: None,
-            });
+            named.push(Named { line, path, bound: None });
         }
         at = end;
     }
@@ -126,9 +118,7 @@ impl Tree<'_> {
 
 fn segments(path: &str) -> impl Iterator<Item = String> {
     let segments = path.split("::").map(str::trim);
-    segments
-        .filter(|segment| !segment.is_empty())
-        .map(str::to_owned)
+    segments.filter(|segment| !segment.is_empty()).map(str::to_owned)
 }
 
 /// Splits at the commas that stand in no inner braces.
@@ -155,14 +145,8 @@ fn trees_are_walked_to_their_leaves() {
     let cases: [(&str, &[&str]); 9] = [
         ("use a::b;", &["a::b"]),
         ("pub(crate) use a;", &["a"]),
-        (
-            "use a::{self, b, c::{d, e as f}};",
-            &["a", "a::b", "a::c::d", "a::c::e"],
-        ),
-        (
-            "use a::{\n    b,\n    // c,\n    d::*,\n};",
-            &["a::b", "a::d::*"],
-        ),
+        ("use a::{self, b, c::{d, e as f}};", &["a", "a::b", "a::c::d", "a::c::e"]),
+        ("use a::{\n    b,\n    // c,\n    d::*,\n};", &["a::b", "a::d::*"]),
         ("use ::a::b as _;", &["a::b"]),
         ("use {a::b, super::c};", &["a::b", "super::c"]),
         ("// use a::b;\nlet s = \"use c::d;\";", &[]),

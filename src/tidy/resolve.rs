@@ -49,12 +49,7 @@ pub fn edges(sources: &[Source]) -> Vec<Edge> {
             };
             let to = tree.follow(absolute);
             if to != from {
-                edges.push(Edge {
-                    path: source.path.clone(),
-                    line: name.line,
-                    from: from.clone(),
-                    to,
-                });
+                edges.push(Edge { path: source.path.clone(), line: name.line, from: from.clone(), to });
             }
         }
     }
@@ -73,14 +68,8 @@ const REEXPORTS_MAX: usize = 8;
 
 impl Tree {
     fn read(sources: &[Source]) -> Self {
-        let modules = sources
-            .iter()
-            .map(|source| module_of(&source.path))
-            .collect();
-        let mut tree = Self {
-            modules,
-            bound: BTreeMap::new(),
-        };
+        let modules = sources.iter().map(|source| module_of(&source.path)).collect();
+        let mut tree = Self { modules, bound: BTreeMap::new() };
         for source in sources {
             let from = module_of(&source.path);
             let imports: Vec<Named> = named(source);
@@ -130,9 +119,7 @@ impl Tree {
         for _ in 0..REEXPORTS_MAX {
             let module = self.longest(&path);
             let rest = &path[module.len()..];
-            let target = rest
-                .first()
-                .and_then(|name| self.bound.get(&module)?.get(name));
+            let target = rest.first().and_then(|name| self.bound.get(&module)?.get(name));
             match target {
                 Some(target) if *target != path => {
                     path = target.iter().chain(&rest[1..]).cloned().collect();
@@ -145,35 +132,22 @@ impl Tree {
 
     fn longest(&self, path: &[String]) -> Module {
         let lengths = (0..=path.len()).rev();
-        lengths
-            .map(|length| path[..length].to_vec())
-            .find(|module| self.modules.contains(module))
-            .unwrap_or_default()
+        lengths.map(|length| path[..length].to_vec()).find(|module| self.modules.contains(module)).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 fn told(files: &[(&str, &str)]) -> Vec<String> {
-    let sources: Vec<_> = files
-        .iter()
-        .map(|(path, text)| Source::read(path, text))
-        .collect();
+    let sources: Vec<_> = files.iter().map(|(path, text)| Source::read(path, text)).collect();
     let edges = edges(&sources);
-    let told = edges
-        .iter()
-        .map(|e| format!("{} -> {}", e.from.join("::"), e.to.join("::")));
+    let told = edges.iter().map(|e| format!("{} -> {}", e.from.join("::"), e.to.join("::")));
     told.collect()
 }
 
 #[test]
 fn files_are_modules() {
-    let cases = [
-        ("src/lib.rs", ""),
-        ("src/main.rs", "main"),
-        ("src/a.rs", "a"),
-        ("src/a/mod.rs", "a"),
-        ("src/a/b.rs", "a::b"),
-    ];
+    let cases =
+        [("src/lib.rs", ""), ("src/main.rs", "main"), ("src/a.rs", "a"), ("src/a/mod.rs", "a"), ("src/a/b.rs", "a::b")];
     for (path, module) in cases {
         assert_eq!(module_of(path).join("::"), module, "{path}");
     }
@@ -186,10 +160,7 @@ fn paths_lead_to_files() {
         ("src/a/mod.rs", "pub mod b;"),
         ("src/a/b.rs", "pub mod c;"),
         ("src/a/b/c.rs", ""),
-        (
-            "src/d.rs",
-            "pub use crate::a::b::c::X; pub use super::a as e;",
-        ),
+        ("src/d.rs", "pub use crate::a::b::c::X; pub use super::a as e;"),
     ];
     let cases = [
         ("src/x.rs", "use crate::a::b::T;", "x -> a::b"),
@@ -198,26 +169,16 @@ fn paths_lead_to_files() {
         ("src/x.rs", "use crate::d::X;", "x -> a::b::c"),
         ("src/x.rs", "use crate::d::e::b::Y;", "x -> a::b"),
         ("src/x.rs", "use std::a::b; use other::X;", ""),
-        (
-            "src/a/y.rs",
-            "use super::b::T; use self::z; use super::super::d;",
-            "a::y -> a::b|a::y -> d",
-        ),
+        ("src/a/y.rs", "use super::b::T; use self::z; use super::super::d;", "a::y -> a::b|a::y -> d"),
         ("src/main.rs", "fn main() { holdfast::a::f() }", "main -> a"),
     ];
     for (path, text, expected) in cases {
         let mut files = rest.to_vec();
         files.push((path, text));
         let from = module_of(path).join("::") + " -> ";
-        let found: Vec<_> = told(&files)
-            .into_iter()
-            .filter(|e| e.starts_with(&from))
-            .collect();
+        let found: Vec<_> = told(&files).into_iter().filter(|e| e.starts_with(&from)).collect();
         assert_eq!(found.join("|"), expected, "{path}: {text}");
     }
-    let parent = [
-        ("src/a.rs", "mod b; use b::X; fn f() { b::g() }"),
-        ("src/a/b.rs", ""),
-    ];
+    let parent = [("src/a.rs", "mod b; use b::X; fn f() { b::g() }"), ("src/a/b.rs", "")];
     assert_eq!(told(&parent), ["a -> a::b", "a -> a::b"]);
 }

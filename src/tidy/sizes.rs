@@ -18,10 +18,7 @@ pub fn file(source: &Source) -> Vec<Violation> {
     vec![Violation {
         path: source.path.clone(),
         line: FILE_LINES_MAX,
-        text: format!(
-            "{} lines without tests; at most {FILE_LINES_MAX}",
-            source.lines
-        ),
+        text: format!("{} lines without tests; at most {FILE_LINES_MAX}", source.lines),
     }]
 }
 
@@ -75,10 +72,7 @@ fn a_planted_giant_is_found() {
     );
     let found = functions(&Source::read("src/a.rs", &giant));
     assert_eq!(found.len(), 1);
-    assert_eq!(
-        (found[0].line, found[0].text.as_str()),
-        (5, "`giant` has 73 lines; at most 70")
-    );
+    assert_eq!((found[0].line, found[0].text.as_str()), (5, "`giant` has 73 lines; at most 70"));
     let fits = format!("fn fits() {{\n{}}}\n", "    x();\n".repeat(68));
     assert_eq!(functions(&Source::read("src/a.rs", &fits)), []);
     let test = format!("#[cfg(test)]\nmod tests {{\n{giant}\n}}");
@@ -90,11 +84,7 @@ fn a_planted_long_file_is_found() {
     let lines = |count: usize| "// x\n".repeat(count);
     assert_eq!(file(&Source::read("src/a.rs", &lines(500))), []);
     assert_eq!(file(&Source::read("src/a.rs", &lines(501))).len(), 1);
-    let tests = format!(
-        "{}#[cfg(test)]\nmod tests {{\n{}}}\n",
-        lines(500),
-        lines(500)
-    );
+    let tests = format!("{}#[cfg(test)]\nmod tests {{\n{}}}\n", lines(500), lines(500));
     assert_eq!(file(&Source::read("src/a.rs", &tests)), []);
     assert_eq!(file(&Source::read("src/a/tests.rs", &lines(900))), []);
 }

@@ -49,19 +49,9 @@ impl Source {
         let literals = literals
             .into_iter()
             .filter(|(at, _)| code.as_bytes()[*at] == b'"')
-            .map(|(at, text_inside)| Literal {
-                line: line_of(&starts, at),
-                text: text_inside,
-            })
+            .map(|(at, text_inside)| Literal { line: line_of(&starts, at), text: text_inside })
             .collect();
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            code,
-            literals,
-            lines,
-            starts,
-        }
+        Self { path: path.to_owned(), text: text.to_owned(), code, literals, lines, starts }
     }
 
     /// The line of a byte, from 1.
@@ -73,14 +63,11 @@ impl Source {
     /// Where a word stands in the code, not as a part of a longer one.
     pub fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
         let bytes = self.code.as_bytes();
-        self.code
-            .match_indices(word)
-            .map(|(at, _)| at)
-            .filter(move |&at| {
-                let before = at.checked_sub(1).is_some_and(|i| is_word(bytes[i]));
-                let after = bytes.get(at + word.len()).is_some_and(|b| is_word(*b));
-                !before && !after
-            })
+        self.code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
+            let before = at.checked_sub(1).is_some_and(|i| is_word(bytes[i]));
+            let after = bytes.get(at + word.len()).is_some_and(|b| is_word(*b));
+            !before && !after
+        })
     }
 }
 
@@ -126,10 +113,7 @@ fn is_test_file(path: &str, text: &str) -> bool {
 /// The first item under `#[cfg(test)]`, from its attribute to its end.
 fn next_test_item(code: &[u8]) -> Option<(usize, usize)> {
     let text = std::str::from_utf8(code).expect("blanks keep UTF-8 whole");
-    let start = ["#[cfg(test)]", "#[cfg(all(test"]
-        .iter()
-        .filter_map(|attribute| text.find(attribute))
-        .min()?;
+    let start = ["#[cfg(test)]", "#[cfg(all(test"].iter().filter_map(|attribute| text.find(attribute)).min()?;
     let mut at = after_bracket(code, start + 1);
     // Further attributes belong to the item; it ends with its block or a semicolon.
     while at < code.len() {
@@ -164,12 +148,7 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(text: &'a str) -> Self {
-        Self {
-            text: text.as_bytes(),
-            code: text.as_bytes().to_vec(),
-            at: 0,
-            literals: Vec::new(),
-        }
+        Self { text: text.as_bytes(), code: text.as_bytes().to_vec(), at: 0, literals: Vec::new() }
     }
 
     fn run(&mut self) {
@@ -180,9 +159,7 @@ impl<'a> Scan<'a> {
                 b'/' if rest.starts_with(b"/*") => self.block_comment(),
                 b'"' => self.string(),
                 b'r' if self.begins_word() => self.maybe_raw(1),
-                b'b' | b'c' if self.begins_word() && rest.get(1) == Some(&b'r') => {
-                    self.maybe_raw(2)
-                }
+                b'b' | b'c' if self.begins_word() && rest.get(1) == Some(&b'r') => self.maybe_raw(2),
                 b'\'' => self.quote(),
                 _ => self.at += 1,
             }
@@ -190,10 +167,7 @@ impl<'a> Scan<'a> {
     }
 
     fn begins_word(&self) -> bool {
-        !self
-            .at
-            .checked_sub(1)
-            .is_some_and(|i| is_word(self.text[i]))
+        !self.at.checked_sub(1).is_some_and(|i| is_word(self.text[i]))
     }
 
     fn line_comment(&mut self) {
@@ -315,25 +289,11 @@ fn comments_and_literals_are_blank_and_nothing_moves() {
 fn test_items_are_blank_wherever_they_stand() {
     let text = "use a;\n#[cfg(test)]\nuse b::{c, d};\nfn e() {}\n#[cfg(test)]\n#[rustfmt::skip]\nmod tests {\n fn f() { \"g\" }\n}\nfn h() { \"i\" }\n";
     let source = Source::read("src/a.rs", text);
-    for (word, there) in [
-        ("a", true),
-        ("b", false),
-        ("e", true),
-        ("f", false),
-        ("h", true),
-    ] {
+    for (word, there) in [("a", true), ("b", false), ("e", true), ("f", false), ("h", true)] {
         assert_eq!(source.words(word).next().is_some(), there, "{word}");
     }
-    let expected = Literal {
-        line: 10,
-        text: "i".to_owned(),
-    };
+    let expected = Literal { line: 10, text: "i".to_owned() };
     assert_eq!(source.literals, [expected]);
     assert_eq!(source.lines, 3);
-    assert_eq!(
-        Source::read("src/a/tests.rs", "fn f() {}")
-            .words("f")
-            .count(),
-        0
-    );
+    assert_eq!(Source::read("src/a/tests.rs", "fn f() {}").words("f").count(), 0);
 }

@@ -39,13 +39,9 @@ mod tests {
     #[test]
     fn every_code() {
         for code in 0..=u16::MAX {
-            let allowed = (1000..=1014).contains(&code) && !(1004..=1006).contains(&code)
-                || (3000..5000).contains(&code);
-            let expected = if allowed {
-                Ok(Some(code))
-            } else {
-                Err(Violation::BadCloseCode)
-            };
+            let allowed =
+                (1000..=1014).contains(&code) && !(1004..=1006).contains(&code) || (3000..5000).contains(&code);
+            let expected = if allowed { Ok(Some(code)) } else { Err(Violation::BadCloseCode) };
             let parsed = parse(&code.to_be_bytes()).map(|code| code.map(u16::from));
             assert_eq!(parsed, expected, "{code}");
         }
@@ -55,10 +51,7 @@ mod tests {
     fn bodies() {
         assert_eq!(parse(b""), Ok(None));
         assert_eq!(parse(b"\x03"), Err(Violation::ShortClose));
-        assert_eq!(
-            parse(b"\x03\xe8gone \xe2\x82\xac"),
-            Ok(Some(CloseCode::Normal))
-        );
+        assert_eq!(parse(b"\x03\xe8gone \xe2\x82\xac"), Ok(Some(CloseCode::Normal)));
         assert_eq!(parse(b"\x03\xe8gone \xe2\x82"), Err(Violation::BadUtf8));
         assert_eq!(parse(b"\x03\xed\xff"), Err(Violation::BadCloseCode));
     }

@@ -27,10 +27,7 @@ impl Control {
     }
 
     fn empty() -> Self {
-        Self {
-            len: 0,
-            bytes: [0; CONTROL_BYTES_MAX],
-        }
+        Self { len: 0, bytes: [0; CONTROL_BYTES_MAX] }
     }
 
     /// Appends; a head with more than 125 bytes was refused before.
@@ -170,9 +167,7 @@ impl Decoder {
     fn check_order(&self, first: u8) -> Result<(), Violation> {
         match (head::first_byte(first)?, &self.message) {
             (OpCode::Data(DataCode::Continue), None) => Err(Violation::LoneContinuation),
-            (OpCode::Data(DataCode::Text | DataCode::Binary), Some(_)) => {
-                Err(Violation::InterruptedMessage)
-            }
+            (OpCode::Data(DataCode::Text | DataCode::Binary), Some(_)) => Err(Violation::InterruptedMessage),
             _ => Ok(()),
         }
     }
@@ -191,22 +186,11 @@ impl Decoder {
                 return Err(Violation::MessageTooBig);
             }
         }
-        Ok(Frame {
-            fin: head.fin,
-            opcode: head.opcode,
-            mask: head.mask,
-            taken: 0,
-            left: head.payload_bytes,
-        })
+        Ok(Frame { fin: head.fin, opcode: head.opcode, mask: head.mask, taken: 0, left: head.payload_bytes })
     }
 
     /// What there is of a data frame's payload.
-    fn data(
-        &mut self,
-        mut frame: Frame,
-        input: &mut [u8],
-        at: &mut usize,
-    ) -> Result<Option<Piece>, Violation> {
+    fn data(&mut self, mut frame: Frame, input: &mut [u8], at: &mut usize) -> Result<Option<Piece>, Violation> {
         let range = frame.take(input, at);
         if range.is_empty() && frame.left > 0 {
             self.frame = Some(frame);
@@ -232,22 +216,11 @@ impl Decoder {
         if frame.left > 0 {
             self.frame = Some(frame);
         }
-        Ok(Some(Piece::Data {
-            text,
-            range,
-            first,
-            last,
-        }))
+        Ok(Some(Piece::Data { text, range, first, last }))
     }
 
     /// What there is of a control frame's payload; given out when it is whole.
-    fn control(
-        &mut self,
-        mut frame: Frame,
-        code: ControlCode,
-        input: &mut [u8],
-        at: &mut usize,
-    ) -> Option<Piece> {
+    fn control(&mut self, mut frame: Frame, code: ControlCode, input: &mut [u8], at: &mut usize) -> Option<Piece> {
         let mut control = self.control.take().unwrap_or_else(Control::empty);
         let range = frame.take(input, at);
         control.extend(&input[range]);

@@ -25,11 +25,7 @@ pub fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
 /// A whole unmasked frame whose payload `write` appends to the buffer that it is handed; one allocation when
 /// `payload_bytes_hint` is exact, a second, small one when it is a little too large. Only what `write` appends is payload.
 #[must_use]
-pub fn frame_with(
-    opcode: OpCode,
-    payload_bytes_hint: usize,
-    write: impl FnOnce(&mut Vec<u8>),
-) -> Bytes {
+pub fn frame_with(opcode: OpCode, payload_bytes_hint: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     // The head's length depends on the payload's, so room for the expected head is left free, and the head goes to
     // the end of that room. The bytes before it are never seen.
     //
@@ -72,14 +68,7 @@ pub fn close(code: CloseCode, reason: &str) -> Bytes {
 }
 
 fn header(opcode: OpCode, mask: Option<[u8; 4]>) -> FrameHeader {
-    FrameHeader {
-        is_final: true,
-        rsv1: false,
-        rsv2: false,
-        rsv3: false,
-        opcode,
-        mask,
-    }
+    FrameHeader { is_final: true, rsv1: false, rsv2: false, rsv3: false, opcode, mask }
 }
 
 /// Length of an unmasked frame's head, in bytes.
@@ -145,10 +134,7 @@ mod tests {
 
     #[test]
     fn closes() {
-        assert_eq!(
-            close(CloseCode::Normal, "bye").as_ref(),
-            b"\x88\x05\x03\xe8bye"
-        );
+        assert_eq!(close(CloseCode::Normal, "bye").as_ref(), b"\x88\x05\x03\xe8bye");
         assert_eq!(close(CloseCode::Status, "unseen").as_ref(), b"\x88\x00");
         for reason in ["x".repeat(124), "ü".repeat(62), "🎉".repeat(40)] {
             let frame = close(CloseCode::from(4500), &reason);

@@ -203,11 +203,7 @@ pub enum Outbound<'a> {
 
 /// Reads a message of an agent: hands each envelope to `each`, in order; a batch has several.
 /// Returns whether it was a batch, whose answers go back as one array.
-pub fn decode<'a>(
-    encoding: Encoding,
-    message: &'a [u8],
-    each: &mut dyn FnMut(Inbound<'a>),
-) -> bool {
+pub fn decode<'a>(encoding: Encoding, message: &'a [u8], each: &mut dyn FnMut(Inbound<'a>)) -> bool {
     match encoding {
         Encoding::Json => json::decode(message, each),
         Encoding::Binary => {

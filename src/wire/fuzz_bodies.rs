@@ -39,12 +39,7 @@ pub(super) fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Seen {
                     return seen;
                 }
                 Ok(None) => break,
-                Ok(Some(Piece::Data {
-                    text,
-                    range,
-                    first,
-                    last,
-                })) => {
+                Ok(Some(Piece::Data { text, range, first, last })) => {
                     assert_eq!(first, open.is_none(), "first is said once, at the start");
                     let message = open.get_or_insert_default();
                     message.extend_from_slice(&input[range]);
@@ -79,10 +74,7 @@ pub fn decoder(bytes: &[u8]) {
 
 /// A head that is cut waits or is refused as the whole one is; what is given out is visible ASCII inside of the head.
 pub fn upgrade(bytes: &[u8]) {
-    let limits = HeadLimits {
-        bytes_max: 1024,
-        fields_max: 16,
-    };
+    let limits = HeadLimits { bytes_max: 1024, fields_max: 16 };
     let whole = upgrade::parse(bytes, limits);
     for cut in (0..bytes.len().min(limits.bytes_max)).step_by(1 + bytes.len() / 16) {
         match (upgrade::parse(&bytes[..cut], limits), &whole) {
@@ -112,11 +104,7 @@ pub fn envelope(bytes: &[u8]) {
     let Some((&first, message)) = bytes.split_first() else {
         return;
     };
-    let encoding = if first % 2 == 0 {
-        Encoding::Json
-    } else {
-        Encoding::Binary
-    };
+    let encoding = if first % 2 == 0 { Encoding::Json } else { Encoding::Binary };
     let mut ids = Vec::new();
     let batch = envelope::decode(encoding, message, &mut |inbound| match inbound {
         Inbound::Request { id, payload, .. } => {
@@ -124,23 +112,14 @@ pub fn envelope(bytes: &[u8]) {
             ids.push(id);
         }
         Inbound::Invalid { id, .. } => ids.push(id),
-        Inbound::Result { payload, .. }
-        | Inbound::Progress { payload, .. }
-        | Inbound::Notification { payload, .. } => check_payload(payload),
+        Inbound::Result { payload, .. } | Inbound::Progress { payload, .. } | Inbound::Notification { payload, .. } => {
+            check_payload(payload)
+        }
         Inbound::Error { data, .. } => data.into_iter().for_each(check_payload),
         Inbound::Receipt { .. } | Inbound::Stray => {}
     });
-    let payload = Payload {
-        bytes: message,
-        json: false,
-    };
-    let answers: Vec<Outbound<'_>> = ids
-        .iter()
-        .map(|id| Outbound::Answer {
-            id,
-            result: payload,
-        })
-        .collect();
+    let payload = Payload { bytes: message, json: false };
+    let answers: Vec<Outbound<'_>> = ids.iter().map(|id| Outbound::Answer { id, result: payload }).collect();
     for answer in &answers {
         check_answer(encoding, &envelope::encode(encoding, answer));
     }
@@ -182,10 +161,7 @@ mod tests {
 
     /// Bytes of which many are those that the formats are made of.
     fn bytes(alphabet: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
-        vec(
-            prop_oneof![any::<u8>(), proptest::sample::select(alphabet)],
-            0..200,
-        )
+        vec(prop_oneof![any::<u8>(), proptest::sample::select(alphabet)], 0..200)
     }
 
     /// Words in any order, so that more of it is nearly right.

@@ -70,9 +70,7 @@ pub(super) fn first_byte(byte: u8) -> Result<OpCode, Violation> {
         return Err(Violation::ReservedBits);
     }
     match OpCode::from(byte & 0x0F) {
-        OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => {
-            Err(Violation::ReservedOpcode)
-        }
+        OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => Err(Violation::ReservedOpcode),
         OpCode::Control(_) if byte & FIN == 0 => Err(Violation::FragmentedControl),
         opcode => Ok(opcode),
     }
@@ -147,10 +145,7 @@ mod tests {
             (126, &[0xFE, 0, 126]),
             (65_535, &[0xFE, 0xFF, 0xFF]),
             (65_536, &[0xFF, 0, 0, 0, 0, 0, 1, 0, 0]),
-            (
-                i64::MAX as u64,
-                &[0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
-            ),
+            (i64::MAX as u64, &[0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
         ];
         for (first, opcode) in [
             (0x00, OpCode::Data(Data::Continue)),

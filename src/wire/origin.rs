@@ -12,9 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// whatever else is not one origin do not.
 #[must_use]
 pub fn is_loopback(origin: &str) -> bool {
-    origin
-        .split_once("://")
-        .is_some_and(|(scheme, authority)| is_scheme(scheme) && is_loopback_host(authority))
+    origin.split_once("://").is_some_and(|(scheme, authority)| is_scheme(scheme) && is_loopback_host(authority))
 }
 
 /// Whether the value of a `Host` field, `host[:port]`, names a loopback host: `localhost`, a name below `.localhost`
@@ -22,9 +20,9 @@ pub fn is_loopback(origin: &str) -> bool {
 #[must_use]
 pub fn is_loopback_host(authority: &str) -> bool {
     if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split_once(']').is_some_and(|(address, port)| {
-            address.parse() == Ok(Ipv6Addr::LOCALHOST) && is_port(port)
-        });
+        return rest
+            .split_once(']')
+            .is_some_and(|(address, port)| address.parse() == Ok(Ipv6Addr::LOCALHOST) && is_port(port));
     }
     let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
     is_port(port) && (is_loopback_name(host) || is_loopback_v4(host))
@@ -33,36 +31,26 @@ pub fn is_loopback_host(authority: &str) -> bool {
 /// RFC 3986, section 3.1.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
 /// Nothing, or a colon and a number.
 fn is_port(text: &str) -> bool {
-    text.strip_prefix(':').map_or(text.is_empty(), |port| {
-        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
-    })
+    text.strip_prefix(':')
+        .map_or(text.is_empty(), |port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
 fn is_loopback_name(host: &str) -> bool {
     let mut labels = host.rsplit('.');
-    labels
-        .next()
-        .is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
-        && labels.all(is_label)
+    labels.next().is_some_and(|last| last.eq_ignore_ascii_case("localhost")) && labels.all(is_label)
 }
 
 fn is_label(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 fn is_loopback_v4(host: &str) -> bool {
-    host.parse()
-        .is_ok_and(|address: Ipv4Addr| address.is_loopback())
+    host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
 }
 
 #[cfg(test)]

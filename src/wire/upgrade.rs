@@ -121,21 +121,9 @@ impl Refusal {
                 "WWW-Authenticate: Bearer\r\n".into(),
                 "The token is missing or not accepted: send a valid one as `Authorization: Bearer …` or `?access_token=…`.",
             ),
-            Self::NotFound => (
-                "Not Found",
-                "".into(),
-                "There is nothing here: agents connect to /v1/agent.",
-            ),
-            Self::Method => (
-                "Method Not Allowed",
-                "Allow: GET\r\n".into(),
-                "A WebSocket is opened with GET.",
-            ),
-            Self::Timeout => (
-                "Request Timeout",
-                "".into(),
-                "The request did not arrive in time.",
-            ),
+            Self::NotFound => ("Not Found", "".into(), "There is nothing here: agents connect to /v1/agent."),
+            Self::Method => ("Method Not Allowed", "Allow: GET\r\n".into(), "A WebSocket is opened with GET."),
+            Self::Timeout => ("Request Timeout", "".into(), "The request did not arrive in time."),
             Self::UpgradeRequired => (
                 "Upgrade Required",
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
@@ -151,11 +139,7 @@ impl Refusal {
                 format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n").into(),
                 "This node takes no new connections now: come back later.",
             ),
-            Self::Version => (
-                "HTTP Version Not Supported",
-                "".into(),
-                "A WebSocket is opened with HTTP/1.1.",
-            ),
+            Self::Version => ("HTTP Version Not Supported", "".into(), "A WebSocket is opened with HTTP/1.1."),
         }
     }
 }
@@ -202,12 +186,10 @@ fn refuse(error: httparse::Error) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => Refusal::HeadTooLarge,
         httparse::Error::Version => Refusal::Version,
-        httparse::Error::HeaderName => Refusal::Malformed(
-            "A header field's name is broken (no space before the colon, no folded lines).",
-        ),
-        httparse::Error::HeaderValue => {
-            Refusal::Malformed("A header field's value has a control character.")
+        httparse::Error::HeaderName => {
+            Refusal::Malformed("A header field's name is broken (no space before the colon, no folded lines).")
         }
+        httparse::Error::HeaderValue => Refusal::Malformed("A header field's value has a control character."),
         _ => Refusal::Malformed("This is not an HTTP/1.1 request."),
     }
 }
@@ -223,9 +205,7 @@ fn has_bare_line_feed(head: &[u8]) -> bool {
 /// Splits the request target, which must be in origin form (RFC 9112 section 3.2.1).
 fn target(target: &str) -> Result<(&str, Option<&str>), Refusal> {
     if !target.starts_with('/') || target.contains('#') || !is_visible_ascii(target.as_bytes()) {
-        return Err(Refusal::Malformed(
-            "The request target must be a path in visible ASCII, without a fragment.",
-        ));
+        return Err(Refusal::Malformed("The request target must be a path in visible ASCII, without a fragment."));
     }
     Ok(match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -244,20 +224,14 @@ fn range_in(whole: &[u8], part: &str) -> Range<usize> {
 }
 
 fn accept(key: &[u8]) -> Result<[u8; 28], Refusal> {
-    derive_accept_key(key)
-        .as_bytes()
-        .try_into()
-        .map_err(|_| Refusal::Malformed(BAD_KEY))
+    derive_accept_key(key).as_bytes().try_into().map_err(|_| Refusal::Malformed(BAD_KEY))
 }
 
 /// The value of `key` in a query string, percent-decoded; `None` when absent, given more than once, wrongly escaped or
 /// not UTF-8.
 #[must_use]
 pub fn query_value(query: &str, key: &str) -> Option<String> {
-    let mut values = query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| *name == key);
+    let mut values = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(name, _)| *name == key);
     // Who checks a request before us may look at another of two values than we do.
     match (values.next(), values.next()) {
         (Some((_, value)), None) => percent_decode(value),

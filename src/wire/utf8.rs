@@ -86,9 +86,7 @@ mod tests {
     /// How many bytes are taken one at a time before the failure; `None` when all are.
     fn first_bad(bytes: &[u8]) -> Option<usize> {
         let mut utf8 = Utf8::default();
-        bytes
-            .iter()
-            .position(|byte| utf8.feed(std::slice::from_ref(byte)).is_err())
+        bytes.iter().position(|byte| utf8.feed(std::slice::from_ref(byte)).is_err())
     }
 
     #[test]
@@ -111,11 +109,7 @@ mod tests {
         ];
         for (bytes, expected) in table {
             assert_eq!(first_bad(bytes), *expected, "{bytes:x?}");
-            assert_eq!(
-                Utf8::default().feed(bytes).is_err(),
-                expected.is_some(),
-                "{bytes:x?}"
-            );
+            assert_eq!(Utf8::default().feed(bytes).is_err(), expected.is_some(), "{bytes:x?}");
         }
     }
 
@@ -132,34 +126,23 @@ mod tests {
 
     #[test]
     fn cuts() {
-        for (bytes_max, expected) in [
-            (0, ""),
-            (1, "a"),
-            (2, "a"),
-            (3, "aü"),
-            (4, "aü"),
-            (9, "aü🎉"),
-        ] {
+        for (bytes_max, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "aü"), (4, "aü"), (9, "aü🎉")] {
             assert_eq!(cut("aü🎉", bytes_max), expected, "{bytes_max}");
         }
     }
 
     /// Bytes that are often nearly UTF-8.
     fn nearly_text() -> impl Strategy<Value = Vec<u8>> {
-        (
-            "\\PC{0,30}",
-            proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
-        )
-            .prop_map(|(text, change)| {
-                let mut bytes = text.into_bytes();
-                if let Some((at, byte)) = change
-                    && !bytes.is_empty()
-                {
-                    let at = at.index(bytes.len());
-                    bytes[at] = byte;
-                }
-                bytes
-            })
+        ("\\PC{0,30}", proptest::option::of((any::<prop::sample::Index>(), any::<u8>()))).prop_map(|(text, change)| {
+            let mut bytes = text.into_bytes();
+            if let Some((at, byte)) = change
+                && !bytes.is_empty()
+            {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes
+        })
     }
 
     proptest! {

@@ -37,13 +37,7 @@ impl Alarm {
     #[must_use]
     pub fn new() -> (Self, Sleeper) {
         let (bell, sleeper) = bounded(1);
-        (
-            Self {
-                planned: AtomicU64::new(u64::MAX),
-                bell,
-            },
-            Sleeper(sleeper),
-        )
+        (Self { planned: AtomicU64::new(u64::MAX), bell }, Sleeper(sleeper))
     }
 
     /// Something is due at `deadline`: wakes the thread when it would sleep longer. Call it after the call was opened.
@@ -55,8 +49,7 @@ impl Alarm {
     }
 
     fn plan(&self, next: Option<Now>) {
-        self.planned
-            .store(next.map_or(u64::MAX, |at| at.0), Ordering::SeqCst);
+        self.planned.store(next.map_or(u64::MAX, |at| at.0), Ordering::SeqCst);
     }
 }
 
@@ -74,9 +67,7 @@ pub fn run<D: Due>(due: &std::sync::Weak<D>, sleeper: &Sleeper, clock: Clock) {
         let Some(next) = due.upgrade().map(|due| ring(&*due, clock.now())) else {
             return;
         };
-        let wait = next.map_or(Duration::MAX, |at| {
-            at.since(clock.now()).max(Duration::from_millis(1))
-        });
+        let wait = next.map_or(Duration::MAX, |at| at.since(clock.now()).max(Duration::from_millis(1)));
         let woken = if wait == Duration::MAX {
             sleeper.0.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {

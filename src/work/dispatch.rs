@@ -182,8 +182,7 @@ impl Dispatch {
             on_end(Outcome::Draining);
             return None;
         }
-        let Some(Located { conn, encoding }) = self.directory.locate(request.tenant, request.agent)
-        else {
+        let Some(Located { conn, encoding }) = self.directory.locate(request.tenant, request.agent) else {
             on_end(Outcome::Offline);
             return None;
         };
@@ -194,14 +193,7 @@ impl Dispatch {
         let delivery = Delivery::waiting();
         let deadline = now.after(request.timeout);
         // The waiter is opened before the order is posted: whatever the loop says of the call finds it.
-        let opened = self.calls.open(NewCall {
-            conn,
-            tenant,
-            deadline,
-            encoding,
-            delivery: delivery.clone(),
-            on_end,
-        });
+        let opened = self.calls.open(NewCall { conn, tenant, deadline, encoding, delivery: delivery.clone(), on_end });
         let call = match opened {
             Ok(call) => call,
             Err(on_end) => {
@@ -218,12 +210,7 @@ impl Dispatch {
             deadline_ms: u32::try_from(millis(request.timeout)).unwrap_or(u32::MAX),
         };
         let frame = envelope::encode(encoding, &envelope);
-        let order = Order::Call {
-            conn,
-            frame,
-            call,
-            delivery,
-        };
+        let order = Order::Call { conn, frame, call, delivery };
         match self.mailbox(conn).map(|mailbox| mailbox.offer(order)) {
             Some(Ok(())) => Some(call),
             Some(Err(Full(_))) | None => {
@@ -248,10 +235,9 @@ impl Dispatch {
 
     /// Asks for what is known about an agent; `on_look` runs exactly once, maybe on a loop's thread, and must not block.
     pub fn describe(&self, tenant: TenantId, agent: &str, on_look: Box<dyn FnOnce(Look) + Send>) {
-        let (Some(Located { conn, encoding }), Some(labels)) = (
-            self.directory.locate(tenant, agent),
-            self.directory.labels(tenant, agent),
-        ) else {
+        let (Some(Located { conn, encoding }), Some(labels)) =
+            (self.directory.locate(tenant, agent), self.directory.labels(tenant, agent))
+        else {
             return on_look(Look::NotConnected);
         };
         let calls_in_flight = self.calls.in_flight(conn);
@@ -291,14 +277,9 @@ impl Dispatch {
     pub fn disconnect(&self, tenant: TenantId, agent: &str, reason: &str) -> SentAway {
         match self.directory.locate(tenant, agent) {
             None => SentAway::NotConnected,
-            Some(located) => self.send_away(
-                located,
-                Reason::Disconnected,
-                &Outbound::Goaway {
-                    reconnect_after_ms: 0,
-                    reason,
-                },
-            ),
+            Some(located) => {
+                self.send_away(located, Reason::Disconnected, &Outbound::Goaway { reconnect_after_ms: 0, reason })
+            }
         }
     }
 
@@ -307,11 +288,7 @@ impl Dispatch {
     pub fn node(&self, now: Now) -> NodeView {
         NodeView {
             name: self.name.clone(),
-            connections: self
-                .loops
-                .iter()
-                .map(|door| door.status.connections.load(Ordering::Relaxed))
-                .collect(),
+            connections: self.loops.iter().map(|door| door.status.connections.load(Ordering::Relaxed)).collect(),
             connections_max_per_loop: self.connections_max_per_loop,
             agents: self.directory.len(),
             calls_in_flight: self.calls.len(),
@@ -363,9 +340,7 @@ impl Dispatch {
     pub fn expire(&self, now: Now) {
         let mut abandoned = Vec::new();
         self.calls.expire(now, &mut abandoned);
-        abandoned
-            .into_iter()
-            .for_each(|each| self.tell_abandoned(each));
+        abandoned.into_iter().for_each(|each| self.tell_abandoned(each));
     }
 
     pub(super) fn gate(&self) -> Arc<Gate> {
@@ -383,24 +358,13 @@ impl Dispatch {
     pub(super) fn welcome(&self, conn: ConnId, encoding: Encoding) -> Bytes {
         let session = format!("{:08x}-{conn:?}", self.epoch);
         let heartbeat_ms = self.heartbeat_ms.load(Ordering::Relaxed);
-        envelope::encode(
-            encoding,
-            &Outbound::Welcome {
-                session: &session,
-                heartbeat_ms,
-                node: &self.name,
-            },
-        )
+        envelope::encode(encoding, &Outbound::Welcome { session: &session, heartbeat_ms, node: &self.name })
     }
 
     /// A `goaway`, then a close.
     pub(super) fn send_away(&self, to: Located, reason: Reason, goaway: &Outbound<'_>) -> SentAway {
         let last_words = Some(envelope::encode(to.encoding, goaway));
-        let order = Order::Close {
-            conn: to.conn,
-            reason,
-            last_words,
-        };
+        let order = Order::Close { conn: to.conn, reason, last_words };
         match self.mailbox(to.conn).map(|mailbox| mailbox.offer(order)) {
             Some(Ok(())) => SentAway::Told,
             Some(Err(Full(_))) | None => SentAway::TooBusy,
@@ -409,11 +373,7 @@ impl Dispatch {
 
     /// Tells an agent that nobody waits any more: best effort, a full mailbox has worse to carry.
     fn tell_abandoned(&self, abandoned: Abandoned) {
-        let Abandoned {
-            call,
-            conn,
-            encoding,
-        } = abandoned;
+        let Abandoned { call, conn, encoding } = abandoned;
         let frame = envelope::encode(encoding, &Outbound::Cancel { call });
         if let Some(mailbox) = self.mailbox(conn) {
             let _ = mailbox.offer(Order::Send { conn, frame });

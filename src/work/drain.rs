@@ -28,12 +28,7 @@ impl Drain {
     #[must_use]
     pub fn begin(dispatch: &Dispatch, now: Now, window: Duration) -> Self {
         let queue = everyone(dispatch);
-        Self {
-            begun: now,
-            window_ms: millis(window).max(1),
-            agents: queue.len(),
-            queue,
-        }
+        Self { begun: now, window_ms: millis(window).max(1), agents: queue.len(), queue }
     }
 
     /// Puts the queue in an order that does not depend on the directory's hashing, which is seeded at random.
@@ -43,12 +38,7 @@ impl Drain {
     }
 
     /// Sends away as many as the time demands; those that are busy go to the end of the queue. Returns how many are left.
-    pub fn step(
-        &mut self,
-        dispatch: &Dispatch,
-        now: Now,
-        mut random: impl FnMut(u32) -> u32,
-    ) -> usize {
+    pub fn step(&mut self, dispatch: &Dispatch, now: Now, mut random: impl FnMut(u32) -> u32) -> usize {
         let gone_ms = millis(now.since(self.begun)).min(self.window_ms);
         let left = (self.agents as u64 * (self.window_ms - gone_ms) / self.window_ms) as usize;
         if self.queue.is_empty() {
@@ -59,10 +49,7 @@ impl Drain {
         while self.queue.len() + busy.len() > left {
             let Some(next) = self.queue.pop() else { break };
             let spread_ms = u32::try_from(self.window_ms).unwrap_or(u32::MAX);
-            let goaway = Outbound::Goaway {
-                reconnect_after_ms: random(spread_ms),
-                reason: WORDS,
-            };
+            let goaway = Outbound::Goaway { reconnect_after_ms: random(spread_ms), reason: WORDS };
             if dispatch.calls.in_flight(next.conn) > 0
                 || dispatch.send_away(next, Reason::Drain, &goaway) != SentAway::Told
             {

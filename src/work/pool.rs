@@ -25,9 +25,7 @@ const QUIET: Duration = Duration::from_secs(1);
 pub fn start(trays: Vec<Tray>, dispatch: &Arc<Dispatch>) -> io::Result<Vec<JoinHandle<()>>> {
     let worker = |(index, tray): (usize, Tray)| {
         let dispatch = Arc::clone(dispatch);
-        thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || run(&tray, &dispatch))
+        thread::Builder::new().name(format!("worker-{index}")).spawn(move || run(&tray, &dispatch))
     };
     trays.into_iter().enumerate().map(worker).collect()
 }
@@ -45,9 +43,7 @@ fn run(tray: &Tray, dispatch: &Dispatch) {
             }
         };
         let now = clock.now();
-        batch
-            .into_iter()
-            .for_each(|event| apply(dispatch, event, now));
+        batch.into_iter().for_each(|event| apply(dispatch, event, now));
     }
 }
 
@@ -55,16 +51,9 @@ fn run(tray: &Tray, dispatch: &Dispatch) {
 pub fn apply(dispatch: &Dispatch, event: Event, now: Now) {
     match event {
         Event::Knock { conn, greeting } => handlers::knock::apply(dispatch, conn, &greeting, now),
-        Event::Message {
-            conn,
-            encoding,
-            body,
-        } => handlers::message::apply(dispatch, conn, encoding, &body),
+        Event::Message { conn, encoding, body } => handlers::message::apply(dispatch, conn, encoding, &body),
         Event::NotWritten { call } => dispatch.calls.not_written(call),
-        Event::Ended {
-            conn,
-            agent,
-            reason,
-        } => handlers::ended::apply(dispatch, conn, agent, reason, now),
+        Event::NoRoom { call } => dispatch.calls.refused(call),
+        Event::Ended { conn, agent, reason } => handlers::ended::apply(dispatch, conn, agent, reason, now),
     }
 }

@@ -64,9 +64,7 @@ fn logged(level: Level, run: impl FnOnce()) -> String {
 
 fn node() -> (Dispatch, Letters) {
     let (mailbox, letters) = Mailbox::new(16, Arc::new(Deaf));
-    let status = Arc::new(LoopStatus {
-        connections: AtomicU32::new(0),
-    });
+    let status = Arc::new(LoopStatus { connections: AtomicU32::new(0) });
     let dispatch = Dispatch::new(DispatchParts {
         name: "n1".to_owned(),
         epoch: 0x6058_6658,
@@ -74,10 +72,7 @@ fn node() -> (Dispatch, Letters) {
         directory: Directory::new(100, 10),
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
-        gate: Gate {
-            verifier: Verifier::new(&[], None, 0).unwrap(),
-            openness: Openness::Dev,
-        },
+        gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), openness: Openness::Dev, leeway_secs: 0 },
         heartbeat_ms: 1000,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
@@ -89,13 +84,11 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
     let greeting = Greeting {
         token: token.map(str::to_owned),
         agent: Some("web-1".to_owned()),
+        origin: None,
         accept: [b'a'; 28],
         offer: Offer::Nothing,
     };
-    let event = Event::Knock {
-        conn,
-        greeting: Box::new(greeting),
-    };
+    let event = Event::Knock { conn, greeting: Box::new(greeting) };
     pool::apply(dispatch, event, Now(0));
 }
 
@@ -111,10 +104,7 @@ fn live_a_little(dispatch: &Dispatch, letters: &Letters) {
             tenant,
             agent,
             method: "hush.method",
-            params: Payload {
-                bytes: b"\"hush params\"",
-                json: true,
-            },
+            params: Payload { bytes: b"\"hush params\"", json: true },
             timeout: Duration::from_secs(1),
         };
         dispatch.call(Now(0), &request, Box::new(|_| ()))
@@ -122,11 +112,7 @@ fn live_a_little(dispatch: &Dispatch, letters: &Letters) {
     call("web-2");
     let id = call("web-1").unwrap();
     let reply = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"result\":\"hush result\"}}");
-    let message = Event::Message {
-        conn: new,
-        encoding: Encoding::Json,
-        body: Bytes::from(reply),
-    };
+    let message = Event::Message { conn: new, encoding: Encoding::Json, body: Bytes::from(reply) };
     pool::apply(dispatch, message, Now(0));
     let slot = std::iter::from_fn(|| letters.take()).filter_map(|order| match order {
         Order::Admit(admission) => Some(admission.agent),
@@ -134,11 +120,7 @@ fn live_a_little(dispatch: &Dispatch, letters: &Letters) {
     });
     let agent = slot.last().unwrap();
     for conn in [old, new] {
-        let event = Event::Ended {
-            conn,
-            agent,
-            reason: Reason::PeerClosed,
-        };
+        let event = Event::Ended { conn, agent, reason: Reason::PeerClosed };
         pool::apply(dispatch, event, Now(0));
     }
 }
@@ -150,24 +132,12 @@ fn agents_and_ends_of_calls_are_logged_at_debug_level() {
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
     for (place, (begin, end)) in [
         ("INFO upgrade refused conn=0000000100000001", ""),
-        (
-            "DEBUG agent connected tenant=default agent=web-1 conn=0000000200000002",
-            "",
-        ),
-        (
-            "DEBUG agent replaced tenant=default agent=web-1 conn=0000000200000002 by=0000000300000003",
-            "",
-        ),
-        (
-            "DEBUG agent connected tenant=default agent=web-1 conn=0000000300000003",
-            "",
-        ),
+        ("DEBUG agent connected tenant=default agent=web-1 conn=0000000200000002", ""),
+        ("DEBUG agent replaced tenant=default agent=web-1 conn=0000000200000002 by=0000000300000003", ""),
+        ("DEBUG agent connected tenant=default agent=web-1 conn=0000000300000003", ""),
         ("DEBUG call ended agent=web-2 outcome=\"offline\"", ""),
         ("DEBUG call ended agent=web-1 call=", " outcome=\"ok\""),
-        (
-            "DEBUG agent disconnected tenant=default agent=web-1 conn=0000000300000003 reason=\"peer_closed\"",
-            "",
-        ),
+        ("DEBUG agent disconnected tenant=default agent=web-1 conn=0000000300000003 reason=\"peer_closed\"", ""),
     ]
     .into_iter()
     .enumerate()

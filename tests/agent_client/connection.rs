@@ -98,10 +98,7 @@ fn binary_envelopes() {
 fn pings_are_answered() {
     let (_gateway, _agent, mut peer) = connected();
     peer.socket.send(Message::Ping("are you?".into())).unwrap();
-    assert_eq!(
-        peer.socket.read().unwrap(),
-        Message::Pong("are you?".into())
-    );
+    assert_eq!(peer.socket.read().unwrap(), Message::Pong("are you?".into()));
 }
 
 #[test]
@@ -111,17 +108,12 @@ fn replies_go_out_as_they_come_and_only_once() {
         peer.call(number, "m", json!(number));
         peer.expect_receipt(number);
     }
-    let mut taken: Vec<_> = (0..3)
-        .map(|_| calls.recv_timeout(PATIENCE).unwrap())
-        .collect();
+    let mut taken: Vec<_> = (0..3).map(|_| calls.recv_timeout(PATIENCE).unwrap()).collect();
     let (call, responder) = taken.pop().unwrap();
     assert_eq!((call.id.0, &call.params.bytes[..]), (3, &b"3"[..]));
     responder.progress(Body::json(*b"50"));
     responder.result(Body::json(*b"{}"));
-    assert_eq!(
-        peer.next(),
-        json!({"jsonrpc": "2.0", "method": "progress", "params": {"id": id(3), "data": 50}})
-    );
+    assert_eq!(peer.next(), json!({"jsonrpc": "2.0", "method": "progress", "params": {"id": id(3), "data": 50}}));
     peer.expect_result(3, json!({}));
     let (_, responder) = taken.pop().unwrap();
     responder.error(17, "no luck");
@@ -273,10 +265,7 @@ fn http_answers_decide_who_comes_back() {
         let agent = Running::start(options(&gateway.url()), || builtin);
         gateway.refuse(status);
         let ending = agent.ended().to_string();
-        assert!(
-            ending.contains(&status[..3]) && ending.contains(word),
-            "{ending}"
-        );
+        assert!(ending.contains(&status[..3]) && ending.contains(word), "{ending}");
     }
 }
 
@@ -300,10 +289,7 @@ fn a_silent_gateway_is_left() {
     let mut silent = gateway.upgrade();
     silent.send(welcome(20));
     let news = agent.expect_news("nothing heard");
-    assert!(
-        news.contains("for 0.1 s") || news.contains("for 0.0 s"),
-        "{news}"
-    );
+    assert!(news.contains("for 0.1 s") || news.contains("for 0.0 s"), "{news}");
     expect_alive(&mut gateway.welcome());
 }
 

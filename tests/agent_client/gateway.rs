@@ -71,18 +71,11 @@ impl Gateway {
             authorization = header("Authorization");
             subprotocol = header("Sec-WebSocket-Protocol").unwrap();
             let chosen = subprotocol.parse().unwrap();
-            response
-                .headers_mut()
-                .insert("Sec-WebSocket-Protocol", chosen);
+            response.headers_mut().insert("Sec-WebSocket-Protocol", chosen);
             Ok::<_, ErrorResponse>(response)
         };
         let socket = tungstenite::accept_hdr(self.accept(), callback).unwrap();
-        Peer {
-            socket,
-            path,
-            authorization,
-            subprotocol,
-        }
+        Peer { socket, path, authorization, subprotocol }
     }
 
     /// The next connection, welcomed with a heartbeat that no test waits for.
@@ -102,20 +95,14 @@ impl Gateway {
             head.push(byte[0]);
         }
         let body = "because I say so\n";
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+            .unwrap();
     }
 }
 
 impl Peer {
     pub fn send(&mut self, envelope: Value) {
-        self.socket
-            .send(Message::text(envelope.to_string()))
-            .unwrap();
+        self.socket.send(Message::text(envelope.to_string())).unwrap();
     }
 
     /// Sends a call; its id is `number` in 16 hex digits.
@@ -143,18 +130,12 @@ impl Peer {
 
     /// The next envelope is the receipt of this call.
     pub fn expect_receipt(&mut self, number: u64) {
-        assert_eq!(
-            self.next(),
-            json!({"jsonrpc": "2.0", "method": "receipt", "params": {"id": id(number)}})
-        );
+        assert_eq!(self.next(), json!({"jsonrpc": "2.0", "method": "receipt", "params": {"id": id(number)}}));
     }
 
     /// The next envelope is this result of this call.
     pub fn expect_result(&mut self, number: u64, result: Value) {
-        assert_eq!(
-            self.next(),
-            json!({"jsonrpc": "2.0", "id": id(number), "result": result})
-        );
+        assert_eq!(self.next(), json!({"jsonrpc": "2.0", "id": id(number), "result": result}));
     }
 
     /// The next envelope is an error of this call with this code; returns the message.
@@ -167,10 +148,7 @@ impl Peer {
 
     /// Closes from this side and waits until the agent has echoed it.
     pub fn close(mut self, code: u16, reason: &str) {
-        let frame = CloseFrame {
-            code: code.into(),
-            reason: reason.to_owned().into(),
-        };
+        let frame = CloseFrame { code: code.into(), reason: reason.to_owned().into() };
         self.socket.close(Some(frame)).unwrap();
         while self.socket.read().is_ok() {}
     }
@@ -205,10 +183,7 @@ pub struct Running {
 
 impl Running {
     /// Starts an agent; the handler is made in its thread.
-    pub fn start<H: Handler>(
-        options: Options,
-        handler: impl FnOnce() -> H + Send + 'static,
-    ) -> Self {
+    pub fn start<H: Handler>(options: Options, handler: impl FnOnce() -> H + Send + 'static) -> Self {
         let (tell, news) = unbounded();
         let (give, take) = unbounded();
         let thread = std::thread::spawn(move || {
@@ -224,11 +199,7 @@ impl Running {
             give.send(agent.stopper()).unwrap();
             agent.run()
         });
-        Self {
-            stopper: take.recv().unwrap(),
-            news,
-            thread: Some(thread),
-        }
+        Self { stopper: take.recv().unwrap(), news, thread: Some(thread) }
     }
 
     /// Waits until the agent has ended by itself.

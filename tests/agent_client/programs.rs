@@ -54,8 +54,7 @@ fn connected(program: ProgramOptions) -> (Gateway, Running, Peer) {
 fn expect_gone(name: &str, pid: i32) {
     eventually(&format!("the end of the {name}"), || {
         let gone = kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
-        let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| stat.contains(") Z "));
+        let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
         (gone || zombie).then_some(())
     });
 }
@@ -100,16 +99,8 @@ fn what_programs_say_becomes_a_reply() {
         ("exit 4", 4, "exit status: 4"),
         ("echo hm >&2; kill -9 $$", 137, "hm"),
         ("printf '\\377'", fault::NOT_TEXT, "the result is neither"),
-        (
-            "head -c 1048570 /dev/zero | tr '\\0' x",
-            fault::TOO_LARGE,
-            "the reply has",
-        ),
-        (
-            "yes",
-            fault::TOO_LARGE,
-            "the program wrote more than 1048576",
-        ),
+        ("head -c 1048570 /dev/zero | tr '\\0' x", fault::TOO_LARGE, "the reply has"),
+        ("yes", fault::TOO_LARGE, "the program wrote more than 1048576"),
     ] {
         peer.call(2, script, json!(null));
         peer.expect_receipt(2);
@@ -145,8 +136,7 @@ fn large_parameters_and_results_pass_through_the_pipes() {
 fn cancel_kills_the_program_and_what_it_started() {
     for manner in ["polite", "stubborn"] {
         let scratch = Scratch::new();
-        let (_gateway, _agent, mut peer) =
-            connected(sh(WAITS, &[scratch.path().to_str().unwrap(), manner]));
+        let (_gateway, _agent, mut peer) = connected(sh(WAITS, &[scratch.path().to_str().unwrap(), manner]));
         peer.call(1, "m", json!(null));
         peer.expect_receipt(1);
         let _ = scratch.await_pid("child");
@@ -176,8 +166,7 @@ while :; do sleep 0.01; done
 #[test]
 fn a_deadline_kills_the_program_and_leaves_the_outcome_to_the_gateway() {
     let scratch = Scratch::new();
-    let (_gateway, _agent, mut peer) =
-        connected(sh(WAITS, &[scratch.path().to_str().unwrap(), "polite"]));
+    let (_gateway, _agent, mut peer) = connected(sh(WAITS, &[scratch.path().to_str().unwrap(), "polite"]));
     peer.call_within(1, "m", json!(null), 3000);
     peer.expect_receipt(1);
     expect_both_gone(&scratch);
@@ -189,8 +178,7 @@ fn a_deadline_kills_the_program_and_leaves_the_outcome_to_the_gateway() {
 #[test]
 fn a_lost_connection_kills_the_program() {
     let scratch = Scratch::new();
-    let (gateway, _agent, mut peer) =
-        connected(sh(WAITS, &[scratch.path().to_str().unwrap(), "polite"]));
+    let (gateway, _agent, mut peer) = connected(sh(WAITS, &[scratch.path().to_str().unwrap(), "polite"]));
     peer.call(1, "m", json!(null));
     let _ = scratch.await_pid("child");
     drop(peer);
@@ -201,8 +189,7 @@ fn a_lost_connection_kills_the_program() {
 #[test]
 fn stopping_at_once_leaves_no_program_behind() {
     let scratch = Scratch::new();
-    let (_gateway, agent, mut peer) =
-        connected(sh(WAITS, &[scratch.path().to_str().unwrap(), "stubborn"]));
+    let (_gateway, agent, mut peer) = connected(sh(WAITS, &[scratch.path().to_str().unwrap(), "stubborn"]));
     peer.call(1, "m", json!(null));
     let (child, grandchild) = (scratch.await_pid("child"), scratch.await_pid("grandchild"));
     drop(agent);

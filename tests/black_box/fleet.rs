@@ -30,9 +30,7 @@ fn ten_thousand_agents_are_each_called_once_and_answer_rightly() {
 #[test]
 fn killed_agents_leave_no_call_without_its_true_outcome() {
     let gateway = Gateway::start("");
-    let mut crews: Vec<Crew> = (0..PROCESSES)
-        .map(|seat| Crew::start(&gateway, seat, 0))
-        .collect();
+    let mut crews: Vec<Crew> = (0..PROCESSES).map(|seat| Crew::start(&gateway, seat, 0)).collect();
     let log = gateway.file("calls");
     let mut calls = gateway.load("calls");
     calls
@@ -133,10 +131,7 @@ impl Crew {
     fn wait_ready(&mut self) {
         let stdout = self.child.stdout.take().expect("piped");
         let line = BufReader::new(stdout).lines().next();
-        assert!(
-            matches!(&line, Some(Ok(line)) if line.starts_with("ready ")),
-            "agents are not ready: {line:?}"
-        );
+        assert!(matches!(&line, Some(Ok(line)) if line.starts_with("ready ")), "agents are not ready: {line:?}");
     }
 
     /// kill -9.

@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdfast::auth::token::{self, Algorithm, Claims, KeySource};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The secret that the gateway under test checks tokens with.
@@ -22,6 +24,9 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Longest wait for anything that should come soon: generous, since it only bounds how long a failure takes.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// Flags for ports that the kernel chooses.
+pub const ANY_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
 
 /// A running gateway.
 pub struct Gateway {
@@ -39,22 +44,21 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway with `--dev` and a token key; `settings` is TOML that comes before the keys.
     pub fn start(settings: &str) -> Self {
+        let config =
+            format!("{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n");
+        let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
+        Self::launch(&config, &flags)
+    }
+
+    /// Starts a gateway with this configuration file and these flags, and no more.
+    pub fn launch(config: &str, flags: &[&str]) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = fresh_folder();
-        let config = format!(
-            "{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n"
-        );
         fs::write(folder.join("holdfast.toml"), config).expect("config written");
         let log = File::create(folder.join("log")).expect("log created");
         let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
-            .args([
-                "serve",
-                "--dev",
-                "--listen",
-                "127.0.0.1:0",
-                "--control",
-                "127.0.0.1:0",
-            ])
+            .arg("serve")
+            .args(flags)
             .arg("--config")
             .arg(folder.join("holdfast.toml"))
             .stdout(Stdio::piped())
@@ -62,24 +66,13 @@ impl Gateway {
             .spawn()
             .expect("the gateway starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let ready = stdout
-            .by_ref()
-            .lines()
-            .map_while(Result::ok)
-            .find(|line| line.starts_with("ready "));
+        let ready = stdout.by_ref().lines().map_while(Result::ok).find(|line| line.starts_with("ready "));
         let Some((agents, control)) = ready.as_deref().and_then(addresses) else {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
             let _ = child.kill();
             panic!("the gateway did not say where it listens: {ready:?}\n{log}");
         };
-        Self {
-            child,
-            folder,
-            _stdout: stdout,
-            agents,
-            control,
-            _turn: turn,
-        }
+        Self { child, folder, _stdout: stdout, agents, control, _turn: turn }
     }
 
     /// A file name in this test's own folder.
@@ -95,9 +88,7 @@ impl Gateway {
             material: SECRET.as_bytes().to_vec(),
             tenant: None,
         };
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let claims = Claims {
             agent: agent.to_owned(),
             tenant: "default".to_owned(),
@@ -123,29 +114,70 @@ impl Gateway {
 
     /// How many connections ended for a reason, by the metrics.
     pub fn closed_for(&self, reason: &str) -> u64 {
-        let label = format!("reason=\"{reason}\"");
-        self.page("/metrics")
-            .lines()
-            .filter(|line| line.starts_with("holdfast_closed_total{") && line.contains(&label))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        self.metric("holdfast_closed_total", &format!("reason=\"{reason}\""))
+    }
+
+    /// The sum of a metric's series whose labels have this text in them.
+    pub fn metric(&self, name: &str, label: &str) -> u64 {
+        let page = self.page("/metrics");
+        let series = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with(['{', ' ']).then_some(rest)
+        });
+        series.filter(|rest| rest.contains(label)).filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
+    /// Waits until a metric has a value.
+    pub fn wait_metric(&self, name: &str, label: &str, value: u64) {
+        until(|| self.metric(name, label) == value, &format!("{name} {label} is {value}"));
+    }
+
+    /// Writes the configuration file anew; it is read again at SIGHUP.
+    pub fn configure(&self, config: &str) {
+        fs::write(self.file("holdfast.toml"), config).expect("config written");
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        signal::kill(pid, signal).expect("the gateway runs");
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.file("log")).expect("a log")
+    }
+
+    /// Sends SIGHUP and waits until the settings were read again, or were found wrong; the lines of the log since then.
+    pub fn reload(&self) -> String {
+        let before = self.log().len();
+        self.signal(Signal::SIGHUP);
+        let since = || self.log().split_off(before);
+        until(|| since().contains("read again"), "settings read again");
+        since()
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status;
+            }
+            assert!(Instant::now() < end, "still runs after {SOON:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits until as many connections have ended for a reason.
     pub fn wait_closed_for(&self, reason: &str, count: u64) {
-        until(
-            || self.closed_for(reason) == count,
-            &format!("{count} connections closed for {reason}"),
-        );
+        until(|| self.closed_for(reason) == count, &format!("{count} connections closed for {reason}"));
     }
 
     /// Waits until an agent is connected.
     pub fn wait_for_agent(&self, agent: &str) {
         let url = format!("http://{}/v1/agents/{agent}", self.control);
-        until(
-            || http().get(&url).call().is_ok_and(|r| r.status() == 200),
-            &format!("agent {agent} connected"),
-        );
+        until(|| http().get(&url).call().is_ok_and(|r| r.status() == 200), &format!("agent {agent} connected"));
     }
 
     /// Resident memory of the process, in bytes.
@@ -211,20 +243,13 @@ pub fn until(is_so: impl Fn() -> bool, what: &str) {
 
 /// `ready agents=ADDRESS control=ADDRESS`
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let field = |name: &str| {
-        line.split_whitespace()
-            .find_map(|word| word.strip_prefix(name))?
-            .parse()
-            .ok()
-    };
+    let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok();
     Some((field("agents=")?, field("control=")?))
 }
 
-fn fresh_folder() -> PathBuf {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_nanos();
+/// An empty folder for one test.
+pub fn fresh_folder() -> PathBuf {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
     let name = format!("gateway-{}-{nanos}", std::process::id());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).expect("a folder");
@@ -234,20 +259,13 @@ fn fresh_folder() -> PathBuf {
 /// The load client lies beside the gateway; cargo builds it with the workspace, not with this test.
 fn load_client() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("holdfast-loadtest");
-    assert!(
-        path.exists(),
-        "{} is missing: run scripts/test, or cargo build --workspace",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run scripts/test, or cargo build --workspace", path.display());
     path
 }
 
-fn http() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(3 * SOON))
-        .build()
-        .into()
+/// An HTTP client that takes every status as an answer.
+pub fn http() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(3 * SOON)).build().into()
 }
 
 fn read(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {

@@ -43,9 +43,7 @@ fn flood(stream: &mut TcpStream, stop: &AtomicBool) -> usize {
         bytes.extend_from_slice(&[0x81, 0x80 | reply.len() as u8, 0, 0, 0, 0]);
         bytes.extend_from_slice(reply);
     }
-    stream
-        .set_write_timeout(Some(Duration::from_millis(100)))
-        .expect("a time-out");
+    stream.set_write_timeout(Some(Duration::from_millis(100))).expect("a time-out");
     let mut taken = 0;
     let mut at = 0;
     while !stop.load(Ordering::Acquire) {
@@ -122,9 +120,8 @@ fn an_agent_that_never_reads_is_closed_and_its_calls_end_truly() {
     let mut agent = Peer::agent(&gateway, "deaf");
     let body = json!({"method": "m", "params": "x".repeat(900_000), "timeout": "5s"}).to_string();
     let outcomes: Vec<Value> = thread::scope(|scope| {
-        let callers: Vec<_> = (0..32)
-            .map(|_| scope.spawn(|| gateway.call("deaf", &body).1["outcome"].clone()))
-            .collect();
+        let callers: Vec<_> =
+            (0..32).map(|_| scope.spawn(|| gateway.call("deaf", &body).1["outcome"].clone())).collect();
         let done = callers.into_iter().map(|caller| caller.join());
         done.map(|outcome| outcome.expect("an outcome")).collect()
     });
@@ -133,7 +130,9 @@ fn an_agent_that_never_reads_is_closed_and_its_calls_end_truly() {
         let outcome = outcome.as_str().expect("a name");
         assert!(possible.contains(&outcome), "{outcomes:?}");
     }
-    assert!(outcomes.contains(&json!("not_delivered")), "{outcomes:?}");
+    // The kernel has a few of them, and one waits; the rest did not fit behind those.
+    let not_sent = outcomes.iter().filter(|outcome| ["busy", "not_delivered"].iter().any(|word| *outcome == word));
+    assert!(not_sent.count() >= 16, "{outcomes:?}");
     assert_eq!(agent.close_code(), 4001);
     drop(agent);
     gateway.wait_closed_for("slow_consumer", 1);
@@ -151,23 +150,17 @@ fn stalled_handshakes_are_closed_at_their_deadline() {
     };
     let mut silent = connect();
     let mut cut = connect();
-    cut.write_all(b"GET /v1/agent HTTP/1.1\r\nHost: a\r\n")
-        .expect("sent");
+    cut.write_all(b"GET /v1/agent HTTP/1.1\r\nHost: a\r\n").expect("sent");
     for stream in [&mut silent, &mut cut] {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("closed in time");
-        assert!(
-            answer.is_empty() || answer.starts_with(b"HTTP/1.1 408 "),
-            "{}",
-            String::from_utf8_lossy(&answer)
-        );
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
     }
     gateway.wait_closed_for("handshake_timeout", 2);
 
     // A head that comes a byte at a time gets no more time than one that does not come.
     let mut slow = connect();
-    slow.set_read_timeout(Some(Duration::from_millis(50)))
-        .expect("a time-out");
+    slow.set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out");
     let end = Instant::now() + SOON;
     let mut byte = [0];
     loop {
@@ -191,11 +184,7 @@ fn bad_envelopes_get_an_error_and_the_connection_stays() {
         ("", -32700, json!(null)),
         ("[]", -32600, json!(null)),
         (r#"{"hello":1}"#, -32600, json!(null)),
-        (
-            r#"{"jsonrpc":"2.0","id":7,"method":"no.such"}"#,
-            -32601,
-            json!(7),
-        ),
+        (r#"{"jsonrpc":"2.0","id":7,"method":"no.such"}"#, -32601, json!(7)),
     ] {
         agent.send(Message::text(sent));
         let answer = agent.json();
@@ -216,11 +205,7 @@ fn bad_envelopes_get_an_error_and_the_connection_stays() {
 #[test]
 fn broken_rules_are_answered_with_their_close_code() {
     let gateway = Gateway::start("[limits]\nmessage_max = \"64KiB\"\n");
-    let too_long = [
-        &[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0][..],
-        &[b'x'; 1000],
-    ]
-    .concat();
+    let too_long = [&[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0][..], &[b'x'; 1000]].concat();
     let half = [&[0x01, 0xfe, 0x80, 0x00, 0, 0, 0, 0][..], &[b'x'; 0x8000]].concat();
     let rest = [&[0x80, 0xfe, 0x80, 0x01, 0, 0, 0, 0][..], &[b'x'; 0x8001]].concat();
     for (name, code, bytes) in [

@@ -3,9 +3,20 @@
 //! Each test starts a gateway of its own and stops it by its process id. One gateway runs at a time, so that one test's load is not
 //! another's latency. What the tests need beside Rust (`scripts/test` installs it) is never skipped: a test without it fails.
 
+mod agent;
+mod backend;
+mod endings;
 mod fleet;
 mod gateway;
 mod hostile;
+mod identity;
+mod keys;
+mod large;
 mod memory;
+mod outcomes;
 mod peer;
 mod polyglot;
+mod reloading;
+mod replies;
+mod starting;
+mod stopping;

@@ -1,8 +1,10 @@
 //! A WebSocket client of the tests: tungstenite's, over a plain blocking socket.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::Value;
+use socket2::SockRef;
 use tungstenite::client::ClientRequestBuilder;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
@@ -18,10 +20,7 @@ impl Peer {
     /// An agent with a good token, welcomed.
     pub fn agent(gateway: &Gateway, id: &str) -> Self {
         let bearer = format!("Bearer {}", gateway.token(id));
-        let uri = format!("ws://{}/v1/agent", gateway.agents);
-        let uri = uri.parse().expect("a URI");
-        let request = ClientRequestBuilder::new(uri).with_header("Authorization", bearer);
-        let mut peer = Self::open(gateway, request);
+        let mut peer = Self::open(gateway, to(gateway, "/v1/agent").with_header("Authorization", bearer));
         let welcome = peer.json();
         assert_eq!(welcome["method"], "welcome", "{welcome}");
         peer
@@ -29,14 +28,11 @@ impl Peer {
 
     /// A client of the echo.
     pub fn echo(gateway: &Gateway) -> Self {
-        let uri = format!("ws://{}/dev/echo", gateway.agents);
-        Self::open(
-            gateway,
-            ClientRequestBuilder::new(uri.parse().expect("a URI")),
-        )
+        Self::open(gateway, to(gateway, "/dev/echo"))
     }
 
-    fn open(gateway: &Gateway, request: ClientRequestBuilder) -> Self {
+    /// A client of any request, upgraded.
+    pub fn open(gateway: &Gateway, request: ClientRequestBuilder) -> Self {
         let stream = TcpStream::connect(gateway.agents).expect("connects");
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(SOON)).expect("a time-out");
@@ -66,6 +62,20 @@ impl Peer {
         serde_json::from_str(text).expect("JSON")
     }
 
+    /// Reads until the connection is closed on both sides, as RFC 6455 section 7.1.1 wants it: the close code.
+    pub fn closed(mut self) -> u16 {
+        let code = self.close_code();
+        // Reading on sends our close frame, and waits for the gateway to end TCP.
+        while self.socket.read().is_ok() {}
+        code
+    }
+
+    /// Ends TCP with a reset: what was not sent or read yet is thrown away.
+    pub fn reset(mut self) {
+        let stream = SockRef::from(&*self.raw());
+        stream.set_linger(Some(Duration::ZERO)).expect("a socket option");
+    }
+
     /// Reads until the gateway closes; the code of its close frame.
     pub fn close_code(&mut self) -> u16 {
         loop {
@@ -81,4 +91,10 @@ impl Peer {
     pub fn raw(&mut self) -> &mut TcpStream {
         self.socket.get_mut()
     }
+}
+
+/// A request to the agents' port.
+pub fn to(gateway: &Gateway, target: &str) -> ClientRequestBuilder {
+    let uri = format!("ws://{}{target}", gateway.agents);
+    ClientRequestBuilder::new(uri.parse().expect("a URI"))
 }

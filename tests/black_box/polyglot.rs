@@ -13,9 +13,7 @@ fn tools() -> PathBuf {
 }
 
 fn example(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("docs/agents")
-        .join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/agents").join(file)
 }
 
 /// A process that is killed when dropped.
@@ -57,11 +55,7 @@ fn the_go_agents_answer() {
 }
 
 fn must_exist(path: &Path) {
-    assert!(
-        path.exists(),
-        "{} is missing: run scripts/test",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run scripts/test", path.display());
 }
 
 /// Connects with a token, answers, refuses what it does not know, and survives a long message.
@@ -78,19 +72,10 @@ fn answers_calls(command: &mut Command) {
     gateway.wait_for_agent("web-1");
 
     let (status, answer) = gateway.call("web-1", r#"{"method":"ping"}"#);
-    assert_eq!(
-        (status, &answer["outcome"], &answer["result"]),
-        (200, &json!("ok"), &json!("pong")),
-        "{answer}"
-    );
+    assert_eq!((status, &answer["outcome"], &answer["result"]), (200, &json!("ok"), &json!("pong")), "{answer}");
 
     let long = "ä".repeat(100_000);
-    for params in [
-        json!({"path": "/", "deep": [1, {"a": null}]}),
-        json!(null),
-        json!(1.5),
-        json!([long]),
-    ] {
+    for params in [json!({"path": "/", "deep": [1, {"a": null}]}), json!(null), json!(1.5), json!([long])] {
         let body = json!({"method": "echo", "params": params, "timeout": "10s"});
         let (status, answer) = gateway.call("web-1", &body.to_string());
         assert_eq!((status, &answer["result"]), (200, &params));

@@ -22,25 +22,12 @@ impl<'a> Calls<'a> {
     /// # Errors
     /// Not all could connect.
     pub fn start(target: &'a Target, agents: u32, bounds: Bounds) -> Result<Self, String> {
-        let duty = Duty {
-            agents: 0..agents,
-            delay: Duration::ZERO,
-            journal: None,
-        };
+        let duty = Duty { agents: 0..agents, delay: Duration::ZERO, journal: None };
         let crew = Crew::start(target, &duty)?;
         crew.wait_ready(Duration::from_secs(60))?;
-        let plan = Plan {
-            in_flight: bounds.in_flight,
-            timeout: Duration::from_secs(10),
-            pad_bytes: 0,
-            limit: bounds.time,
-        };
-        Ok(Self {
-            crew,
-            campaign: Campaign::new(target, plan, None)?,
-            agents,
-            bounds,
-        })
+        let plan =
+            Plan { in_flight: bounds.in_flight, timeout: Duration::from_secs(10), pad_bytes: 0, limit: bounds.time };
+        Ok(Self { crew, campaign: Campaign::new(target, plan, None)?, agents, bounds })
     }
 
     /// One run.

@@ -134,8 +134,7 @@ impl Echo {
         let slot = &mut self.slots[free];
         slot.out = Some((self.number, Instant::now()));
         let link = slot.link;
-        self.fleet
-            .send(link, probe.opcodes().0, &payload(self.number));
+        self.fleet.send(link, probe.opcodes().0, &payload(self.number));
         Ok(())
     }
 
@@ -144,19 +143,10 @@ impl Echo {
         let mut answers = 0;
         for happening in &self.batch.happenings {
             match happening {
-                Happening::Message {
-                    tag,
-                    opcode,
-                    payload: range,
-                    ..
-                } => {
-                    let (number, since) = self.slots[*tag as usize]
-                        .out
-                        .take()
-                        .ok_or("an answer that nobody waits for")?;
-                    if *opcode != probe.opcodes().1
-                        || self.batch.bytes[range.clone()] != payload(number)
-                    {
+                Happening::Message { tag, opcode, payload: range, .. } => {
+                    let (number, since) =
+                        self.slots[*tag as usize].out.take().ok_or("an answer that nobody waits for")?;
+                    if *opcode != probe.opcodes().1 || self.batch.bytes[range.clone()] != payload(number) {
                         return Err("a wrong answer".to_owned());
                     }
                     latency.note(since.elapsed());
@@ -170,9 +160,7 @@ impl Echo {
     }
 
     fn turn(&mut self) -> Result<(), String> {
-        self.fleet
-            .turn(&mut self.batch, Duration::from_millis(20))
-            .map_err(|error| error.to_string())
+        self.fleet.turn(&mut self.batch, Duration::from_millis(20)).map_err(|error| error.to_string())
     }
 }
 

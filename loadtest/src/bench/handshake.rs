@@ -47,9 +47,7 @@ impl<'a> Handshakes<'a> {
         Ok(Self {
             target,
             ending,
-            requests: (0..AGENTS)
-                .map(|agent| target.agent_request(agent))
-                .collect::<Result<_, _>>()?,
+            requests: (0..AGENTS).map(|agent| target.agent_request(agent)).collect::<Result<_, _>>()?,
             fleet: Fleet::new().map_err(|error| error.to_string())?,
             batch: Batch::default(),
             next: 0,
@@ -76,9 +74,7 @@ impl<'a> Handshakes<'a> {
                 self.dial()?;
                 begun += 1;
             }
-            self.fleet
-                .turn(&mut self.batch, Duration::from_millis(20))
-                .map_err(|error| error.to_string())?;
+            self.fleet.turn(&mut self.batch, Duration::from_millis(20)).map_err(|error| error.to_string())?;
             let ended = self.collect()?;
             if ended > 0 {
                 done += ended;
@@ -94,10 +90,7 @@ impl<'a> Handshakes<'a> {
         let agent = self.next;
         self.next = (agent + 1) % AGENTS;
         let request = self.requests[agent as usize].clone();
-        let link = self
-            .fleet
-            .dial(self.target.listen, agent, request)
-            .map_err(|error| error.to_string())?;
+        let link = self.fleet.dial(self.target.listen, agent, request).map_err(|error| error.to_string())?;
         self.out.insert(link, Instant::now());
         Ok(())
     }
@@ -108,9 +101,7 @@ impl<'a> Handshakes<'a> {
         for happening in &self.batch.happenings {
             let gone = match happening {
                 Happening::Opened => None,
-                Happening::Message {
-                    link, tag, payload, ..
-                } => {
+                Happening::Message { link, tag, payload, .. } => {
                     let message = &self.batch.bytes[payload.clone()];
                     if hear(*tag, message) != Heard::Welcome {
                         return Err("the first message is no welcome".to_owned());

@@ -43,11 +43,7 @@ impl Meter {
     /// # Errors
     /// The server's processor time cannot be read.
     pub fn start(server_pid: u32) -> Result<Self, String> {
-        Ok(Self {
-            server_pid,
-            cpu: cpu::used(server_pid)?,
-            begin: Instant::now(),
-        })
+        Ok(Self { server_pid, cpu: cpu::used(server_pid)?, begin: Instant::now() })
     }
 
     /// Wall time so far.
@@ -65,11 +61,6 @@ impl Meter {
         if operations == 0 {
             return Err("no operation ended in time".to_owned());
         }
-        Ok(Run {
-            operations,
-            cpu,
-            wall,
-            latency,
-        })
+        Ok(Run { operations, cpu, wall, latency })
     }
 }

@@ -112,19 +112,15 @@ pub fn run(options: &Options) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     if wanted(Operation::Echo) || wanted(Operation::Ping) {
         let mut echo = echo::Echo::open(&options.target, &options.echo_path, held(options)?)?;
-        for (operation, probe) in [
-            (Operation::Echo, echo::Probe::Message),
-            (Operation::Ping, echo::Probe::Ping),
-        ] {
+        for (operation, probe) in [(Operation::Echo, echo::Probe::Message), (Operation::Ping, echo::Probe::Ping)] {
             if wanted(operation) {
                 rows.push(repeat(operation, options, &mut || echo.run(probe, bounds))?);
             }
         }
     }
-    for (operation, ending) in [
-        (Operation::Handshake, handshake::Ending::Tcp),
-        (Operation::HandshakeClose, handshake::Ending::CloseFrame),
-    ] {
+    for (operation, ending) in
+        [(Operation::Handshake, handshake::Ending::Tcp), (Operation::HandshakeClose, handshake::Ending::CloseFrame)]
+    {
         if wanted(operation) {
             let mut handshakes = handshake::Handshakes::new(&options.target, ending)?;
             rows.push(repeat(operation, options, &mut || handshakes.run(bounds))?);
@@ -160,9 +156,7 @@ fn repeat(
 ) -> Result<Row, String> {
     let named = |error| format!("{operation:?}: {error}");
     once().map_err(named)?;
-    let runs = (0..options.runs.max(1))
-        .map(|_| once().map_err(named))
-        .collect::<Result<Vec<_>, _>>()?;
+    let runs = (0..options.runs.max(1)).map(|_| once().map_err(named)).collect::<Result<Vec<_>, _>>()?;
     let cpu = |run: &Run| run.cpu_us();
     Ok(Row {
         operation,
@@ -186,30 +180,14 @@ fn median(runs: &[Run], figure: impl Fn(&Run) -> f64) -> f64 {
     let mut figures: Vec<f64> = runs.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
-    if figures.len() % 2 == 1 {
-        figures[middle]
-    } else {
-        f64::midpoint(figures[middle - 1], figures[middle])
-    }
+    if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) }
 }
 
-const HEAD: [&str; 8] = [
-    "operation",
-    "CPU µs/op",
-    "lowest",
-    "highest",
-    "op/s",
-    "p50 µs",
-    "p99 µs",
-    "max µs",
-];
+const HEAD: [&str; 8] = ["operation", "CPU µs/op", "lowest", "highest", "op/s", "p50 µs", "p99 µs", "max µs"];
 
 impl Row {
     fn cells(&self) -> Vec<String> {
-        let name = self
-            .operation
-            .to_possible_value()
-            .map_or_else(String::new, |value| value.get_name().to_owned());
+        let name = self.operation.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         let figures = [
             (self.server_cpu_us, 2),
             (self.server_cpu_us_range.0, 2),
@@ -219,9 +197,7 @@ impl Row {
             (self.latency.p99_us, 0),
             (self.latency.max_us, 0),
         ];
-        std::iter::once(name)
-            .chain(figures.map(|(figure, digits)| format!("{figure:.digits$}")))
-            .collect()
+        std::iter::once(name).chain(figures.map(|(figure, digits)| format!("{figure:.digits$}"))).collect()
     }
 }
 

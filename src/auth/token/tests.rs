@@ -2,9 +2,7 @@
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
@@ -16,12 +14,7 @@ const LEEWAY: u64 = 30;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fn source(id: &str, algorithm: Algorithm, material: &[u8]) -> KeySource {
-    KeySource {
-        id: id.into(),
-        algorithm,
-        material: material.into(),
-        tenant: None,
-    }
+    KeySource { id: id.into(), algorithm, material: material.into(), tenant: None }
 }
 
 fn hs(id: &str) -> KeySource {
@@ -29,10 +22,7 @@ fn hs(id: &str) -> KeySource {
 }
 
 fn pinned(id: &str, tenant: &str) -> KeySource {
-    KeySource {
-        tenant: Some(tenant.into()),
-        ..hs(id)
-    }
+    KeySource { tenant: Some(tenant.into()), ..hs(id) }
 }
 
 fn verifier(keys: &[KeySource]) -> Verifier {
@@ -43,21 +33,14 @@ fn claims() -> Claims {
     Claims {
         agent: "web-1".into(),
         tenant: "acme".into(),
-        labels: vec![
-            ("arch".into(), "arm64".into()),
-            ("zone".into(), "eu".into()),
-        ],
+        labels: vec![("arch".into(), "arm64".into()), ("zone".into(), "eu".into())],
         expires_unix: NOW + 3600,
     }
 }
 
 /// A token of any header and payload, signed with HS256 by `secret`.
 fn signed(header: &str, payload: &str, secret: &[u8]) -> String {
-    let message = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header),
-        URL_SAFE_NO_PAD.encode(payload)
-    );
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let key = jsonwebtoken::EncodingKey::from_secret(secret);
     let hs256 = jsonwebtoken::Algorithm::HS256;
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, hs256).unwrap();
@@ -91,20 +74,14 @@ fn pair(algorithm: Algorithm) -> (Vec<u8>, Vec<u8>) {
             let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
             let private = key.to_pkcs8v1().unwrap();
             let public = key.public_key().as_der().unwrap();
-            return (
-                pem("PRIVATE KEY", private.as_ref()),
-                pem("PUBLIC KEY", public.as_ref()),
-            );
+            return (pem("PRIVATE KEY", private.as_ref()), pem("PUBLIC KEY", public.as_ref()));
         }
         Algorithm::EdDsa => {
             let key = Ed25519KeyPair::generate().unwrap();
             (key.as_der().unwrap(), key.public_key().as_der().unwrap())
         }
     };
-    (
-        pem("PRIVATE KEY", private.as_ref()),
-        pem("PUBLIC KEY", public.as_ref()),
-    )
+    (pem("PRIVATE KEY", private.as_ref()), pem("PUBLIC KEY", public.as_ref()))
 }
 
 #[test]
@@ -130,39 +107,13 @@ fn what_is_minted_is_good_for_each_algorithm() {
 #[test]
 fn tokens_of_foreign_make_are_read() {
     let foreign: [(Algorithm, &str, &[u8], &str); 4] = [
-        (
-            Algorithm::Hs256,
-            "hs",
-            SECRET,
-            include_str!("../fixtures/hs256.jwt"),
-        ),
-        (
-            Algorithm::Rs256,
-            "rs256",
-            include_bytes!("../fixtures/rs256.pub.pem"),
-            include_str!("../fixtures/rs256.jwt"),
-        ),
-        (
-            Algorithm::Es256,
-            "es256",
-            include_bytes!("../fixtures/es256.pub.pem"),
-            include_str!("../fixtures/es256.jwt"),
-        ),
-        (
-            Algorithm::EdDsa,
-            "eddsa",
-            include_bytes!("../fixtures/eddsa.pub.pem"),
-            include_str!("../fixtures/eddsa.jwt"),
-        ),
+        (Algorithm::Hs256, "hs", SECRET, include_str!("../fixtures/hs256.jwt")),
+        (Algorithm::Rs256, "rs256", include_bytes!("../fixtures/rs256.pub.pem"), include_str!("../fixtures/rs256.jwt")),
+        (Algorithm::Es256, "es256", include_bytes!("../fixtures/es256.pub.pem"), include_str!("../fixtures/es256.jwt")),
+        (Algorithm::EdDsa, "eddsa", include_bytes!("../fixtures/eddsa.pub.pem"), include_str!("../fixtures/eddsa.jwt")),
     ];
-    let expected = Claims {
-        expires_unix: 2_000_000_000,
-        ..claims()
-    };
-    let keys: Vec<_> = foreign
-        .iter()
-        .map(|(algorithm, id, key, _)| source(id, *algorithm, key))
-        .collect();
+    let expected = Claims { expires_unix: 2_000_000_000, ..claims() };
+    let keys: Vec<_> = foreign.iter().map(|(algorithm, id, key, _)| source(id, *algorithm, key)).collect();
     let all = Verifier::new(&keys, Some("holdfast"), 0).unwrap();
     for (algorithm, _, _, token) in foreign {
         let token = token.trim();
@@ -183,20 +134,14 @@ fn the_example_of_the_rfc_passes_as_far_as_its_claims() {
     let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     let check = verifier(&[source("rfc", Algorithm::Hs256, &secret)]);
     assert_eq!(check.examine(token, 1_300_819_379), Err(Fault::NoSubject));
-    assert_eq!(
-        check.examine(token, 1_300_819_380 + LEEWAY),
-        Err(Fault::Expired(0))
-    );
+    assert_eq!(check.examine(token, 1_300_819_380 + LEEWAY), Err(Fault::Expired(0)));
 }
 
 #[test]
 fn each_refusal_of_the_claims() {
     let over = |n: usize| {
         let labels: Vec<_> = (0..n).map(|i| format!(r#""k{i}":"v""#)).collect();
-        format!(
-            r#"{{"sub":"a","exp":9e9,"labels":{{{}}}}}"#,
-            labels.join(",")
-        )
+        format!(r#"{{"sub":"a","exp":9e9,"labels":{{{}}}}}"#, labels.join(","))
     };
     let label = |key: usize, value: usize| {
         let (key, value) = ("k".repeat(key), "v".repeat(value));
@@ -234,14 +179,8 @@ fn each_refusal_of_the_claims() {
         (r#"{"sub":"a","exp":9e9,"tenant":["t"]}"#, Refused::Claims),
         (r#"{"sub":"a","exp":9e9,"labels":{"k":1}}"#, Refused::Claims),
         (r#"{"sub":"a","exp":9e9,"labels":["k"]}"#, Refused::Claims),
-        (
-            r#"{"sub":"a","exp":9e9,"labels":{"k":"1","k":"1"}}"#,
-            Refused::Claims,
-        ),
-        (
-            r#"{"sub":"a","exp":9e9,"labels":{"":"1"}}"#,
-            Refused::Claims,
-        ),
+        (r#"{"sub":"a","exp":9e9,"labels":{"k":"1","k":"1"}}"#, Refused::Claims),
+        (r#"{"sub":"a","exp":9e9,"labels":{"":"1"}}"#, Refused::Claims),
         (&over(LABELS_MAX + 1), Refused::Claims),
         (&label(max + 1, 1), Refused::Claims),
         (&label(1, max + 1), Refused::Claims),
@@ -257,9 +196,7 @@ fn each_refusal_of_the_claims() {
 
 #[test]
 fn the_tenant_is_default_where_a_token_names_none_and_escapes_are_read() {
-    let read = verifier(&[hs("k")])
-        .verify(&saying(r#"{"sub":"\u0061","exp":9e9}"#), NOW)
-        .unwrap();
+    let read = verifier(&[hs("k")]).verify(&saying(r#"{"sub":"\u0061","exp":9e9}"#), NOW).unwrap();
     assert_eq!((&*read.agent, &*read.tenant), ("a", "default"));
 }
 
@@ -298,22 +235,10 @@ fn the_audience_must_be_ours_and_only_ours_when_we_have_one() {
         (r#","aud":"gate""#, Ok(()), Err(Refused::Audience)),
         (r#","aud":"g\u0061te""#, Ok(()), Err(Refused::Audience)),
         (r#","aud":["x","gate"]"#, Ok(()), Err(Refused::Audience)),
-        (
-            r#","aud":"Gate""#,
-            Err(Refused::Audience),
-            Err(Refused::Audience),
-        ),
-        (
-            r#","aud":[]"#,
-            Err(Refused::Audience),
-            Err(Refused::Audience),
-        ),
+        (r#","aud":"Gate""#, Err(Refused::Audience), Err(Refused::Audience)),
+        (r#","aud":[]"#, Err(Refused::Audience), Err(Refused::Audience)),
         (r#","aud":7"#, Err(Refused::Claims), Err(Refused::Claims)),
-        (
-            r#","aud":["gate",7]"#,
-            Err(Refused::Claims),
-            Err(Refused::Claims),
-        ),
+        (r#","aud":["gate",7]"#, Err(Refused::Claims), Err(Refused::Claims)),
     ] {
         let token = with(aud);
         assert_eq!(named.verify(&token, NOW).map(drop), with_name, "{aud}");
@@ -327,27 +252,16 @@ fn the_audience_must_be_ours_and_only_ours_when_we_have_one() {
 fn a_kid_names_the_only_key_that_is_asked() {
     let other = source("other", Algorithm::Hs256, &[b'o'; 32]);
     let (_, public) = pair(Algorithm::Es256);
-    let check = verifier(&[
-        hs("mine"),
-        other.clone(),
-        source("ec", Algorithm::Es256, &public),
-    ]);
+    let check = verifier(&[hs("mine"), other.clone(), source("ec", Algorithm::Es256, &public)]);
     let payload = r#"{"sub":"a","exp":9e9}"#;
     let fault = |header: &str| check.examine(&signed(header, payload, SECRET), NOW).err();
     assert_eq!(fault(r#"{"alg":"HS256","kid":"mine"}"#), None);
     assert_eq!(fault(r#"{"alg":"HS256"}"#), None);
     assert_eq!(fault(r#"{"alg":"HS256","kid":null}"#), None);
-    assert_eq!(
-        fault(r#"{"alg":"HS256","kid":"other"}"#),
-        Some(Fault::Signature)
-    );
+    assert_eq!(fault(r#"{"alg":"HS256","kid":"other"}"#), Some(Fault::Signature));
     assert_eq!(
         fault(r#"{"alg":"HS256","kid":"ec"}"#),
-        Some(Fault::PinnedAlgorithm {
-            key: "ec".into(),
-            pinned: Algorithm::Es256,
-            header: Algorithm::Hs256,
-        })
+        Some(Fault::PinnedAlgorithm { key: "ec".into(), pinned: Algorithm::Es256, header: Algorithm::Hs256 })
     );
     for unknown in ["", "Mine", "../../etc/passwd"] {
         let header = format!(r#"{{"alg":"HS256","kid":"{unknown}"}}"#);
@@ -366,13 +280,7 @@ fn no_header_makes_a_key_into_something_else() {
     let only_rsa = verifier(std::slice::from_ref(&rs));
     let both = verifier(&[rs, hs("hs")]);
     let text = std::str::from_utf8(&public).unwrap();
-    let der = STANDARD
-        .decode(
-            text.lines()
-                .filter(|l| !l.starts_with('-'))
-                .collect::<String>(),
-        )
-        .unwrap();
+    let der = STANDARD.decode(text.lines().filter(|l| !l.starts_with('-')).collect::<String>()).unwrap();
     // The classic: the public key, which everybody has, as an HMAC secret.
     for secret in [&public[..], text.trim_end().as_bytes(), &der] {
         for header in [r#"{"alg":"HS256"}"#, r#"{"alg":"HS256","kid":"rs"}"#] {
@@ -383,9 +291,7 @@ fn no_header_makes_a_key_into_something_else() {
         }
     }
     // Signed over this very header by a secret that is good for HS256, so that only the `alg` is wrong.
-    for alg in [
-        "none", "None", "NONE", "", "hs256", "HS384", "HS512", "PS256", "ES384", "RS256", "EdDSA",
-    ] {
+    for alg in ["none", "None", "NONE", "", "hs256", "HS384", "HS512", "PS256", "ES384", "RS256", "EdDSA"] {
         let token = signed(&format!(r#"{{"alg":"{alg}"}}"#), payload, SECRET);
         let (message, _) = token.rsplit_once('.').unwrap();
         for token in [&token, &format!("{message}.")] {
@@ -415,19 +321,12 @@ fn headers_that_are_none() {
         r#"{"alg":"HS256"}}"#,
     ] {
         let token = signed(header, payload, SECRET);
-        assert_eq!(
-            check.verify(&token, NOW),
-            Err(Refused::Unverified),
-            "{header}"
-        );
+        assert_eq!(check.verify(&token, NOW), Err(Refused::Unverified), "{header}");
     }
     // A key that the token brings along is not looked at, and does no harm.
     let jwk = r#"{"alg":"HS256","typ":"JWT","jku":"http://x/","jwk":{"kty":"oct","k":"AAAA"}}"#;
     assert!(check.verify(&signed(jwk, payload, SECRET), NOW).is_ok());
-    assert_eq!(
-        check.verify(&signed(jwk, payload, &[0; 32]), NOW),
-        Err(Refused::Unverified)
-    );
+    assert_eq!(check.verify(&signed(jwk, payload, &[0; 32]), NOW), Err(Refused::Unverified));
 }
 
 #[test]
@@ -480,10 +379,7 @@ fn the_size_limit_holds_to_the_byte() {
 fn a_pinned_key_speaks_for_its_tenant_alone() {
     let check = verifier(&[pinned("k", "acme")]);
     let of = |tenant: &str| {
-        let claims = Claims {
-            tenant: tenant.into(),
-            ..claims()
-        };
+        let claims = Claims { tenant: tenant.into(), ..claims() };
         mint(&hs("k"), None, &claims).unwrap()
     };
     assert!(check.verify(&of("acme"), NOW).is_ok());
@@ -569,11 +465,7 @@ fn a_line_ending_is_no_part_of_a_text_secret_but_a_byte_of_a_binary_one() {
     }
     let phrase = "the wörds of a phrase, with spaces";
     let key = source("k", Algorithm::Hs256, format!("{phrase}\n").as_bytes());
-    let token = signed(
-        r#"{"alg":"HS256"}"#,
-        r#"{"sub":"a","exp":9e9}"#,
-        phrase.as_bytes(),
-    );
+    let token = signed(r#"{"alg":"HS256"}"#, r#"{"sub":"a","exp":9e9}"#, phrase.as_bytes());
     assert!(verifier(&[key]).verify(&token, NOW).is_ok());
 }
 

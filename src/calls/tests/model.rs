@@ -102,11 +102,7 @@ impl Model {
 
     fn end_all(&mut self) {
         for call in self.calls.iter_mut().filter(|call| call.ended.is_none()) {
-            call.ended = Some(if Self::withdraw(call) {
-                "not_delivered"
-            } else {
-                "lost"
-            });
+            call.ended = Some(if Self::withdraw(call) { "not_delivered" } else { "lost" });
         }
     }
 
@@ -161,11 +157,9 @@ fn take_step(bench: &mut Bench, model: &mut Model, step: &Step, told: &mut Vec<A
                 loop_step(call, step);
             }
         }
-        Step::Reply(n, ..)
-        | Step::Receipt(n, ..)
-        | Step::NotWritten(n)
-        | Step::Refused(n)
-        | Step::Cancel(n) => call_step(&bench.calls, model, n, step, told),
+        Step::Reply(n, ..) | Step::Receipt(n, ..) | Step::NotWritten(n) | Step::Refused(n) | Step::Cancel(n) => {
+            call_step(&bench.calls, model, n, step, told)
+        }
     }
 }
 

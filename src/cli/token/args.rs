@@ -86,11 +86,7 @@ pub struct ApiKeyArgs {
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
-    if is_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ -".into())
-    }
+    if is_name(text) { Ok(text.to_owned()) } else { Err("must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ -".into()) }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -101,8 +97,8 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let ttl = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it like 90s, 15m, 24h or 30d"))?;
+    let ttl =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s, 15m, 24h or 30d"))?;
     if ttl < Duration::from_secs(1) {
         return Err("must be a second or more".into());
     }

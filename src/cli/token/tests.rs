@@ -19,18 +19,11 @@ struct Line {
 
 fn parse(line: &str) -> Result<TokenCommand, String> {
     let words = ["token"].into_iter().chain(line.split_whitespace());
-    Line::try_parse_from(words)
-        .map(|line| line.token.command)
-        .map_err(|error| error.to_string())
+    Line::try_parse_from(words).map(|line| line.token.command).map_err(|error| error.to_string())
 }
 
 fn hs(id: &str) -> KeySource {
-    KeySource {
-        id: id.into(),
-        algorithm: Algorithm::Hs256,
-        material: SECRET.into(),
-        tenant: None,
-    }
+    KeySource { id: id.into(), algorithm: Algorithm::Hs256, material: SECRET.into(), tenant: None }
 }
 
 fn es(id: &str) -> KeySource {
@@ -42,11 +35,7 @@ fn es(id: &str) -> KeySource {
 }
 
 fn settings(keys: &[KeySource]) -> TokenSettings {
-    TokenSettings {
-        keys: keys.to_vec(),
-        audience: Some("gate".into()),
-        leeway_secs: 30,
-    }
+    TokenSettings { keys: keys.to_vec(), audience: Some("gate".into()), leeway_secs: 30 }
 }
 
 fn minted(line: &str, keys: &[KeySource]) -> Result<String, String> {
@@ -57,10 +46,7 @@ fn minted(line: &str, keys: &[KeySource]) -> Result<String, String> {
 }
 
 fn verified(token: &str, keys: &[KeySource], now: u64) -> Result<serde_json::Value, String> {
-    let args = VerifyArgs {
-        token: token.into(),
-        config: None,
-    };
+    let args = VerifyArgs { token: token.into(), config: None };
     verify(&args, &settings(keys), now).map(|json| serde_json::from_str(&json).unwrap())
 }
 
@@ -98,18 +84,12 @@ fn a_minted_token_verifies_and_shows_its_claims() {
     let padded = format!("  {token}\n");
     assert!(verified(&padded, &[hs("k")], NOW + 90 + 29).is_ok());
     let late = verified(&token, &[hs("k")], NOW + 90 + 31).unwrap_err();
-    assert_eq!(
-        late,
-        "the token is refused (expired): it expired 1 s ago (leeway included)"
-    );
+    assert_eq!(late, "the token is refused (expired): it expired 1 s ago (leeway included)");
 }
 
 #[test]
 fn the_default_life_is_a_day_and_the_key_gives_the_tenant() {
-    let acme = KeySource {
-        tenant: Some("acme".into()),
-        ..hs("k")
-    };
+    let acme = KeySource { tenant: Some("acme".into()), ..hs("k") };
     let keys = [acme];
     let token = minted("--agent a", &keys).unwrap();
     let claims = verified(&token, &keys, NOW).unwrap();
@@ -144,38 +124,21 @@ fn a_private_key_must_belong_to_the_key_it_signs_for() {
         use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
         use aws_lc_rs::signature::KeyPair;
         let public: PublicKeyX509Der<'_> = key.public_key().as_der().unwrap();
-        let key_source = KeySource {
-            material: pem("PUBLIC KEY", public.as_ref()),
-            ..es(id)
-        };
-        (
-            pem("PRIVATE KEY", key.to_pkcs8v1().unwrap().as_ref()),
-            key_source,
-        )
+        let key_source = KeySource { material: pem("PUBLIC KEY", public.as_ref()), ..es(id) };
+        (pem("PRIVATE KEY", key.to_pkcs8v1().unwrap().as_ref()), key_source)
     };
     let (private, public) = pair("mine");
     let file = TempFile::with("private.pem", &private);
     let keys = [public, es("other"), hs("hs")];
-    let line = |key: &str| {
-        format!(
-            "--agent a --key {key} --private-key-file {path}",
-            path = file.path()
-        )
-    };
+    let line = |key: &str| format!("--agent a --key {key} --private-key-file {path}", path = file.path());
     let token = minted(&line("mine"), &keys).unwrap();
     assert!(verified(&token, &keys, NOW).is_ok());
     let error = minted(&line("other"), &keys).unwrap_err();
-    assert!(
-        error.contains("does not belong to key \"other\""),
-        "{error}"
-    );
+    assert!(error.contains("does not belong to key \"other\""), "{error}");
     let error = minted(&line("hs"), &keys).unwrap_err();
     assert!(error.contains("leave out --private-key-file"), "{error}");
 
-    let alone = format!(
-        "--agent a --audience gate --algorithm ES256 --private-key-file {}",
-        file.path()
-    );
+    let alone = format!("--agent a --audience gate --algorithm ES256 --private-key-file {}", file.path());
     let token = minted(&alone, &[]).unwrap();
     assert!(verified(&token, &keys, NOW).is_ok(), "without a kid");
     let error = minted(&alone.replace("ES256", "EdDSA"), &[]).unwrap_err();
@@ -219,14 +182,8 @@ fn wrong_arguments_are_named() {
         ("mint --agent a --ttl 5", "90s, 15m"),
         ("mint --agent a --ttl 0s", "a second or more"),
         ("mint --agent a --algorithm none", "HS256, RS256"),
-        (
-            "mint --agent a --secret-file f --key k",
-            "cannot be used with",
-        ),
-        (
-            "mint --agent a --algorithm HS256 --config f",
-            "cannot be used with",
-        ),
+        ("mint --agent a --secret-file f --key k", "cannot be used with"),
+        ("mint --agent a --algorithm HS256 --config f", "cannot be used with"),
         ("verify", "TOKEN"),
         ("api-key --name a/b", "1 to 128 characters"),
     ] {
@@ -244,21 +201,12 @@ fn verify_says_why() {
     let token = minted("--agent a", &[hs("k")]).unwrap();
     let none = verified(&token, &[], NOW).unwrap_err();
     assert!(none.contains("no [[auth.keys]]"), "{none}");
-    let other = KeySource {
-        material: vec![b'x'; 32],
-        ..hs("k")
-    };
+    let other = KeySource { material: vec![b'x'; 32], ..hs("k") };
     let error = verified(&token, &[other], NOW).unwrap_err();
     assert!(error.starts_with("the token is refused (unverified): its signature is wrong"));
-    let short = KeySource {
-        material: b"short".to_vec(),
-        ..hs("k")
-    };
+    let short = KeySource { material: b"short".to_vec(), ..hs("k") };
     let error = verified(&token, &[short], NOW).unwrap_err();
-    assert!(
-        error.starts_with("key \"k\": an HS256 secret needs 32"),
-        "{error}"
-    );
+    assert!(error.starts_with("key \"k\": an HS256 secret needs 32"), "{error}");
     let error = verified("", &[hs("k")], NOW).unwrap_err();
     assert!(error.contains("there is no token"), "{error}");
 }
@@ -284,12 +232,8 @@ fn an_api_key_fits_the_block_that_is_printed_with_it() {
     let table: toml::Table = block.parse().unwrap();
     let entry = &table["api"]["keys"][0];
     let field = |name: &str| entry[name].as_str().unwrap().to_owned();
-    let keys = ApiKeys::new(&[ApiKeySource {
-        name: field("name"),
-        sha256: field("sha256"),
-        tenant: field("tenant"),
-    }])
-    .unwrap();
+    let keys = ApiKeys::new(&[ApiKeySource { name: field("name"), sha256: field("sha256"), tenant: field("tenant") }])
+        .unwrap();
     let backend = keys.check(key).unwrap();
     assert_eq!((&*backend.name, &*backend.tenant), ("ci", "acme"));
     assert_eq!(text.matches(key).count(), 1, "the key is shown once");

@@ -72,11 +72,7 @@ pub fn limits() -> Limits {
         body_bytes_max: 1000,
         timeout: PATIENCE,
         timeout_max: Duration::from_secs(60),
-        idempotency: IdempotencyBounds {
-            window: Duration::from_secs(600),
-            keys_max: 100,
-            bytes_max: 10_000,
-        },
+        idempotency: IdempotencyBounds { window: Duration::from_secs(600), keys_max: 100, bytes_max: 10_000 },
         connections_max: 16,
         head_bytes_max: 8192,
         head_fields_max: 32,
@@ -87,11 +83,7 @@ pub fn limits() -> Limits {
 
 /// Access with [`KEY`].
 pub fn keys() -> Access {
-    let source = ApiKeySource {
-        name: "test".to_owned(),
-        sha256: KEY_SHA256.to_owned(),
-        tenant: "default".to_owned(),
-    };
+    let source = ApiKeySource { name: "test".to_owned(), sha256: KEY_SHA256.to_owned(), tenant: "default".to_owned() };
     Access::Keys(ApiKeys::new(&[source]).unwrap())
 }
 
@@ -108,9 +100,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         conn: ConnId::new(0, 1, 1),
         encoding: Encoding::Json,
     });
-    let status = Arc::new(LoopStatus {
-        connections: AtomicU32::new(1),
-    });
+    let status = Arc::new(LoopStatus { connections: AtomicU32::new(1) });
     let dispatch = Arc::new(Dispatch::new(DispatchParts {
         name: "n1".to_owned(),
         epoch: 1,
@@ -118,10 +108,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         directory,
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
-        gate: Gate {
-            verifier: Verifier::new(&[], None, 0).unwrap(),
-            openness: Openness::Dev,
-        },
+        gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), leeway_secs: 0, openness: Openness::Dev },
         heartbeat_ms: 1000,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
@@ -141,14 +128,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
     let (stop, serving) = (Stop::new(), Arc::clone(&shared));
     let stopped = stop.clone();
     let server = std::thread::spawn(move || Runtime::new()?.serve(listener, &serving, &stopped));
-    Node {
-        address,
-        dispatch,
-        shared,
-        told,
-        stop,
-        server: Some(server),
-    }
+    Node { address, dispatch, shared, told, stop, server: Some(server) }
 }
 
 /// The loop's script. It ends when the mailbox's other end is gone.
@@ -166,12 +146,7 @@ fn play(dispatch: &Arc<Dispatch>, letters: &Letters, bell: &Receiver<()>, tell: 
 
 fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
     match order {
-        Order::Call {
-            conn,
-            frame,
-            call,
-            delivery,
-        } => {
+        Order::Call { conn, frame, call, delivery } => {
             if !delivery.claim() {
                 return pool::apply(dispatch, Event::NotWritten { call }, Now(0));
             }
@@ -202,11 +177,7 @@ fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
 }
 
 fn answer(dispatch: &Dispatch, conn: ConnId, text: String) {
-    let message = Event::Message {
-        conn,
-        encoding: Encoding::Json,
-        body: Bytes::from(text),
-    };
+    let message = Event::Message { conn, encoding: Encoding::Json, body: Bytes::from(text) };
     pool::apply(dispatch, message, Now(0));
 }
 
@@ -247,10 +218,8 @@ impl Node {
     pub fn send(&self, head: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!(
-            "{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request =
+            format!("{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(request.as_bytes()).unwrap();
         stream
     }
@@ -290,9 +259,5 @@ pub fn got(mut stream: TcpStream) -> Got {
     let text = String::from_utf8(bytes).expect("text");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     let status = head.split(' ').nth(1).expect("a status");
-    Got {
-        status: status.parse().expect("a number"),
-        head: head.to_lowercase(),
-        body: body.to_owned(),
-    }
+    Got { status: status.parse().expect("a number"), head: head.to_lowercase(), body: body.to_owned() }
 }

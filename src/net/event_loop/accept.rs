@@ -76,11 +76,8 @@ impl<I: Io> EventLoop<I> {
                     return;
                 }
                 // The peer gave up while it waited, or a signal came: the next one may be fine.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
+                }
                 Err(error) => {
                     self.meter.accept_errors.increment(1);
                     self.accepting.back_off(self.now);
@@ -114,10 +111,7 @@ impl<I: Io> EventLoop<I> {
             self.turned_away += 1;
         }
         let slot = self.conns.insert(conn);
-        let token = Token {
-            slot,
-            generation: self.generation,
-        };
+        let token = Token { slot, generation: self.generation };
         self.half_open += 1;
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
@@ -127,9 +121,7 @@ impl<I: Io> EventLoop<I> {
             return self.lose(token, Reason::SocketError);
         }
         if turn_away {
-            self.with_session(token, |session, _, lent| {
-                session.refuse(Refusal::Unavailable, lent)
-            });
+            self.with_session(token, |session, _, lent| session.refuse(Refusal::Unavailable, lent));
         }
     }
 }

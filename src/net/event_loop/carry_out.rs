@@ -21,9 +21,7 @@ const ECHO_SLACK: usize = 1 << 20;
 
 /// The connection that a token names; `None` when it is gone, whoever has its slot now.
 pub(super) fn live<S>(conns: &mut Slots<Conn<S>>, token: Token) -> Option<&mut Conn<S>> {
-    conns
-        .get_mut(token.slot)
-        .filter(|conn| conn.generation == token.generation)
+    conns.get_mut(token.slot).filter(|conn| conn.generation == token.generation)
 }
 
 impl<I: Io> EventLoop<I> {
@@ -36,12 +34,7 @@ impl<I: Io> EventLoop<I> {
         let conn = live(&mut self.conns, token)?;
         let mut effects = std::mem::take(&mut self.effects);
         let before = conn.session.phase();
-        let mut lent = Lent {
-            now: self.now,
-            rules: &self.rules,
-            pool: &mut self.pool,
-            effects: &mut effects,
-        };
+        let mut lent = Lent { now: self.now, rules: &self.rules, pool: &mut self.pool, effects: &mut effects };
         let result = run(&mut conn.session, &mut self.scratch, &mut lent);
         let after = conn.session.phase();
         if before.is_half_open() && !after.is_half_open() {
@@ -68,18 +61,9 @@ impl<I: Io> EventLoop<I> {
                 Effect::Deliver(encoding, body) => {
                     let body = self.copy_out(body);
                     self.meter.messages_in += 1;
-                    self.intake.push(
-                        conn,
-                        Event::Message {
-                            conn,
-                            encoding,
-                            body,
-                        },
-                    );
+                    self.intake.push(conn, Event::Message { conn, encoding, body });
                 }
-                Effect::Authenticate(greeting) => {
-                    self.intake.push(conn, Event::Knock { conn, greeting })
-                }
+                Effect::Authenticate(greeting) => self.intake.push(conn, Event::Knock { conn, greeting }),
                 Effect::Ping => {
                     let bytes = self.ping();
                     self.enqueue(token, Segment { bytes, call: None });
@@ -105,12 +89,8 @@ impl<I: Io> EventLoop<I> {
         let Some(conn) = live(&mut self.conns, token) else {
             return;
         };
-        let outbox = conn
-            .outbox
-            .get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
+        let outbox = conn.outbox.get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
         outbox.push(segment);
-        // Also here: while the kernel refuses, no write would notice that the mark was passed.
-        outbox.measure(self.limits.queue_soft, self.now.tick());
         self.meter.frames_out += 1;
         if !outbox.dirty {
             outbox.dirty = true;
@@ -134,20 +114,27 @@ impl<I: Io> EventLoop<I> {
                 }
             }
             phase if phase.is_open() => {
-                let queued = conn.queued_bytes();
-                if queued > self.limits.queue_hard && queued > self.queue_hard(phase) {
-                    self.slow_consumer(token);
+                let hard = self.queue_hard(phase);
+                if self.queued(token) > hard {
+                    // Only what the kernel does not take is the peer's slowness.
+                    self.push_out(token);
+                    if self.queued(token) > hard {
+                        self.slow_consumer(token);
+                    }
                 }
             }
             _ => {}
         }
     }
 
+    /// Bytes that wait for the kernel.
+    pub(super) fn queued(&mut self, token: Token) -> usize {
+        live(&mut self.conns, token).map_or(0, |conn| conn.queued_bytes())
+    }
+
     pub(super) fn queue_hard(&self, phase: Phase) -> usize {
         match (phase, self.rules.echo_bytes_max) {
-            (Phase::Echo, Some(largest)) => usize::try_from(largest)
-                .unwrap_or(usize::MAX)
-                .saturating_add(ECHO_SLACK),
+            (Phase::Echo, Some(largest)) => usize::try_from(largest).unwrap_or(usize::MAX).saturating_add(ECHO_SLACK),
             _ => self.limits.queue_hard,
         }
     }
@@ -161,9 +148,7 @@ impl<I: Io> EventLoop<I> {
         if let Some(outbox) = &mut conn.outbox {
             outbox.cut(|call| self.intake.push(id, Event::NotWritten { call }));
         }
-        self.with_session(token, |session, _, lent| {
-            session.fail(Reason::SlowConsumer, lent)
-        });
+        self.with_session(token, |session, _, lent| session.fail(Reason::SlowConsumer, lent));
     }
 
     /// The socket is at its end: nothing more can be said.

@@ -21,6 +21,8 @@ pub(crate) struct Seen {
     pub(crate) again: bool,
     /// Whether it asked to be told when the kernel takes bytes.
     pub(crate) armed: bool,
+    /// Whether bytes that were read wait in its session.
+    pub(crate) keeps_bytes: bool,
     /// Whether it is not read because of what is queued for it.
     pub(crate) held_back: bool,
 }
@@ -35,8 +37,8 @@ impl<I: Io> EventLoop<I> {
                 phase: conn.session.phase(),
                 again: self.again.contains(&conn.token(slot)),
                 armed: conn.outbox.as_ref().is_some_and(|outbox| outbox.armed),
-                held_back: conn.session.phase().is_open()
-                    && conn.queued_bytes() > self.limits.queue_soft,
+                keeps_bytes: conn.session.keeps_bytes(),
+                held_back: conn.session.phase().is_open() && conn.queued_bytes() > self.limits.queue_soft,
             })
             .collect()
     }
@@ -59,10 +61,7 @@ impl<I: Io> EventLoop<I> {
     /// Asserts its invariants between two turns.
     pub(crate) fn check(&self) {
         assert!(self.dirty.is_empty(), "nothing dirty is slept on");
-        assert!(
-            self.dead.is_empty(),
-            "the dead are freed at the end of the turn"
-        );
+        assert!(self.dead.is_empty(), "the dead are freed at the end of the turn");
         assert!(self.effects.is_empty(), "every effect is carried out");
         let mut again = BTreeMap::new();
         for token in &self.again {
@@ -75,27 +74,13 @@ impl<I: Io> EventLoop<I> {
             leases += conn.session.leases();
             assert!(phase != Phase::Dead, "{token:?} is dead and still there");
             let marked = conn.session.owner_marks & 1;
-            let listed = again
-                .get(&(token.slot, token.generation))
-                .copied()
-                .unwrap_or(0);
-            assert_eq!(
-                i32::from(marked),
-                listed,
-                "{token:?} is marked as often as it is listed"
-            );
+            let listed = again.get(&(token.slot, token.generation)).copied().unwrap_or(0);
+            assert_eq!(i32::from(marked), listed, "{token:?} is marked as often as it is listed");
             self.check_outbox(token, phase);
             self.check_time(token);
         }
-        assert_eq!(
-            self.half_open, half_open,
-            "half-open connections are counted"
-        );
-        assert_eq!(
-            self.pool.lent(),
-            leases,
-            "leases lent are those that connections hold"
-        );
+        assert_eq!(self.half_open, half_open, "half-open connections are counted");
+        assert_eq!(self.pool.lent(), leases, "leases lent are those that connections hold");
     }
 
     fn check_outbox(&self, token: Token, phase: Phase) {
@@ -110,17 +95,11 @@ impl<I: Io> EventLoop<I> {
             return;
         };
         assert!(!outbox.is_empty(), "{token:?} keeps an outbox for nothing");
-        assert!(
-            outbox.armed,
-            "{token:?} has bytes queued and nobody will write them"
-        );
+        assert!(outbox.armed, "{token:?} has bytes queued and nobody will write them");
         if phase.is_open() {
             outbox.check(self.limits.queue_soft);
             let bytes_max = self.limits.queue_hard.max(self.queue_hard(phase));
-            assert!(
-                outbox.queued_bytes() <= bytes_max,
-                "{token:?} is above the hard mark"
-            );
+            assert!(outbox.queued_bytes() <= bytes_max, "{token:?} is above the hard mark");
         }
     }
 

@@ -40,11 +40,7 @@ impl Sweep {
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn expire(&mut self) {
-        if self
-            .sweep
-            .next(&self.conns)
-            .is_none_or(|due_at| self.now < due_at)
-        {
+        if self.sweep.next(&self.conns).is_none_or(|due_at| self.now < due_at) {
             return;
         }
         let (from, span) = (self.sweep.cursor, self.conns.span());
@@ -57,12 +53,8 @@ impl<I: Io> EventLoop<I> {
         let is_due = |conn: &Conn<I::Stream>| {
             conn.session.is_due(now, conn.generation, &rules) || is_too_slow(conn, now, patience_ms)
         };
-        let due: Vec<_> = self
-            .conns
-            .range(from, to)
-            .filter(|(_, conn)| is_due(conn))
-            .map(|(slot, conn)| conn.token(slot))
-            .collect();
+        let due: Vec<_> =
+            self.conns.range(from, to).filter(|(_, conn)| is_due(conn)).map(|(slot, conn)| conn.token(slot)).collect();
         for token in due {
             let Some(conn) = live(&mut self.conns, token) else {
                 continue;
@@ -81,14 +73,9 @@ impl<I: Io> EventLoop<I> {
 
     fn whole_ms(&self) -> u32 {
         let rules = &self.rules;
-        let shortest = [
-            rules.handshake_ms,
-            rules.close_ms,
-            rules.heartbeat_ms,
-            rules.heartbeat_timeout_ms,
-        ]
-        .into_iter()
-        .fold(self.limits.write_deadline_ms, u32::min);
+        let shortest = [rules.handshake_ms, rules.close_ms, rules.heartbeat_ms, rules.heartbeat_timeout_ms]
+            .into_iter()
+            .fold(self.limits.write_deadline_ms, u32::min);
         (shortest / 4).clamp(WHOLE_MS.0, WHOLE_MS.1)
     }
 
@@ -114,6 +101,5 @@ impl<I: Io> EventLoop<I> {
 /// Whether the peer has had its time to come back under the soft mark.
 fn is_too_slow<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
     let since = conn.outbox.as_ref().and_then(|outbox| outbox.above_since());
-    conn.session.phase().is_open()
-        && since.is_some_and(|since| now.tick().since(since) > patience_ms)
+    conn.session.phase().is_open() && since.is_some_and(|since| now.tick().since(since) > patience_ms)
 }

@@ -13,8 +13,7 @@ impl<I: Io> EventLoop<I> {
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for token in dirty.drain(..) {
-            let Some(outbox) = live(&mut self.conns, token).and_then(|conn| conn.outbox.as_mut())
-            else {
+            let Some(outbox) = live(&mut self.conns, token).and_then(|conn| conn.outbox.as_mut()) else {
                 continue;
             };
             outbox.dirty = false;
@@ -38,14 +37,18 @@ impl<I: Io> EventLoop<I> {
             return;
         };
         outbox.armed = false;
-        if self
-            .io
-            .rewatch(&mut conn.stream, token, Watch::Read)
-            .is_err()
-        {
+        if self.io.rewatch(&mut conn.stream, token, Watch::Read).is_err() {
             return self.lose(token, Reason::SocketError);
         }
         self.write(token);
+    }
+
+    /// Writes now what would be written at the end of the turn.
+    pub(super) fn push_out(&mut self, token: Token) {
+        let outbox = live(&mut self.conns, token).and_then(|conn| conn.outbox.as_ref());
+        if outbox.is_some_and(|outbox| !outbox.armed) {
+            self.write(token);
+        }
     }
 
     fn write(&mut self, token: Token) {
@@ -95,15 +98,10 @@ impl<I: Io> EventLoop<I> {
             return;
         };
         outbox.measure(self.limits.queue_soft, self.now.tick());
-        let caught_up =
-            before > self.limits.queue_soft && outbox.queued_bytes() <= self.limits.queue_soft;
+        let caught_up = before > self.limits.queue_soft && outbox.queued_bytes() <= self.limits.queue_soft;
         if refused {
             outbox.armed = true;
-            if self
-                .io
-                .rewatch(&mut conn.stream, token, Watch::ReadWrite)
-                .is_err()
-            {
+            if self.io.rewatch(&mut conn.stream, token, Watch::ReadWrite).is_err() {
                 return self.lose(token, Reason::SocketError);
             }
         } else if outbox.is_empty()

@@ -33,19 +33,10 @@ impl Meter {
             frames_out: 0,
             bytes_in: 0,
             bytes_out: 0,
-            totals: [
-                metric::FRAMES_IN,
-                metric::FRAMES_OUT,
-                metric::BYTES_IN,
-                metric::BYTES_OUT,
-            ]
-            .map(of_loop),
+            totals: [metric::FRAMES_IN, metric::FRAMES_OUT, metric::BYTES_IN, metric::BYTES_OUT].map(of_loop),
             turns: of_loop(metric::TURNS),
             connections: gauge!(metric::CONNECTIONS, "loop" => index.to_string()),
-            closed: Reason::ALL
-                .iter()
-                .map(|reason| counter!(metric::CLOSED, "reason" => reason.row().label))
-                .collect(),
+            closed: Reason::ALL.iter().map(|reason| counter!(metric::CLOSED, "reason" => reason.row().label)).collect(),
         }
     }
 
@@ -68,12 +59,7 @@ impl Meter {
 
     /// Gives out what the turn added up.
     pub(super) fn flush(&mut self) {
-        let turn = [
-            &mut self.messages_in,
-            &mut self.frames_out,
-            &mut self.bytes_in,
-            &mut self.bytes_out,
-        ];
+        let turn = [&mut self.messages_in, &mut self.frames_out, &mut self.bytes_in, &mut self.bytes_out];
         for (total, count) in self.totals.iter().zip(turn) {
             if *count > 0 {
                 total.increment(std::mem::take(count));

@@ -19,10 +19,7 @@ use super::carry_out::live;
 const ORDERS_A_TURN: usize = 4096;
 
 fn token(conn: ConnId) -> Token {
-    Token {
-        slot: conn.slot(),
-        generation: conn.generation(),
-    }
+    Token { slot: conn.slot(), generation: conn.generation() }
 }
 
 impl<I: Io> EventLoop<I> {
@@ -41,27 +38,14 @@ impl<I: Io> EventLoop<I> {
     fn obey_one(&mut self, order: Order) {
         match order {
             Order::Call { conn, .. } if self.is_verifying(conn) => self.early.push(order),
-            Order::Call {
-                conn,
-                frame,
-                call,
-                delivery,
-            } => self.call(conn, frame, call, delivery),
+            Order::Call { conn, frame, call, delivery } => self.call(conn, frame, call, delivery),
             Order::Send { conn, frame } => self.send(token(conn), frame),
             Order::Admit(admission) => self.admit(*admission),
             Order::Refuse { conn, refusal } => {
-                self.with_session(token(conn), |session, _, lent| {
-                    session.refuse(refusal, lent)
-                });
+                self.with_session(token(conn), |session, _, lent| session.refuse(refusal, lent));
             }
-            Order::Close {
-                conn,
-                reason,
-                last_words,
-            } => {
-                last_words
-                    .into_iter()
-                    .for_each(|frame| self.send(token(conn), frame));
+            Order::Close { conn, reason, last_words } => {
+                last_words.into_iter().for_each(|frame| self.send(token(conn), frame));
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
             Order::Describe { conn, on_described } => {
@@ -79,25 +63,25 @@ impl<I: Io> EventLoop<I> {
     /// Between the directory's knowing an agent and its connection's being open a call may come: it waits for the
     /// admission, which is on its way.
     fn is_verifying(&mut self, conn: ConnId) -> bool {
-        live(&mut self.conns, token(conn))
-            .is_some_and(|conn| conn.session.phase() == Phase::Verifying)
+        live(&mut self.conns, token(conn)).is_some_and(|conn| conn.session.phase() == Phase::Verifying)
     }
 
+    /// Queues a call. One that does not fit behind what the peer has not taken yet is refused: a backend that asks for
+    /// much must not cost an agent its connection. Behind nothing every call fits.
     fn call(&mut self, conn: ConnId, bytes: Bytes, call: CallId, delivery: Delivery) {
         let token = token(conn);
-        match live(&mut self.conns, token) {
-            Some(open) if open.session.phase().is_open() => {
-                self.enqueue(
-                    token,
-                    Segment {
-                        bytes,
-                        call: Some((call, delivery)),
-                    },
-                );
-                self.settle(token);
-            }
-            _ => self.intake.push(conn, Event::NotWritten { call }),
+        if !live(&mut self.conns, token).is_some_and(|conn| conn.session.phase().is_open()) {
+            return self.intake.push(conn, Event::NotWritten { call });
         }
+        let fits = |queued: usize, hard: usize| queued == 0 || queued + bytes.len() <= hard;
+        if !fits(self.queued(token), self.limits.queue_hard) {
+            self.push_out(token);
+            if !fits(self.queued(token), self.limits.queue_hard) {
+                return self.intake.push(conn, Event::NoRoom { call });
+            }
+        }
+        self.enqueue(token, Segment { bytes, call: Some((call, delivery)) });
+        self.settle(token);
     }
 
     fn send(&mut self, token: Token, bytes: Bytes) {
@@ -108,31 +92,16 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn admit(&mut self, admission: Admission) {
-        let Admission {
-            conn,
-            agent,
-            encoding,
-            expires,
-            response,
-        } = admission;
+        let Admission { conn, agent, encoding, expires, response } = admission;
         let token = token(conn);
-        let admitted = self.with_session(token, |session, _, lent| {
-            session.admit(encoding, expires, response, lent)
-        });
+        let admitted = self.with_session(token, |session, _, lent| session.admit(encoding, expires, response, lent));
         if admitted == Some(true) {
             if let Some(conn) = live(&mut self.conns, token) {
                 conn.agent = agent;
             }
         } else {
             // It went away while it was verified, and the directory does not know.
-            self.intake.push(
-                conn,
-                Event::Ended {
-                    conn,
-                    agent,
-                    reason: Reason::PeerVanished,
-                },
-            );
+            self.intake.push(conn, Event::Ended { conn, agent, reason: Reason::PeerVanished });
         }
     }
 
@@ -145,9 +114,7 @@ impl<I: Io> EventLoop<I> {
             round_trip_ms: conn.session.round_trip_ms(),
             bytes_in: conn.bytes_in,
             bytes_out: conn.bytes_out,
-            last_heard: Now(now
-                .0
-                .saturating_sub(u64::from(now.tick().since(conn.session.heard())))),
+            last_heard: Now(now.0.saturating_sub(u64::from(now.tick().since(conn.session.heard())))),
         })
     }
 
@@ -175,15 +142,10 @@ impl<I: Io> EventLoop<I> {
             let Some(token) = self.conns.get(slot).map(|conn| conn.token(slot)) else {
                 continue;
             };
-            self.with_session(token, |session, _, lent| {
-                session.close(Reason::Shutdown, lent)
-            });
+            self.with_session(token, |session, _, lent| session.close(Reason::Shutdown, lent));
         }
         self.stopping = true;
     }
 }
 
-const _: () = assert!(
-    size_of::<Order>() <= 72,
-    "orders lie in the mailbox by the thousand"
-);
+const _: () = assert!(size_of::<Order>() <= 72, "orders lie in the mailbox by the thousand");

@@ -49,13 +49,7 @@ impl<I: Io> EventLoop<I> {
         }
         let ready = std::mem::take(&mut self.ready);
         for event in &ready {
-            let Ready::Conn {
-                token,
-                readable,
-                ended,
-                writable,
-            } = *event
-            else {
+            let Ready::Conn { token, readable, ended, writable } = *event else {
                 continue;
             };
             if writable {
@@ -99,9 +93,7 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn receive(&mut self, token: Token, count: usize) -> Option<Flow> {
-        self.with_session(token, |session, scratch, lent| {
-            session.received(&mut scratch[..count], lent)
-        })
+        self.with_session(token, |session, scratch, lent| session.received(&mut scratch[..count], lent))
     }
 
     /// Bytes that an earlier turn had no budget for are heard before the end of the stream behind them. A cut request
@@ -141,17 +133,12 @@ impl<I: Io> EventLoop<I> {
         let kept = conn.session.restore(&mut self.scratch, &mut self.pool);
         // Before the upgrade no more is taken in than a head and a little: who is not known yet owns little memory.
         let until = match conn.session.phase() {
-            Phase::Handshake => kept
-                .max(self.rules.head.bytes_max + EARLY_BYTES)
-                .min(self.scratch.len()),
+            Phase::Handshake => kept.max(self.rules.head.bytes_max + EARLY_BYTES).min(self.scratch.len()),
             _ => self.scratch.len(),
         };
         let room = &mut self.scratch[kept..until];
         if room.is_empty() {
-            return Got::Bytes {
-                count: kept,
-                filled: true,
-            };
+            return Got::Bytes { count: kept, filled: true };
         }
         loop {
             return match self.io.read(&mut conn.stream, room) {
@@ -159,16 +146,12 @@ impl<I: Io> EventLoop<I> {
                 Ok(count) => {
                     conn.bytes_in += count as u64;
                     self.meter.bytes_in += count as u64;
-                    Got::Bytes {
-                        count: kept + count,
-                        filled: count == room.len(),
-                    }
+                    Got::Bytes { count: kept + count, filled: count == room.len() }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => Got::Kept {
-                    count: kept,
-                    end: None,
-                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => {
+                    Got::Kept { count: kept, end: None }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
                 Err(_) => at_end(kept, Reason::SocketError),
             };
@@ -179,9 +162,6 @@ impl<I: Io> EventLoop<I> {
 fn at_end(kept: usize, reason: Reason) -> Got {
     match kept {
         0 => Got::End(reason),
-        count => Got::Kept {
-            count,
-            end: Some(reason),
-        },
+        count => Got::Kept { count, end: Some(reason) },
     }
 }

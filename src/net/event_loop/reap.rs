@@ -46,14 +46,7 @@ impl<I: Io> EventLoop<I> {
         let reason = conn.session.reason().unwrap_or(Reason::SocketError);
         self.meter.closed(reason);
         if conn.agent.is_some() {
-            self.intake.push(
-                id,
-                Event::Ended {
-                    conn: id,
-                    agent: conn.agent,
-                    reason,
-                },
-            );
+            self.intake.push(id, Event::Ended { conn: id, agent: conn.agent, reason });
         }
         let row = reason.row();
         match row.loudness {

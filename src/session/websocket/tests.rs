@@ -12,10 +12,7 @@ const REQUEST: &str = "GET {path} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nC
 
 pub(crate) fn rules() -> Rules {
     Rules {
-        head: HeadLimits {
-            bytes_max: 8192,
-            fields_max: 64,
-        },
+        head: HeadLimits { bytes_max: 8192, fields_max: 64 },
         message_bytes_max: 1 << 20,
         echo_bytes_max: Some(16 << 20),
         turn_frames: 64,
@@ -28,12 +25,7 @@ pub(crate) fn rules() -> Rules {
 
 pub(crate) fn with_lent(now: Now, run: impl FnOnce(&mut Lent<'_>)) -> Vec<Effect> {
     let (rules, mut pool, mut effects) = (rules(), BufferPool::new(4), Vec::new());
-    run(&mut Lent {
-        now,
-        rules: &rules,
-        pool: &mut pool,
-        effects: &mut effects,
-    });
+    run(&mut Lent { now, rules: &rules, pool: &mut pool, effects: &mut effects });
     effects
 }
 
@@ -79,27 +71,18 @@ impl Bench {
     }
 
     fn admit(&mut self, encoding: Encoding) {
-        self.run(|session, _, lent| {
-            session.admit(encoding, None, Bytes::from_static(b"<101>"), lent)
-        });
+        self.run(|session, _, lent| session.admit(encoding, None, Bytes::from_static(b"<101>"), lent));
         self.feed(b"");
     }
 
     fn run<R>(&mut self, run: impl FnOnce(&mut Session, &mut [u8], &mut Lent<'_>) -> R) -> R {
         let mut effects = Vec::new();
-        let mut lent = Lent {
-            now: Now(1),
-            rules: &self.rules,
-            pool: &mut self.pool,
-            effects: &mut effects,
-        };
+        let mut lent = Lent { now: Now(1), rules: &self.rules, pool: &mut self.pool, effects: &mut effects };
         let result = run(&mut self.session, &mut self.scratch, &mut lent);
         for effect in effects {
             match effect {
                 Effect::Send(bytes) => self.sent.extend_from_slice(&bytes),
-                Effect::Deliver(_, Body::Scratch(range)) => {
-                    self.delivered.push(self.scratch[range].to_vec())
-                }
+                Effect::Deliver(_, Body::Scratch(range)) => self.delivered.push(self.scratch[range].to_vec()),
                 Effect::Deliver(_, Body::Leased(lease)) => {
                     self.delivered.push(lease.clone());
                     self.pool.take_back(lease);
@@ -123,8 +106,7 @@ impl Bench {
             self.scratch[kept..kept + count].copy_from_slice(&rest[..count]);
             rest = &rest[count..];
             self.turns += 1;
-            let flow = self
-                .run(|session, scratch, lent| session.received(&mut scratch[..kept + count], lent));
+            let flow = self.run(|session, scratch, lent| session.received(&mut scratch[..kept + count], lent));
             if flow == Flow::Drained && rest.is_empty() {
                 return;
             }
@@ -156,58 +138,31 @@ fn frame(opcode: u8, fin: bool, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn an_upgrade_asks_who_it_is_and_reads_nothing_until_it_is_known() {
     let mut bench = Bench::new();
-    let mut bytes = REQUEST
-        .replace("{path}", "/v1/agent?agent=web-1&access_token=t%20t")
-        .into_bytes();
+    let mut bytes = REQUEST.replace("{path}", "/v1/agent?agent=web-1&access_token=t%20t").into_bytes();
     bytes.extend(frame(1, true, b"early"));
     bench.feed(&bytes);
     let greeting = bench.greeting.take().expect("it asked");
-    assert_eq!(
-        (greeting.token.as_deref(), greeting.agent.as_deref()),
-        (Some("t t"), Some("web-1"))
-    );
+    assert_eq!((greeting.token.as_deref(), greeting.agent.as_deref()), (Some("t t"), Some("web-1")));
     assert_eq!(bench.session.phase(), Phase::Verifying);
     assert!(bench.sent.is_empty() && bench.delivered.is_empty());
     bench.admit(Encoding::Json);
-    assert_eq!(
-        (bench.sent.as_slice(), bench.delivered.as_slice()),
-        (&b"<101>"[..], &[b"early".to_vec()][..])
-    );
-    assert_eq!(
-        (bench.pool.lent(), bench.session.partial.is_none()),
-        (0, true),
-        "nothing is owned at rest"
-    );
+    assert_eq!((bench.sent.as_slice(), bench.delivered.as_slice()), (&b"<101>"[..], &[b"early".to_vec()][..]));
+    assert_eq!((bench.pool.lent(), bench.session.partial.is_none()), (0, true), "nothing is owned at rest");
 }
 
 #[test]
 fn requests_that_cannot_be_upgraded_get_one_answer_and_silence() {
-    for (path, status) in [
-        ("/v1/link-of-nobody", "404"),
-        ("/", "404"),
-        ("/v1/agent/x", "404"),
-    ] {
+    for (path, status) in [("/v1/link-of-nobody", "404"), ("/", "404"), ("/v1/agent/x", "404")] {
         let mut bench = Bench::new();
         bench.feed(REQUEST.replace("{path}", path).as_bytes());
         bench.feed(&frame(1, true, b"x"));
-        assert!(
-            bench
-                .sent
-                .starts_with(format!("HTTP/1.1 {status}").as_bytes()),
-            "{path}"
-        );
-        assert_eq!(
-            (bench.session.phase(), bench.session.reason()),
-            (Phase::Lingering, Some(Reason::Refused))
-        );
+        assert!(bench.sent.starts_with(format!("HTTP/1.1 {status}").as_bytes()), "{path}");
+        assert_eq!((bench.session.phase(), bench.session.reason()), (Phase::Lingering, Some(Reason::Refused)));
     }
     let mut bench = Bench::new();
     bench.rules.echo_bytes_max = None;
     bench.feed(REQUEST.replace("{path}", "/dev/echo").as_bytes());
-    assert!(
-        bench.sent.starts_with(b"HTTP/1.1 404"),
-        "no echo outside of development"
-    );
+    assert!(bench.sent.starts_with(b"HTTP/1.1 404"), "no echo outside of development");
 }
 
 #[test]
@@ -215,90 +170,27 @@ fn closes_are_answered_and_nothing_is_processed_after_one() {
     // (what the peer sends, the code that it gets, phase, reason)
     let close = |code: u16| frame(8, true, &code.to_be_bytes());
     let table = [
-        (
-            close(1000),
-            Some(1000),
-            Phase::Finishing,
-            Reason::PeerClosed,
-        ),
-        (
-            close(4321),
-            Some(4321),
-            Phase::Finishing,
-            Reason::PeerClosed,
-        ),
-        (
-            frame(8, true, b""),
-            None,
-            Phase::Finishing,
-            Reason::PeerClosed,
-        ),
+        (close(1000), Some(1000), Phase::Finishing, Reason::PeerClosed),
+        (close(4321), Some(4321), Phase::Finishing, Reason::PeerClosed),
+        (frame(8, true, b""), None, Phase::Finishing, Reason::PeerClosed),
         (close(1005), Some(1002), Phase::Lingering, Reason::Protocol),
-        (
-            frame(8, true, b"x"),
-            Some(1002),
-            Phase::Lingering,
-            Reason::Protocol,
-        ),
-        (
-            frame(8, true, b"\x03\xe8\xff"),
-            Some(1007),
-            Phase::Lingering,
-            Reason::BadText,
-        ),
-        (
-            frame(1, true, b"\xff"),
-            Some(1007),
-            Phase::Lingering,
-            Reason::BadText,
-        ),
-        (
-            frame(2, true, b"x"),
-            Some(1003),
-            Phase::Lingering,
-            Reason::WrongType,
-        ),
-        (
-            frame(0, true, b"x"),
-            Some(1002),
-            Phase::Lingering,
-            Reason::Protocol,
-        ),
-        (
-            vec![0x81, 0x01, b'x'],
-            Some(1002),
-            Phase::Lingering,
-            Reason::Protocol,
-        ),
-        (
-            frame(1, true, &vec![b'x'; (1 << 20) + 1]),
-            Some(1009),
-            Phase::Lingering,
-            Reason::TooBig,
-        ),
+        (frame(8, true, b"x"), Some(1002), Phase::Lingering, Reason::Protocol),
+        (frame(8, true, b"\x03\xe8\xff"), Some(1007), Phase::Lingering, Reason::BadText),
+        (frame(1, true, b"\xff"), Some(1007), Phase::Lingering, Reason::BadText),
+        (frame(2, true, b"x"), Some(1003), Phase::Lingering, Reason::WrongType),
+        (frame(0, true, b"x"), Some(1002), Phase::Lingering, Reason::Protocol),
+        (vec![0x81, 0x01, b'x'], Some(1002), Phase::Lingering, Reason::Protocol),
+        (frame(1, true, &vec![b'x'; (1 << 20) + 1]), Some(1009), Phase::Lingering, Reason::TooBig),
     ];
     for (bytes, code, phase, reason) in table {
         let mut bench = Bench::agent(Encoding::Json);
-        let after = [
-            bytes.as_slice(),
-            &frame(1, true, b"after"),
-            &frame(9, true, b"after"),
-        ]
-        .concat();
+        let after = [bytes.as_slice(), &frame(1, true, b"after"), &frame(9, true, b"after")].concat();
         bench.feed(&after);
-        assert_eq!(
-            (bench.session.phase(), bench.session.reason()),
-            (phase, Some(reason)),
-            "{code:?}"
-        );
+        assert_eq!((bench.session.phase(), bench.session.reason()), (phase, Some(reason)), "{code:?}");
         assert_eq!(bench.sent[0], 0x88);
         let got = (bench.sent[1] > 0).then(|| u16::from_be_bytes([bench.sent[2], bench.sent[3]]));
         assert_eq!(got, code);
-        assert_eq!(
-            bench.sent.len(),
-            2 + usize::from(bench.sent[1]),
-            "one close frame and nothing else"
-        );
+        assert_eq!(bench.sent.len(), 2 + usize::from(bench.sent[1]), "one close frame and nothing else");
         assert!(bench.delivered.is_empty());
         assert_eq!(bench.pool.lent(), 0);
     }
@@ -309,24 +201,13 @@ fn our_close_waits_for_the_peers() {
     let mut bench = Bench::agent(Encoding::Json);
     bench.feed(&frame(1, false, b"half a mess"));
     bench.run(|session, _, lent| session.close(Reason::Replaced, lent));
-    assert_eq!(
-        bench.sent[..4],
-        [0x88, bench.sent[1], 0x11, 0x94],
-        "code 4500"
-    );
+    assert_eq!(bench.sent[..4], [0x88, bench.sent[1], 0x11, 0x94], "code 4500");
     let sent = bench.sent.len();
     bench.feed(&frame(9, true, b"ping"));
     bench.feed(&frame(0, true, b"age"));
-    assert_eq!(
-        (bench.sent.len(), bench.delivered.len()),
-        (sent, 0),
-        "only its close is heard"
-    );
+    assert_eq!((bench.sent.len(), bench.delivered.len()), (sent, 0), "only its close is heard");
     bench.feed(&frame(8, true, &1000_u16.to_be_bytes()));
-    assert_eq!(
-        (bench.session.phase(), bench.session.reason()),
-        (Phase::Finishing, Some(Reason::Replaced))
-    );
+    assert_eq!((bench.session.phase(), bench.session.reason()), (Phase::Finishing, Some(Reason::Replaced)));
     assert_eq!((bench.sent.len(), bench.pool.lent()), (sent, 0));
 }
 
@@ -342,12 +223,8 @@ fn a_flood_is_taken_a_budget_at_a_time() {
 
 /// Frames of legal messages, some fragmented, with pings in between.
 fn messages() -> impl Strategy<Value = Vec<u8>> {
-    let message = (
-        prop::collection::vec(any::<u8>(), 0..300),
-        1..4usize,
-        any::<bool>(),
-    )
-        .prop_map(|(body, parts, ping)| {
+    let message =
+        (prop::collection::vec(any::<u8>(), 0..300), 1..4usize, any::<bool>()).prop_map(|(body, parts, ping)| {
             let mut bytes = Vec::new();
             let chunks: Vec<&[u8]> = body.chunks(body.len() / parts + 1).collect();
             let last = chunks.len().saturating_sub(1);

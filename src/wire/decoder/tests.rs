@@ -36,16 +36,10 @@ fn reference_frame(
     };
     let (fin, opcode) = (one >= 0x80, one & 15);
     fail(one & 0x70 != 0, Violation::ReservedBits)?;
-    fail(
-        ![0, 1, 2, 8, 9, 10].contains(&opcode),
-        Violation::ReservedOpcode,
-    )?;
+    fail(![0, 1, 2, 8, 9, 10].contains(&opcode), Violation::ReservedOpcode)?;
     fail(opcode >= 8 && !fin, Violation::FragmentedControl)?;
     fail(opcode == 0 && open.is_none(), Violation::LoneContinuation)?;
-    fail(
-        (opcode == 1 || opcode == 2) && open.is_some(),
-        Violation::InterruptedMessage,
-    )?;
+    fail((opcode == 1 || opcode == 2) && open.is_some(), Violation::InterruptedMessage)?;
     let Some(&two) = bytes.get(1) else {
         return Ok(false);
     };
@@ -63,27 +57,16 @@ fn reference_frame(
     length_max[..8 - form].fill(0);
     let length_max = u64::from_be_bytes(length_max);
     fail(form == 2 && length_max < 126, Violation::LengthNotMinimal)?;
-    fail(
-        form == 8 && there > 2 && bytes[2] >= 0x80,
-        Violation::LengthTopBit,
-    )?;
-    fail(
-        form == 8 && length_max <= 0xFFFF,
-        Violation::LengthNotMinimal,
-    )?;
-    let len = if form == 0 {
-        u64::from(two & 0x7F)
-    } else {
-        length_max
-    };
+    fail(form == 8 && there > 2 && bytes[2] >= 0x80, Violation::LengthTopBit)?;
+    fail(form == 8 && length_max <= 0xFFFF, Violation::LengthNotMinimal)?;
+    let len = if form == 0 { u64::from(two & 0x7F) } else { length_max };
     let start = 2 + form + 4;
     if bytes.len() < start {
         return Ok(false);
     }
     let key = &bytes[start - 4..start];
-    let payload: Vec<u8> = (bytes[start..].iter().take(len as usize).enumerate())
-        .map(|(i, byte)| byte ^ key[i % 4])
-        .collect();
+    let payload: Vec<u8> =
+        (bytes[start..].iter().take(len as usize).enumerate()).map(|(i, byte)| byte ^ key[i % 4]).collect();
     let whole = payload.len() as u64 == len;
     if opcode < 8 {
         let (text, announced, message) = open.get_or_insert_with(|| (opcode == 1, 0, Vec::new()));
@@ -98,8 +81,7 @@ fn reference_frame(
             seen.messages.extend(open.take().map(|(t, _, m)| (t, m)));
         }
     } else if whole {
-        seen.controls
-            .push((['c', 'i', 'o'][usize::from(opcode) - 8], payload));
+        seen.controls.push((['c', 'i', 'o'][usize::from(opcode) - 8], payload));
     }
     if whole {
         *at += start + len as usize;
@@ -139,11 +121,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
                 (0, false) => 2,
                 _ => 0,
             };
-            stream.extend(client_frame(
-                fin | opcode,
-                &payload[cuts[i]..cuts[i + 1]],
-                key,
-            ));
+            stream.extend(client_frame(fin | opcode, &payload[cuts[i]..cuts[i + 1]], key));
             if let Some(ping) = &ping {
                 stream.extend(client_frame(0x89, ping, key));
             }
@@ -224,29 +202,11 @@ fn order_and_size_rules() {
     let table = [
         (vec![client_frame(0x80, b"", key)], LoneContinuation),
         (vec![client_frame(0x00, b"a", key)], LoneContinuation),
-        (
-            vec![client_frame(0x81, b"a", key), client_frame(0x80, b"a", key)],
-            LoneContinuation,
-        ),
-        (
-            vec![client_frame(0x01, b"a", key), client_frame(0x81, b"a", key)],
-            InterruptedMessage,
-        ),
-        (
-            vec![client_frame(0x02, b"a", key), client_frame(0x02, b"a", key)],
-            InterruptedMessage,
-        ),
-        (
-            vec![client_frame(0x02, &big, key), client_frame(0x80, b"1", key)],
-            MessageTooBig,
-        ),
-        (
-            vec![
-                client_frame(0x01, b"\xce", key),
-                client_frame(0x80, b"", key),
-            ],
-            BadUtf8,
-        ),
+        (vec![client_frame(0x81, b"a", key), client_frame(0x80, b"a", key)], LoneContinuation),
+        (vec![client_frame(0x01, b"a", key), client_frame(0x81, b"a", key)], InterruptedMessage),
+        (vec![client_frame(0x02, b"a", key), client_frame(0x02, b"a", key)], InterruptedMessage),
+        (vec![client_frame(0x02, &big, key), client_frame(0x80, b"1", key)], MessageTooBig),
+        (vec![client_frame(0x01, b"\xce", key), client_frame(0x80, b"", key)], BadUtf8),
         (vec![client_frame(0x81, b"\xce", key)], BadUtf8),
     ];
     for (frames, violation) in table {
@@ -255,11 +215,7 @@ fn order_and_size_rules() {
         assert_eq!(decode(stream.chunks(1)).violation, Some(violation));
     }
     let stream = client_frame(0x82, &big, key);
-    assert_eq!(
-        decode([&stream[..]]).messages,
-        [(false, big)],
-        "the limit itself is allowed"
-    );
+    assert_eq!(decode([&stream[..]]).messages, [(false, big)], "the limit itself is allowed");
 }
 
 #[test]
@@ -267,19 +223,13 @@ fn size_is_judged_by_the_head_alone() {
     let mut head = Vec::new();
     let opcode = OpCode::Data(DataCode::Binary);
     encode::head(opcode, MAX as usize + 1, Some([0; 4]), &mut head);
-    assert_eq!(
-        decode([&head[..]]).violation,
-        Some(Violation::MessageTooBig)
-    );
+    assert_eq!(decode([&head[..]]).violation, Some(Violation::MessageTooBig));
     // A length that would overflow the sum of two fragments.
     let mut stream = client_frame(0x02, b"abc", [0; 4]);
     encode::head(opcode, i64::MAX as usize, Some([0; 4]), &mut stream);
     let continuation = stream.len() - HEAD_BYTES_MAX;
     stream[continuation] = 0x80;
-    assert_eq!(
-        decode([&stream[..]]).violation,
-        Some(Violation::MessageTooBig)
-    );
+    assert_eq!(decode([&stream[..]]).violation, Some(Violation::MessageTooBig));
 }
 
 #[test]
@@ -290,16 +240,8 @@ fn bad_text_fails_before_its_frame_is_whole() {
     let first_bad = frame.len() - bad.len() + text.len() + 1;
     assert_eq!(decode(frame[..first_bad].chunks(1)).violation, None);
     for end in first_bad + 1..=frame.len() {
-        assert_eq!(
-            decode(frame[..end].chunks(1)).violation,
-            Some(Violation::BadUtf8),
-            "{end}"
-        );
-        assert_eq!(
-            decode([&frame[..end]]).violation,
-            Some(Violation::BadUtf8),
-            "{end}"
-        );
+        assert_eq!(decode(frame[..end].chunks(1)).violation, Some(Violation::BadUtf8), "{end}");
+        assert_eq!(decode([&frame[..end]]).violation, Some(Violation::BadUtf8), "{end}");
     }
 }
 
@@ -318,10 +260,7 @@ fn controls_between_fragments_keep_their_place() {
     for size in 1..=stream.len() {
         let seen = decode(stream.chunks(size));
         assert_eq!(seen.messages, [(true, b"Hello".to_vec())]);
-        assert_eq!(
-            seen.controls,
-            [('i', b"ping".to_vec()), ('o', vec![]), ('c', vec![3, 0xe8])]
-        );
+        assert_eq!(seen.controls, [('i', b"ping".to_vec()), ('o', vec![]), ('c', vec![3, 0xe8])]);
         assert!(seen.at_rest);
     }
 }

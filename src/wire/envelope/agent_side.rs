@@ -161,20 +161,13 @@ struct Meta {
 
 impl<'a> From<Welcome<'a>> for FromGateway<'a> {
     fn from(welcome: Welcome<'a>) -> Self {
-        Self::Welcome {
-            session: welcome.session,
-            heartbeat_ms: welcome.heartbeat_ms,
-            node: welcome.node,
-        }
+        Self::Welcome { session: welcome.session, heartbeat_ms: welcome.heartbeat_ms, node: welcome.node }
     }
 }
 
 impl<'a> From<Goaway<'a>> for FromGateway<'a> {
     fn from(goaway: Goaway<'a>) -> Self {
-        Self::Goaway {
-            reconnect_after_ms: goaway.reconnect_after_ms,
-            reason: goaway.reason,
-        }
+        Self::Goaway { reconnect_after_ms: goaway.reconnect_after_ms, reason: goaway.reason }
     }
 }
 
@@ -190,51 +183,27 @@ fn decode_json(message: &[u8]) -> Result<FromGateway<'_>, Fault> {
     }
     message.drop_null_of_two();
     match message {
-        Message {
-            method: Some(method),
-            id: Some(id),
-            params,
-            meta,
-            ..
-        } => Ok(FromGateway::Call {
+        Message { method: Some(method), id: Some(id), params, meta, .. } => Ok(FromGateway::Call {
             call: json::call_id(id).ok_or(Fault::Invalid)?,
             method: json::string(method).ok_or(Fault::Invalid)?,
             params: json::optional(params),
             deadline_ms: (meta.and_then(json::object::<Meta>)).map_or(u32::MAX, |m| m.deadline_ms),
         }),
-        Message {
-            method: Some(method),
-            params,
-            ..
-        } => decode_notification(&json::string(method).ok_or(Fault::Invalid)?, params),
-        Message {
-            id: Some(id),
-            result: Some(result),
-            ..
-        } => Ok(FromGateway::Answer {
-            id: id.get().as_bytes(),
-            result: json::payload(result),
-        }),
-        Message {
-            id: Some(id),
-            error: Some(error),
-            ..
-        } => {
+        Message { method: Some(method), params, .. } => {
+            decode_notification(&json::string(method).ok_or(Fault::Invalid)?, params)
+        }
+        Message { id: Some(id), result: Some(result), .. } => {
+            Ok(FromGateway::Answer { id: id.get().as_bytes(), result: json::payload(result) })
+        }
+        Message { id: Some(id), error: Some(error), .. } => {
             let error = json::object::<ErrorObject<'_>>(error).ok_or(Fault::Invalid)?;
-            Ok(FromGateway::Refusal {
-                id: id.get().as_bytes(),
-                code: error.code,
-                message: error.message,
-            })
+            Ok(FromGateway::Refusal { id: id.get().as_bytes(), code: error.code, message: error.message })
         }
         _ => Err(Fault::Invalid),
     }
 }
 
-fn decode_notification<'a>(
-    method: &str,
-    params: Option<&'a RawValue>,
-) -> Result<FromGateway<'a>, Fault> {
+fn decode_notification<'a>(method: &str, params: Option<&'a RawValue>) -> Result<FromGateway<'a>, Fault> {
     let decoded = match method {
         "cancel" => params
             .and_then(json::object::<Cancel<'_>>)
@@ -251,19 +220,13 @@ fn decode_binary(message: &[u8]) -> Result<FromGateway<'_>, Fault> {
     let parts = Parts::split(message).map_err(|(fault, _)| fault)?;
     let call = CallId(parts.id);
     Ok(match parts.kind {
-        binary::CALL => FromGateway::Call {
-            call,
-            method: Cow::Borrowed(parts.name),
-            params: parts.payload,
-            deadline_ms: parts.aux,
-        },
+        binary::CALL => {
+            FromGateway::Call { call, method: Cow::Borrowed(parts.name), params: parts.payload, deadline_ms: parts.aux }
+        }
         binary::CANCEL => FromGateway::Cancel { call },
         binary::WELCOME => object_in::<Welcome<'_>>(parts.payload)?.into(),
         binary::GOAWAY => object_in::<Goaway<'_>>(parts.payload)?.into(),
-        binary::ANSWER => FromGateway::Answer {
-            id: parts.id_bytes,
-            result: parts.payload,
-        },
+        binary::ANSWER => FromGateway::Answer { id: parts.id_bytes, result: parts.payload },
         binary::REFUSAL => FromGateway::Refusal {
             id: parts.id_bytes,
             code: i64::from(parts.aux.cast_signed()),
@@ -275,10 +238,7 @@ fn decode_binary(message: &[u8]) -> Result<FromGateway<'_>, Fault> {
 
 /// The JSON object that a binary payload holds.
 fn object_in<'a, T: Deserialize<'a>>(payload: Payload<'a>) -> Result<T, Fault> {
-    serde_json::from_slice::<&RawValue>(payload.bytes)
-        .ok()
-        .and_then(json::object)
-        .ok_or(Fault::Params)
+    serde_json::from_slice::<&RawValue>(payload.bytes).ok().and_then(json::object).ok_or(Fault::Params)
 }
 
 fn write_json(envelope: &FromAgent<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -291,12 +251,7 @@ fn write_json(envelope: &FromAgent<'_>, out: &mut dyn Write) -> io::Result<()> {
             json::write_payload(payload, out)?;
             out.write_all(b"}")
         }
-        FromAgent::Error {
-            call,
-            code,
-            message,
-            data,
-        } => {
+        FromAgent::Error { call, code, message, data } => {
             out.write_all(br#""id":"#)?;
             json::write_call_id(call, out)?;
             write!(out, r#","error":{{"code":{code},"message":"#)?;
@@ -323,24 +278,12 @@ fn write_json(envelope: &FromAgent<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_binary(envelope: &FromAgent<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let empty = Payload {
-        bytes: b"",
-        json: false,
-    };
+    let empty = Payload { bytes: b"", json: false };
     let (kind, aux, call, name, payload) = match *envelope {
         FromAgent::Result { call, payload } => (binary::RESULT, 0, call, "", payload),
-        FromAgent::Error {
-            call,
-            code,
-            message,
-            data,
-        } => (
-            binary::ERROR,
-            code.cast_unsigned(),
-            call,
-            message,
-            data.unwrap_or(empty),
-        ),
+        FromAgent::Error { call, code, message, data } => {
+            (binary::ERROR, code.cast_unsigned(), call, message, data.unwrap_or(empty))
+        }
         FromAgent::Receipt { call } => (binary::RECEIPT, 0, call, "", empty),
         FromAgent::Progress { call, payload } => (binary::PROGRESS, 0, call, "", payload),
     };

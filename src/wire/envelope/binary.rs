@@ -117,40 +117,23 @@ pub(super) fn decode(message: &[u8]) -> Inbound<'_> {
         },
         RECEIPT => Inbound::Receipt { call },
         PROGRESS => Inbound::Progress { call, payload },
-        REQUEST => Inbound::Request {
-            id: parts.id_bytes,
-            method: Cow::Borrowed(parts.name),
-            payload,
-        },
-        NOTIFICATION => Inbound::Notification {
-            method: Cow::Borrowed(parts.name),
-            payload,
-        },
+        REQUEST => Inbound::Request { id: parts.id_bytes, method: Cow::Borrowed(parts.name), payload },
+        NOTIFICATION => Inbound::Notification { method: Cow::Borrowed(parts.name), payload },
         // Known, but only the gateway says these.
-        CALL | CANCEL | WELCOME | GOAWAY | ANSWER | REFUSAL => Inbound::Invalid {
-            id: parts.id_bytes,
-            error: Fault::Invalid,
-        },
-        _ => Inbound::Invalid {
-            id: parts.id_bytes,
-            error: Fault::Parse,
-        },
+        CALL | CANCEL | WELCOME | GOAWAY | ANSWER | REFUSAL => {
+            Inbound::Invalid { id: parts.id_bytes, error: Fault::Invalid }
+        }
+        _ => Inbound::Invalid { id: parts.id_bytes, error: Fault::Parse },
     }
 }
 
 /// Writes one envelope.
 pub(super) fn write(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let empty = Payload {
-        bytes: b"",
-        json: false,
-    };
+    let empty = Payload { bytes: b"", json: false };
     match *envelope {
-        Outbound::Call {
-            call,
-            method,
-            params,
-            deadline_ms,
-        } => write_parts((CALL, deadline_ms, call.0), method, params, out),
+        Outbound::Call { call, method, params, deadline_ms } => {
+            write_parts((CALL, deadline_ms, call.0), method, params, out)
+        }
         Outbound::Cancel { call } => write_parts((CANCEL, 0, call.0), "", empty, out),
         Outbound::Welcome { .. } => {
             write_head((WELCOME, 0, 0), JSON, 0, out)?;
@@ -160,15 +143,10 @@ pub(super) fn write(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<
             write_head((GOAWAY, 0, 0), JSON, 0, out)?;
             json::write_params(envelope, out)
         }
-        Outbound::Answer { id, result } => {
-            write_parts((ANSWER, 0, request_id(id)), "", result, out)
+        Outbound::Answer { id, result } => write_parts((ANSWER, 0, request_id(id)), "", result, out),
+        Outbound::Refusal { id, fault } => {
+            write_parts((REFUSAL, fault.code().cast_unsigned(), request_id(id)), fault.message(), empty, out)
         }
-        Outbound::Refusal { id, fault } => write_parts(
-            (REFUSAL, fault.code().cast_unsigned(), request_id(id)),
-            fault.message(),
-            empty,
-            out,
-        ),
     }
 }
 
@@ -187,12 +165,7 @@ pub(super) fn write_parts(
     out.write_all(payload.bytes)
 }
 
-fn write_head(
-    (kind, aux, id): (u8, u32, u64),
-    flags: u8,
-    name_bytes: u16,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn write_head((kind, aux, id): (u8, u32, u64), flags: u8, name_bytes: u16, out: &mut dyn Write) -> io::Result<()> {
     let [n0, n1] = name_bytes.to_le_bytes();
     let [a0, a1, a2, a3] = aux.to_le_bytes();
     out.write_all(&[kind, flags, n0, n1, a0, a1, a2, a3])?;

@@ -70,11 +70,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// Not JSON; JSON that is no object, or one with a member given twice.
     pub(super) fn parse(text: &'a str) -> Result<Self, Fault> {
-        let parsed = if first_byte(text) == Some(b'{') {
-            serde_json::from_str(text).ok()
-        } else {
-            None
-        };
+        let parsed = if first_byte(text) == Some(b'{') { serde_json::from_str(text).ok() } else { None };
         // Whether it is JSON at all is asked only about what is refused anyway.
         parsed.ok_or_else(|| match serde_json::from_str::<&RawValue>(text) {
             Ok(_) => Fault::Invalid,
@@ -84,8 +80,7 @@ impl<'a> Message<'a> {
 
     /// Whether it says `"jsonrpc":"2.0"`.
     pub(super) fn is_version_2(&self) -> bool {
-        self.jsonrpc
-            .is_some_and(|version| string(version).as_deref() == Some("2.0"))
+        self.jsonrpc.is_some_and(|version| string(version).as_deref() == Some("2.0"))
     }
 
     /// `null` is as good as absent in a reply that has both `result` and `error`: many encoders write both.
@@ -147,19 +142,12 @@ fn classify(mut message: Message<'_>) -> Inbound<'_> {
     message.drop_null_of_two();
     match (message.method, message.result, message.error, id) {
         (Some(method), None, None, id) => match (string(method), id) {
-            (Some(method), Some(id)) => Inbound::Request {
-                id,
-                method,
-                payload: optional(message.params),
-            },
+            (Some(method), Some(id)) => Inbound::Request { id, method, payload: optional(message.params) },
             (Some(method), None) => notification(method, message.params),
             (None, _) => wrong,
         },
         (None, Some(result), None, Some(_)) => match message.id.and_then(call_id) {
-            Some(call) => Inbound::Result {
-                call,
-                payload: payload(result),
-            },
+            Some(call) => Inbound::Result { call, payload: payload(result) },
             None => Inbound::Stray,
         },
         (None, None, Some(error), Some(_)) => match object::<ErrorObject<'_>>(error) {
@@ -172,38 +160,23 @@ fn classify(mut message: Message<'_>) -> Inbound<'_> {
 
 fn reply_error<'a>(call: Option<CallId>, error: ErrorObject<'a>) -> Inbound<'a> {
     match call {
-        Some(call) => Inbound::Error {
-            call,
-            code: error.code,
-            message: error.message,
-            data: error.data.map(payload),
-        },
+        Some(call) => Inbound::Error { call, code: error.code, message: error.message, data: error.data.map(payload) },
         None => Inbound::Stray,
     }
 }
 
 fn notification<'a>(method: Cow<'a, str>, params: Option<&'a RawValue>) -> Inbound<'a> {
     if method != "receipt" && method != "progress" {
-        return Inbound::Notification {
-            method,
-            payload: optional(params),
-        };
+        return Inbound::Notification { method, payload: optional(params) };
     }
     // A notification is never answered, so one about no call can only be counted.
     let about = params.and_then(object::<AboutCall<'_>>);
     match about.and_then(|about| Some((call_id(about.id)?, about.data))) {
         None => Inbound::Stray,
         Some((call, _)) if method == "receipt" => Inbound::Receipt { call },
-        Some((call, data)) => Inbound::Progress {
-            call,
-            payload: data.map_or(
-                Payload {
-                    bytes: NULL,
-                    json: true,
-                },
-                payload,
-            ),
-        },
+        Some((call, data)) => {
+            Inbound::Progress { call, payload: data.map_or(Payload { bytes: NULL, json: true }, payload) }
+        }
     }
 }
 
@@ -248,8 +221,7 @@ impl<'de> Deserialize<'de> for Batch<'de> {
 
 /// The first byte behind white space (RFC 8259 section 2).
 pub(super) fn first_byte(text: &str) -> Option<u8> {
-    text.bytes()
-        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+    text.bytes().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 /// The text of a JSON string; `None` when it is something else.
@@ -276,21 +248,12 @@ pub(super) fn call_id(raw: &RawValue) -> Option<CallId> {
 
 /// A member as an opaque payload.
 pub(super) fn payload(raw: &RawValue) -> Payload<'_> {
-    Payload {
-        bytes: raw.get().as_bytes(),
-        json: true,
-    }
+    Payload { bytes: raw.get().as_bytes(), json: true }
 }
 
 /// A member that may be absent, which is empty bytes.
 pub(super) fn optional(raw: Option<&RawValue>) -> Payload<'_> {
-    raw.map_or(
-        Payload {
-            bytes: b"",
-            json: false,
-        },
-        payload,
-    )
+    raw.map_or(Payload { bytes: b"", json: false }, payload)
 }
 
 fn is_null(raw: &RawValue) -> bool {

@@ -38,12 +38,7 @@ fn text(encoding: Encoding, envelope: &Outbound<'_>) -> String {
 
 #[test]
 fn what_json_agents_get_word_for_word() {
-    let call = |method, params| Outbound::Call {
-        call: CALL,
-        method,
-        params,
-        deadline_ms: 20_000,
-    };
+    let call = |method, params| Outbound::Call { call: CALL, method, params, deadline_ms: 20_000 };
     let table = [
         (
             call("disk.free", json(br#"{"path":"/"}"#)),
@@ -61,37 +56,18 @@ fn what_json_agents_get_word_for_word() {
             call("m", plain(b"\xff\x00")),
             r#"{"jsonrpc":"2.0","id":"0123456789abcdef","method":"m","params":{"base64":"/wA="},"meta":{"deadline_ms":20000}}"#,
         ),
+        (Outbound::Cancel { call: CALL }, r#"{"jsonrpc":"2.0","method":"cancel","params":{"id":"0123456789abcdef"}}"#),
         (
-            Outbound::Cancel { call: CALL },
-            r#"{"jsonrpc":"2.0","method":"cancel","params":{"id":"0123456789abcdef"}}"#,
-        ),
-        (
-            Outbound::Welcome {
-                session: "s\"1",
-                heartbeat_ms: 60_000,
-                node: "n1",
-            },
+            Outbound::Welcome { session: "s\"1", heartbeat_ms: 60_000, node: "n1" },
             r#"{"jsonrpc":"2.0","method":"welcome","params":{"session":"s\"1","heartbeat_ms":60000,"node":"n1"}}"#,
         ),
         (
-            Outbound::Goaway {
-                reconnect_after_ms: 5,
-                reason: "drain",
-            },
+            Outbound::Goaway { reconnect_after_ms: 5, reason: "drain" },
             r#"{"jsonrpc":"2.0","method":"goaway","params":{"reconnect_after_ms":5,"reason":"drain"}}"#,
         ),
+        (Outbound::Answer { id: b"7", result: plain(b"") }, r#"{"jsonrpc":"2.0","id":7,"result":null}"#),
         (
-            Outbound::Answer {
-                id: b"7",
-                result: plain(b""),
-            },
-            r#"{"jsonrpc":"2.0","id":7,"result":null}"#,
-        ),
-        (
-            Outbound::Refusal {
-                id: b"\"x\"",
-                fault: Fault::Method,
-            },
+            Outbound::Refusal { id: b"\"x\"", fault: Fault::Method },
             r#"{"jsonrpc":"2.0","id":"x","error":{"code":-32601,"message":"Method not found"}}"#,
         ),
     ];
@@ -99,10 +75,7 @@ fn what_json_agents_get_word_for_word() {
         assert_eq!(text(Encoding::Json, &envelope), expected);
         assert_eq!(encode(Encoding::Json, &envelope)[0], 0x81, "a text frame");
         let batch = encode_batch(Encoding::Json, &[envelope, envelope]);
-        assert_eq!(
-            std::str::from_utf8(frame_payload(&batch)).unwrap(),
-            format!("[{expected},{expected}]")
-        );
+        assert_eq!(std::str::from_utf8(frame_payload(&batch)).unwrap(), format!("[{expected},{expected}]"));
     }
     assert!(encode_batch(Encoding::Json, &[]).is_empty());
 }
@@ -111,36 +84,19 @@ fn what_json_agents_get_word_for_word() {
 fn what_binary_agents_get_byte_for_byte() {
     let call = encode(
         Encoding::Binary,
-        &Outbound::Call {
-            call: CALL,
-            method: "m1",
-            params: json(b"{}"),
-            deadline_ms: 0x0102,
-        },
+        &Outbound::Call { call: CALL, method: "m1", params: json(b"{}"), deadline_ms: 0x0102 },
     );
     let expected = b"\x82\x14\x01\x01\x02\x00\x02\x01\x00\x00\xef\xcd\xab\x89\x67\x45\x23\x01m1{}";
     assert_eq!(call.as_ref(), expected);
-    let refusal = Outbound::Refusal {
-        id: &[7, 0, 0, 0, 0, 0, 0, 0],
-        fault: Fault::Method,
-    };
-    let expected =
-        b"\x82\x20\x0c\x00\x10\x00\xa7\x80\xff\xff\x07\x00\x00\x00\x00\x00\x00\x00Method not found";
+    let refusal = Outbound::Refusal { id: &[7, 0, 0, 0, 0, 0, 0, 0], fault: Fault::Method };
+    let expected = b"\x82\x20\x0c\x00\x10\x00\xa7\x80\xff\xff\x07\x00\x00\x00\x00\x00\x00\x00Method not found";
     assert_eq!(encode(Encoding::Binary, &refusal).as_ref(), expected);
     let joined = encode_batch(Encoding::Binary, &[refusal, refusal]);
     assert_eq!(joined.as_ref(), [&expected[..], &expected[..]].concat());
     let long = "é".repeat(40_000);
-    let cut = encode(
-        Encoding::Binary,
-        &Outbound::Call {
-            call: CALL,
-            method: &long,
-            params: json(b"1"),
-            deadline_ms: 1,
-        },
-    );
-    let FromGateway::Call { method, params, .. } =
-        decode_from_gateway(Encoding::Binary, frame_payload(&cut)).unwrap()
+    let cut =
+        encode(Encoding::Binary, &Outbound::Call { call: CALL, method: &long, params: json(b"1"), deadline_ms: 1 });
+    let FromGateway::Call { method, params, .. } = decode_from_gateway(Encoding::Binary, frame_payload(&cut)).unwrap()
     else {
         panic!("a call stays a call");
     };
@@ -149,119 +105,54 @@ fn what_binary_agents_get_byte_for_byte() {
 
 #[test]
 fn json_replies_and_notifications() {
-    let error = |code, message: &'static str, data| Inbound::Error {
-        call: CALL,
-        code,
-        message: message.into(),
-        data,
-    };
-    let result = |bytes| Inbound::Result {
-        call: CALL,
-        payload: json(bytes),
-    };
+    let error = |code, message: &'static str, data| Inbound::Error { call: CALL, code, message: message.into(), data };
+    let result = |bytes| Inbound::Result { call: CALL, payload: json(bytes) };
     let table: Vec<(&str, Inbound<'_>)> = vec![
         (r#""id":"0123456789abcdef","result":null"#, result(b"null")),
-        (
-            r#" "result" : [1, 2] , "id":"0123456789abcdef""#,
-            result(b"[1, 2]"),
-        ),
+        (r#" "result" : [1, 2] , "id":"0123456789abcdef""#, result(b"[1, 2]")),
         (r#""id":"\u0030123456789abcdef","result":1"#, result(b"1")),
-        (
-            r#""id":"0123456789abcdef","result":1,"error":null"#,
-            result(b"1"),
-        ),
-        (
-            r#""id":"0123456789abcdef","result":null,"error":null"#,
-            result(b"null"),
-        ),
-        (
-            r#""id":"0123456789abcdef","result":1,"extra":{"id":2}"#,
-            result(b"1"),
-        ),
-        (
-            r#""id":"0123456789abcdef","result":1e999"#,
-            result(b"1e999"),
-        ),
-        (
-            r#""id":"0123456789abcdef","error":{"code":-1,"message":"n\u00e4\n"}"#,
-            error(-1, "nä\n", None),
-        ),
+        (r#""id":"0123456789abcdef","result":1,"error":null"#, result(b"1")),
+        (r#""id":"0123456789abcdef","result":null,"error":null"#, result(b"null")),
+        (r#""id":"0123456789abcdef","result":1,"extra":{"id":2}"#, result(b"1")),
+        (r#""id":"0123456789abcdef","result":1e999"#, result(b"1e999")),
+        (r#""id":"0123456789abcdef","error":{"code":-1,"message":"n\u00e4\n"}"#, error(-1, "nä\n", None)),
         (
             r#""id":"0123456789abcdef","result":null,"error":{"code":9007199254740993,"message":"","data":null}"#,
             error(9_007_199_254_740_993, "", Some(json(b"null"))),
         ),
-        (
-            r#""method":"receipt","params":{"id":"0123456789abcdef"}"#,
-            Inbound::Receipt { call: CALL },
-        ),
+        (r#""method":"receipt","params":{"id":"0123456789abcdef"}"#, Inbound::Receipt { call: CALL }),
         (
             r#""method":"progress","params":{"data":{"p":1},"id":"0123456789abcdef"}"#,
-            Inbound::Progress {
-                call: CALL,
-                payload: json(br#"{"p":1}"#),
-            },
+            Inbound::Progress { call: CALL, payload: json(br#"{"p":1}"#) },
         ),
         (
             r#""method":"progress","params":{"id":"0123456789abcdef"}"#,
-            Inbound::Progress {
-                call: CALL,
-                payload: json(b"null"),
-            },
+            Inbound::Progress { call: CALL, payload: json(b"null") },
         ),
-        (
-            r#""method":"x","params":[]"#,
-            Inbound::Notification {
-                method: "x".into(),
-                payload: json(b"[]"),
-            },
-        ),
-        (
-            r#""method":"x""#,
-            Inbound::Notification {
-                method: "x".into(),
-                payload: plain(b""),
-            },
-        ),
+        (r#""method":"x","params":[]"#, Inbound::Notification { method: "x".into(), payload: json(b"[]") }),
+        (r#""method":"x""#, Inbound::Notification { method: "x".into(), payload: plain(b"") }),
         (
             r#""method":"subscribe","id":12,"params":{}"#,
-            Inbound::Request {
-                id: b"12",
-                method: "subscribe".into(),
-                payload: json(b"{}"),
-            },
+            Inbound::Request { id: b"12", method: "subscribe".into(), payload: json(b"{}") },
         ),
         (
             r#""method":"receipt","id":null"#,
-            Inbound::Request {
-                id: b"null",
-                method: "receipt".into(),
-                payload: plain(b""),
-            },
+            Inbound::Request { id: b"null", method: "receipt".into(), payload: plain(b"") },
         ),
         (r#""id":"","result":1"#, Inbound::Stray),
         (r#""id":1,"result":1"#, Inbound::Stray),
-        (
-            r#""id":null,"error":{"code":-32700,"message":"Parse error"}"#,
-            Inbound::Stray,
-        ),
+        (r#""id":null,"error":{"code":-32700,"message":"Parse error"}"#, Inbound::Stray),
         (r#""id":"0123456789abcdeg","result":1"#, Inbound::Stray),
         (r#""id":"+123456789abcdef","result":1"#, Inbound::Stray),
         (r#""id":"\ud800","result":1"#, Inbound::Stray),
         (r#""method":"receipt","params":{"id":7}"#, Inbound::Stray),
         (r#""method":"receipt","params":{}"#, Inbound::Stray),
         (r#""method":"receipt""#, Inbound::Stray),
-        (
-            r#""method":"progress","params":["0123456789abcdef"]"#,
-            Inbound::Stray,
-        ),
+        (r#""method":"progress","params":["0123456789abcdef"]"#, Inbound::Stray),
     ];
     for (members, expected) in table {
         let message = format!(r#" {{"jsonrpc":"2.0",{members}}} "#);
-        assert_eq!(
-            one(Encoding::Json, message.as_bytes()),
-            expected,
-            "{message}"
-        );
+        assert_eq!(one(Encoding::Json, message.as_bytes()), expected, "{message}");
     }
 }
 
@@ -276,106 +167,35 @@ fn json_that_is_no_envelope() {
         ("[1,]", b"null", Fault::Parse),
         ("[{}", b"null", Fault::Parse),
         (r#"{"id":1,"id":2,}"#, b"null", Fault::Parse),
-        (
-            r#"{"jsonrpc":"2.0","method":"a","id":"x"#,
-            b"null",
-            Fault::Parse,
-        ),
+        (r#"{"jsonrpc":"2.0","method":"a","id":"x"#, b"null", Fault::Parse),
         ("[]", b"null", Fault::Invalid),
         ("1", b"null", Fault::Invalid),
         ("\"x\"", b"null", Fault::Invalid),
         ("{}", b"null", Fault::Invalid),
-        (
-            r#"{"jsonrpc":"2.0","id":1,"id":1,"method":"x"}"#,
-            b"null",
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#,
-            b"null",
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#,
-            b"null",
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":1,"method":2}"#,
-            b"1",
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#,
-            b"1",
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":2.0,"id":1,"method":"x"}"#,
-            b"1",
-            Fault::Invalid,
-        ),
+        (r#"{"jsonrpc":"2.0","id":1,"id":1,"method":"x"}"#, b"null", Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#, b"null", Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, b"null", Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":1,"method":2}"#, b"1", Fault::Invalid),
+        (r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#, b"1", Fault::Invalid),
+        (r#"{"jsonrpc":2.0,"id":1,"method":"x"}"#, b"1", Fault::Invalid),
         (r#"{"id":1,"method":"x"}"#, b"1", Fault::Invalid),
-        (
-            r#"{"id":"0123456789abcdef","result":1}"#,
-            id,
-            Fault::Invalid,
-        ),
+        (r#"{"id":"0123456789abcdef","result":1}"#, id, Fault::Invalid),
         (r#"{"jsonrpc":"2.0","result":1}"#, b"null", Fault::Invalid),
-        (
-            r#"{"jsonrpc":"2.0","id":"0123456789abcdef"}"#,
-            id,
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":null}"#,
-            id,
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":"no"}"#,
-            id,
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":{"code":1}}"#,
-            id,
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":{"code":1.5,"message":""}}"#,
-            id,
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":[1,"x"]}"#,
-            id,
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":"0123456789abcdef","result":1,"error":{"code":1,"message":""}}"#,
-            id,
-            Fault::Invalid,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":"0123456789abcdef","result":1,"method":"x"}"#,
-            id,
-            Fault::Invalid,
-        ),
+        (r#"{"jsonrpc":"2.0","id":"0123456789abcdef"}"#, id, Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":null}"#, id, Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":"no"}"#, id, Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":{"code":1}}"#, id, Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":{"code":1.5,"message":""}}"#, id, Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":"0123456789abcdef","error":[1,"x"]}"#, id, Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":"0123456789abcdef","result":1,"error":{"code":1,"message":""}}"#, id, Fault::Invalid),
+        (r#"{"jsonrpc":"2.0","id":"0123456789abcdef","result":1,"method":"x"}"#, id, Fault::Invalid),
     ];
     for (message, id, error) in table {
         let expected = Inbound::Invalid { id, error: *error };
-        assert_eq!(
-            one(Encoding::Json, message.as_bytes()),
-            expected,
-            "{message}"
-        );
+        assert_eq!(one(Encoding::Json, message.as_bytes()), expected, "{message}");
     }
     let not_utf8 = b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}";
-    let parse = Inbound::Invalid {
-        id: b"null",
-        error: Fault::Parse,
-    };
+    let parse = Inbound::Invalid { id: b"null", error: Fault::Parse };
     assert_eq!(one(Encoding::Json, not_utf8), parse);
 }
 
@@ -385,18 +205,9 @@ fn batches() {
     let message = format!(" [ {entry} , 1,[],{entry}] ");
     let (envelopes, batch) = all(Encoding::Json, message.as_bytes());
     assert!(batch);
-    let known = Inbound::Notification {
-        method: "x".into(),
-        payload: plain(b""),
-    };
-    let invalid = Inbound::Invalid {
-        id: b"null",
-        error: Fault::Invalid,
-    };
-    assert_eq!(
-        envelopes,
-        [known.clone(), invalid.clone(), invalid.clone(), known]
-    );
+    let known = Inbound::Notification { method: "x".into(), payload: plain(b"") };
+    let invalid = Inbound::Invalid { id: b"null", error: Fault::Invalid };
+    assert_eq!(envelopes, [known.clone(), invalid.clone(), invalid.clone(), known]);
     for (count, fine) in [(BATCH_MAX, true), (BATCH_MAX + 1, false)] {
         let message = format!("[{}]", vec![entry; count].join(","));
         let (envelopes, batch) = all(Encoding::Json, message.as_bytes());
@@ -409,64 +220,30 @@ fn batches() {
 #[test]
 fn a_mebibyte_of_brackets_uses_no_stack() {
     let deep = 1 << 20;
-    for (open, close) in [
-        ("[", "]"),
-        ("{\"a\":", "}"),
-        ("{\"id\":", "}"),
-        ("[{\"params\":", "}]"),
-    ] {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("{\"id\":", "}"), ("[{\"params\":", "}]")] {
         let count = deep / open.len();
         let cut = open.repeat(count);
-        assert!(matches!(
-            one(Encoding::Json, cut.as_bytes()),
-            Inbound::Invalid {
-                error: Fault::Parse,
-                ..
-            }
-        ));
+        assert!(matches!(one(Encoding::Json, cut.as_bytes()), Inbound::Invalid { error: Fault::Parse, .. }));
         let nested = format!("{cut}1{}", close.repeat(count));
         let (envelopes, _) = all(Encoding::Json, nested.as_bytes());
-        assert!(matches!(
-            envelopes[..],
-            [Inbound::Invalid {
-                error: Fault::Invalid,
-                ..
-            }]
-        ));
+        assert!(matches!(envelopes[..], [Inbound::Invalid { error: Fault::Invalid, .. }]));
         let wrapped = format!(r#"{{"jsonrpc":"2.0","id":"0123456789abcdef","result":{nested}}}"#);
-        let expected = Inbound::Result {
-            call: CALL,
-            payload: json(nested.as_bytes()),
-        };
+        let expected = Inbound::Result { call: CALL, payload: json(nested.as_bytes()) };
         assert_eq!(one(Encoding::Json, wrapped.as_bytes()), expected);
-        let flagged = [
-            b"\x02\x01\0\0\0\0\0\0\xef\xcd\xab\x89\x67\x45\x23\x01",
-            nested.as_bytes(),
-        ]
-        .concat();
+        let flagged = [b"\x02\x01\0\0\0\0\0\0\xef\xcd\xab\x89\x67\x45\x23\x01", nested.as_bytes()].concat();
         assert_eq!(one(Encoding::Binary, &flagged), expected);
-        assert!(
-            decode_from_gateway(Encoding::Json, nested.as_bytes()).is_ok() == open.starts_with('[')
-        );
+        assert!(decode_from_gateway(Encoding::Json, nested.as_bytes()).is_ok() == open.starts_with('['));
     }
 }
 
 #[test]
 fn binary_heads() {
     let good = b"\x03\x01\x02\x00\xfe\xff\xff\xff\xef\xcd\xab\x89\x67\x45\x23\x01no{}";
-    let expected = Inbound::Error {
-        call: CALL,
-        code: -2,
-        message: "no".into(),
-        data: Some(json(b"{}")),
-    };
+    let expected = Inbound::Error { call: CALL, code: -2, message: "no".into(), data: Some(json(b"{}")) };
     assert_eq!(one(Encoding::Binary, good), expected);
     for cut in 0..18 {
         let id: &[u8] = if cut < 16 { &[0; 8] } else { &good[8..16] };
-        let expected = Inbound::Invalid {
-            id,
-            error: Fault::Parse,
-        };
+        let expected = Inbound::Invalid { id, error: Fault::Parse };
         assert_eq!(one(Encoding::Binary, &good[..cut]), expected, "{cut}");
     }
     let with = |at: usize, byte: u8| {
@@ -476,25 +253,14 @@ fn binary_heads() {
     };
     let kinds = [0u8, 1, 6, 7, 8, 11, 12, 13, 255];
     for kind in kinds {
-        let error = if (1..=12).contains(&kind) {
-            Fault::Invalid
-        } else {
-            Fault::Parse
-        };
+        let error = if (1..=12).contains(&kind) { Fault::Invalid } else { Fault::Parse };
         let message = with(0, kind);
         let id = &good[8..16];
-        assert_eq!(
-            one(Encoding::Binary, &message),
-            Inbound::Invalid { id, error },
-            "{kind}"
-        );
+        assert_eq!(one(Encoding::Binary, &message), Inbound::Invalid { id, error }, "{kind}");
     }
     for (at, byte) in [(1, 2), (1, 0x81), (16, 0xff)] {
         let message = with(at, byte);
-        let expected = Inbound::Invalid {
-            id: &good[8..16],
-            error: Fault::Invalid,
-        };
+        let expected = Inbound::Invalid { id: &good[8..16], error: Fault::Invalid };
         assert_eq!(one(Encoding::Binary, &message), expected);
     }
     let broken_json = with(18, b'}');
@@ -503,11 +269,7 @@ fn binary_heads() {
     };
     assert_eq!(data, Some(plain(b"}}")), "the flag is dropped");
     let request = with(0, 9);
-    let expected = Inbound::Request {
-        id: &good[8..16],
-        method: "no".into(),
-        payload: json(b"{}"),
-    };
+    let expected = Inbound::Request { id: &good[8..16], method: "no".into(), payload: json(b"{}") };
     assert_eq!(one(Encoding::Binary, &request), expected);
 }
 
@@ -518,39 +280,19 @@ fn what_an_agent_refuses_or_passes_over() {
         ("1", Err(Fault::Invalid)),
         (r#"{"jsonrpc":"2.0"}"#, Err(Fault::Invalid)),
         (r#"{"method":"cancel"}"#, Err(Fault::Invalid)),
-        (
-            r#"{"jsonrpc":"2.0","method":"m","id":"nope"}"#,
-            Err(Fault::Invalid),
-        ),
-        (
-            r#"{"jsonrpc":"2.0","method":"cancel","params":{"id":1}}"#,
-            Err(Fault::Params),
-        ),
-        (
-            r#"{"jsonrpc":"2.0","method":"welcome"}"#,
-            Err(Fault::Params),
-        ),
-        (
-            r#"{"jsonrpc":"2.0","method":"publication","params":{}}"#,
-            Ok(FromGateway::Other),
-        ),
+        (r#"{"jsonrpc":"2.0","method":"m","id":"nope"}"#, Err(Fault::Invalid)),
+        (r#"{"jsonrpc":"2.0","method":"cancel","params":{"id":1}}"#, Err(Fault::Params)),
+        (r#"{"jsonrpc":"2.0","method":"welcome"}"#, Err(Fault::Params)),
+        (r#"{"jsonrpc":"2.0","method":"publication","params":{}}"#, Ok(FromGateway::Other)),
         ("[]", Ok(FromGateway::Other)),
     ] {
         let decoded = decode_from_gateway(Encoding::Json, message.as_bytes());
         assert_eq!(decoded, expected, "{message}");
     }
     let unknown = [200; 16];
-    assert_eq!(
-        decode_from_gateway(Encoding::Binary, &unknown[..15]),
-        Err(Fault::Parse)
-    );
+    assert_eq!(decode_from_gateway(Encoding::Binary, &unknown[..15]), Err(Fault::Parse));
     let call = br#"{"jsonrpc":"2.0","method":"m","id":"0123456789abcdef","params":7}"#;
-    let expected = FromGateway::Call {
-        call: CALL,
-        method: "m".into(),
-        params: json(b"7"),
-        deadline_ms: u32::MAX,
-    };
+    let expected = FromGateway::Call { call: CALL, method: "m".into(), params: json(b"7"), deadline_ms: u32::MAX };
     assert_eq!(decode_from_gateway(Encoding::Json, call), Ok(expected));
 }
 
@@ -560,8 +302,7 @@ fn value() -> impl Strategy<Value = String> {
         Just("null".to_owned()),
         any::<i64>().prop_map(|n| n.to_string()),
         any::<String>().prop_map(|s| serde_json::to_string(&s).unwrap()),
-        proptest::collection::vec(any::<String>(), 0..4)
-            .prop_map(|s| serde_json::to_string(&s).unwrap()),
+        proptest::collection::vec(any::<String>(), 0..4).prop_map(|s| serde_json::to_string(&s).unwrap()),
     ]
 }
 

@@ -24,36 +24,19 @@ impl<'a> Fields<'a> {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         let host = self.one("host", "There must be one Host, not two.")?;
         if !host.is_some_and(is_host) {
-            return Err(Refusal::Malformed(
-                "There must be a Host: name or name:port.",
-            ));
+            return Err(Refusal::Malformed("There must be a Host: name or name:port."));
         }
         if self.values("transfer-encoding").next().is_some() {
-            return Err(Refusal::Malformed(
-                "An upgrade has no body: leave Transfer-Encoding out.",
-            ));
+            return Err(Refusal::Malformed("An upgrade has no body: leave Transfer-Encoding out."));
         }
-        let length = self.one(
-            "content-length",
-            "There must be one Content-Length, not two.",
-        )?;
+        let length = self.one("content-length", "There must be one Content-Length, not two.")?;
         if length.is_some_and(|length| length != b"0") {
-            return Err(Refusal::Malformed(
-                "An upgrade has no body: leave Content-Length out.",
-            ));
+            return Err(Refusal::Malformed("An upgrade has no body: leave Content-Length out."));
         }
-        let version = self.one(
-            "sec-websocket-version",
-            "There must be one Sec-WebSocket-Version, not two.",
-        )?;
-        let upgrade = self.has_token("connection", "upgrade")
-            && self.has_token("upgrade", "websocket")
-            && version == Some(b"13");
-        if upgrade {
-            Ok(())
-        } else {
-            Err(Refusal::UpgradeRequired)
-        }
+        let version = self.one("sec-websocket-version", "There must be one Sec-WebSocket-Version, not two.")?;
+        let upgrade =
+            self.has_token("connection", "upgrade") && self.has_token("upgrade", "websocket") && version == Some(b"13");
+        if upgrade { Ok(()) } else { Err(Refusal::UpgradeRequired) }
     }
 
     /// `Sec-WebSocket-Key`: the base64 of 16 bytes, which is 22 digits and two signs of padding.
@@ -65,8 +48,7 @@ impl<'a> Fields<'a> {
         key.filter(|key| {
             key.strip_suffix(b"==").is_some_and(|digits| {
                 digits.len() == 22
-                    && (digits.iter())
-                        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+                    && (digits.iter()).all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
             })
         })
         .ok_or(Refusal::Malformed(BAD_KEY))
@@ -77,8 +59,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Twice, or credentials that are not one word of visible ASCII.
     pub(super) fn bearer(&self) -> Result<Option<&'a str>, Refusal> {
-        let Some(value) = self.one("authorization", "There must be one Authorization, not two.")?
-        else {
+        let Some(value) = self.one("authorization", "There must be one Authorization, not two.")? else {
             return Ok(None);
         };
         match value.split_at_checked(7) {
@@ -124,10 +105,7 @@ impl<'a> Fields<'a> {
     }
 
     fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        self.all
-            .iter()
-            .filter(move |field| field.name.eq_ignore_ascii_case(name))
-            .map(|field| field.value)
+        self.all.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
     /// The value of a field that may stand once; `twice` is the text for who sent two.
@@ -149,16 +127,13 @@ impl<'a> Fields<'a> {
     }
 
     fn has_token(&self, name: &'static str, token: &str) -> bool {
-        self.tokens(name)
-            .any(|one| one.eq_ignore_ascii_case(token.as_bytes()))
+        self.tokens(name).any(|one| one.eq_ignore_ascii_case(token.as_bytes()))
     }
 }
 
 /// Whether it can be `uri-host [":" port]`; nothing here depends on which host it is.
 fn is_host(value: &[u8]) -> bool {
-    !value.is_empty()
-        && (value.iter())
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
+    !value.is_empty() && (value.iter()).all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
 }
 
 fn visible<'a>(value: &'a [u8], why: &'static str) -> Result<&'a str, Refusal> {

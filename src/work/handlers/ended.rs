@@ -10,13 +10,7 @@ use crate::kit::tick::Now;
 use crate::session::reason::Reason;
 use crate::work::dispatch::Dispatch;
 
-pub(in crate::work) fn apply(
-    dispatch: &Dispatch,
-    conn: ConnId,
-    agent: AgentSlot,
-    reason: Reason,
-    now: Now,
-) {
+pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, agent: AgentSlot, reason: Reason, now: Now) {
     if tracing::enabled!(Level::DEBUG)
         && let Some((tenant, agent)) = dispatch.directory.name(agent, conn)
     {
@@ -25,9 +19,7 @@ pub(in crate::work) fn apply(
         tracing::debug!(%tenant, %agent, ?conn, reason, "agent disconnected");
     }
     // Out of the directory first: no call is opened for this connection after its calls were ended.
-    dispatch
-        .directory
-        .leave(agent, conn, LastClose { reason, at: now });
+    dispatch.directory.leave(agent, conn, LastClose { reason, at: now });
     dispatch.calls.conn_ended(conn);
     gauge!(metric::AGENTS).set(dispatch.directory.len() as f64);
 }

@@ -16,13 +16,7 @@ use crate::work::dispatch::Dispatch;
 
 pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, now: Now) {
     if dispatch.is_draining() {
-        return dispatch.post(
-            conn,
-            Order::Refuse {
-                conn,
-                refusal: Refusal::Unavailable,
-            },
-        );
+        return dispatch.post(conn, Order::Refuse { conn, refusal: Refusal::Unavailable });
     }
     let now_unix = dispatch.clock().unix_ms(now) / 1000;
     match dispatch.gate().identify(greeting, now_unix) {
@@ -31,13 +25,7 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greet
             // The cause is for the operator alone; every peer reads the same 401.
             tracing::info!(?conn, cause = ?refused, "upgrade refused");
             counter!(metric::AUTH_FAILURES, "cause" => refused.label()).increment(1);
-            dispatch.post(
-                conn,
-                Order::Refuse {
-                    conn,
-                    refusal: Refusal::Unauthorized,
-                },
-            );
+            dispatch.post(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
         }
     }
 }
@@ -48,38 +36,20 @@ fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims
         Offer::Ours(encoding) => encoding,
     };
     let tenant = dispatch.directory.tenant(&claims.tenant);
-    let agent = NewAgent {
-        tenant,
-        id: &claims.agent,
-        labels: &claims.labels,
-        conn,
-        encoding,
-    };
+    let agent = NewAgent { tenant, id: &claims.agent, labels: &claims.labels, conn, encoding };
     let joined = dispatch.directory.join(&agent);
     if let Some(old) = joined.replaced {
         counter!(metric::REPLACED).increment(1);
         tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
-        dispatch.post(
-            old,
-            Order::Close {
-                conn: old,
-                reason: Reason::Replaced,
-                last_words: None,
-            },
-        );
+        dispatch.post(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
     }
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
-    let expires = (claims.expires_unix != u64::MAX)
-        .then(|| dispatch.clock().at_unix_secs(claims.expires_unix));
-    let admission = Admission {
-        conn,
-        agent: joined.slot,
-        encoding,
-        expires,
-        response: response.into(),
-    };
+    // As long as the token would let it in again, it may stay.
+    let ends_unix = claims.expires_unix.saturating_add(dispatch.gate().leeway_secs);
+    let expires = (claims.expires_unix != u64::MAX).then(|| dispatch.clock().at_unix_secs(ends_unix));
+    let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };
     dispatch.post(conn, Order::Admit(Box::new(admission)));
     gauge!(metric::AGENTS).set(dispatch.directory.len() as f64);
 }

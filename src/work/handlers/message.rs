@@ -11,12 +11,7 @@ use crate::net::mailbox::Order;
 use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
 use crate::work::dispatch::Dispatch;
 
-pub(in crate::work) fn apply(
-    dispatch: &Dispatch,
-    conn: ConnId,
-    encoding: Encoding,
-    message: &Bytes,
-) {
+pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, encoding: Encoding, message: &Bytes) {
     let mut refusals: Vec<Outbound<'_>> = Vec::new();
     let batch = envelope::decode(encoding, message, &mut |inbound| {
         if let Some((id, fault)) = apply_one(dispatch, conn, message, inbound) {
@@ -39,27 +34,10 @@ fn apply_one<'a>(
     inbound: Inbound<'a>,
 ) -> Option<(&'a [u8], Fault)> {
     let known = match inbound {
-        Inbound::Result { call, payload } => {
-            dispatch
-                .calls
-                .reply(conn, call, Outcome::Ok(body(message, payload)))
-        }
-        Inbound::Error {
-            call,
-            code,
-            message: words,
-            data,
-        } => {
+        Inbound::Result { call, payload } => dispatch.calls.reply(conn, call, Outcome::Ok(body(message, payload))),
+        Inbound::Error { call, code, message: words, data } => {
             let data = data.map(|payload| body(message, payload));
-            dispatch.calls.reply(
-                conn,
-                call,
-                Outcome::AgentError {
-                    code,
-                    message: words.into_owned(),
-                    data,
-                },
-            )
+            dispatch.calls.reply(conn, call, Outcome::AgentError { code, message: words.into_owned(), data })
         }
         Inbound::Receipt { call } | Inbound::Progress { call, .. } => {
             // Late ones are ordinary: the call has ended, and the agent will be told.
@@ -82,8 +60,5 @@ fn apply_one<'a>(
 
 /// A part of the message, without copying it.
 fn body(message: &Bytes, payload: Payload<'_>) -> Body {
-    Body {
-        bytes: message.slice_ref(payload.bytes),
-        json: payload.json,
-    }
+    Body { bytes: message.slice_ref(payload.bytes), json: payload.json }
 }

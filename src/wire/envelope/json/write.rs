@@ -11,18 +11,10 @@ use crate::wire::envelope::{Outbound, Payload};
 use super::NULL;
 
 /// Writes one envelope.
-pub(in crate::wire::envelope) fn write(
-    envelope: &Outbound<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(in crate::wire::envelope) fn write(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(br#"{"jsonrpc":"2.0","#)?;
     match *envelope {
-        Outbound::Call {
-            call,
-            method,
-            params,
-            deadline_ms,
-        } => {
+        Outbound::Call { call, method, params, deadline_ms } => {
             out.write_all(br#""id":"#)?;
             write_call_id(call, out)?;
             out.write_all(br#","method":"#)?;
@@ -63,30 +55,17 @@ pub(in crate::wire::envelope) fn write(
 }
 
 /// The object of `welcome` and `goaway`, which both encodings carry as JSON; nothing for the other envelopes.
-pub(in crate::wire::envelope) fn write_params(
-    envelope: &Outbound<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(in crate::wire::envelope) fn write_params(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<()> {
     match *envelope {
-        Outbound::Welcome {
-            session,
-            heartbeat_ms,
-            node,
-        } => {
+        Outbound::Welcome { session, heartbeat_ms, node } => {
             out.write_all(br#"{"session":"#)?;
             write_string(session, out)?;
             write!(out, r#","heartbeat_ms":{heartbeat_ms},"node":"#)?;
             write_string(node, out)?;
             out.write_all(b"}")
         }
-        Outbound::Goaway {
-            reconnect_after_ms,
-            reason,
-        } => {
-            write!(
-                out,
-                r#"{{"reconnect_after_ms":{reconnect_after_ms},"reason":"#
-            )?;
+        Outbound::Goaway { reconnect_after_ms, reason } => {
+            write!(out, r#"{{"reconnect_after_ms":{reconnect_after_ms},"reason":"#)?;
             write_string(reason, out)?;
             out.write_all(b"}")
         }
@@ -95,10 +74,7 @@ pub(in crate::wire::envelope) fn write_params(
 }
 
 /// A call's id as a JSON string of 16 hex digits.
-pub(in crate::wire::envelope) fn write_call_id(
-    call: CallId,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(in crate::wire::envelope) fn write_call_id(call: CallId, out: &mut dyn Write) -> io::Result<()> {
     let mut text = *b"\"0000000000000000\"";
     for (digit, shift) in text[1..17].iter_mut().zip((0..64).step_by(4).rev()) {
         *digit = b"0123456789abcdef"[(call.0 >> shift & 15) as usize];
@@ -113,20 +89,13 @@ pub(in crate::wire::envelope) fn write_string(text: &str, out: &mut dyn Write) -
 
 /// A payload as one JSON value. Bytes that are none become a string when they are text, `{"base64":"…"}` when they are
 /// not, and `null` when there are none: what was not checked is never pasted into an envelope.
-pub(in crate::wire::envelope) fn write_payload(
-    payload: Payload<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(in crate::wire::envelope) fn write_payload(payload: Payload<'_>, out: &mut dyn Write) -> io::Result<()> {
     match payload.bytes {
         [] => out.write_all(NULL),
         bytes if payload.json => out.write_all(bytes),
         bytes => match std::str::from_utf8(bytes) {
             Ok(text) => write_string(text, out),
-            Err(_) => write!(
-                out,
-                r#"{{"base64":"{}"}}"#,
-                Base64Display::new(bytes, &STANDARD)
-            ),
+            Err(_) => write!(out, r#"{{"base64":"{}"}}"#, Base64Display::new(bytes, &STANDARD)),
         },
     }
 }
