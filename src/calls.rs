@@ -67,7 +67,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the call was never opened, and nobody waited: its time says nothing of agents.
+    /// Whether the call was refused at once and nothing was sent: its time says nothing of agents.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Offline | Self::Busy | Self::Draining)

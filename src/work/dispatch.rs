@@ -20,6 +20,7 @@ use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 
 use super::alarm::{Alarm, Due};
+use super::call_log::CallLog;
 use super::gate::Gate;
 
 /// A call as a backend asks for it.
@@ -176,6 +177,7 @@ impl Dispatch {
     /// Sends a call; `on_end` runs exactly once with its outcome, maybe before this returns. `None` when the call ended
     /// before it was sent.
     pub fn call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
+        let (log, on_end) = CallLog::begin(request.agent, on_end);
         if self.is_draining() {
             on_end(Outcome::Draining);
             return None;
@@ -199,6 +201,7 @@ impl Dispatch {
                 return None;
             }
         };
+        log.opened(call);
         self.alarm.set(deadline);
         let envelope = Outbound::Call {
             call,
@@ -353,7 +356,7 @@ impl Dispatch {
 
     /// The first frame on a connection.
     pub(super) fn welcome(&self, conn: ConnId, encoding: Encoding) -> Bytes {
-        let session = format!("{:08x}-{:016x}", self.epoch, conn.bits());
+        let session = format!("{:08x}-{conn:?}", self.epoch);
         let heartbeat_ms = self.heartbeat_ms.load(Ordering::Relaxed);
         envelope::encode(encoding, &Outbound::Welcome { session: &session, heartbeat_ms, node: &self.name })
     }

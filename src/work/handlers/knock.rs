@@ -40,8 +40,10 @@ fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims
     let joined = dispatch.directory.join(&agent);
     if let Some(old) = joined.replaced {
         counter!(metric::REPLACED).increment(1);
+        tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
         dispatch.post(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
     }
+    tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
     // As long as the token would let it in again, it may stay.
