@@ -40,7 +40,7 @@ fn defaults_are_valid_and_are_those_that_are_promised() {
     assert_eq!(settings.limits.queue_soft, 65536);
     assert_eq!(settings.limits.turn_bytes, 256 * 1024);
     assert_eq!(settings.calls.timeout, Duration::from_secs(20));
-    assert_eq!(settings.heartbeat.interval, Duration::from_secs(60));
+    assert_eq!(settings.heartbeat.interval, Duration::from_secs(45));
     assert_eq!(settings.log.format, LogFormat::Text);
     assert!(settings.auth.keys.is_empty() && settings.api.keys.is_empty());
 }
@@ -219,7 +219,7 @@ fn relations_are_held() {
         ),
         (
             "[heartbeat]\ntimeout = \"60s\"\n",
-            "h.toml:2: `heartbeat.timeout` (60s) must be less than `heartbeat.interval` (60s): one ping is answered or missed before the next is due",
+            "h.toml:2: `heartbeat.timeout` (60s) must be less than `heartbeat.interval` (45s): one ping is answered or missed before the next is due",
         ),
         (
             "[drain]\nwindow = \"31s\"\n",
