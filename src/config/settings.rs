@@ -41,7 +41,7 @@ sections! {
         /// Descriptors of each loop that connections never take: for logs, the control port, and files.
         descriptors_reserve: Count [16, 65536] = 64,
         /// The largest head of an upgrade request, and of a request to the control port, which takes 8 KiB at least; above it 431.
-        head_max: Size ["256B", "64KiB"] = "8KiB",
+        head_max: Size ["256B", "32KiB"] = "8KiB",
         /// The most header fields of an upgrade request, and of a request to the control port; above it 431.
         head_fields_max: Places [8, 64] = 64,
         /// The largest message from an agent; above it close code 1009.

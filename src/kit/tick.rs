@@ -3,6 +3,7 @@
 //! Owns the two time types of the process and the one place that reads the system's clocks. Below the top
 //! floor time is always an argument named `now`; a file that needs "now" and is not handed one is wrong.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the process' [`Clock`] was made. Monotonic.
@@ -55,21 +56,30 @@ pub fn millis(span: Duration) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
-    origin_unix_ms: u64,
+    /// Wall time of the origin, by the last look at the wall. One for all copies, for as long as the process lives.
+    origin_unix_ms: &'static AtomicU64,
 }
 
 impl Clock {
     /// Starts a clock: [`Now`] counts from here.
     #[must_use]
     pub fn start() -> Self {
+        let clock = Self { origin: Instant::now(), origin_unix_ms: Box::leak(Box::default()) };
+        clock.follow_wall();
+        clock
+    }
+
+    /// Looks at the wall clock again: it may have been set, and a machine that slept has not counted the time. Tokens are
+    /// judged by it, so do it every few seconds.
+    pub fn follow_wall(&self) {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { origin: Instant::now(), origin_unix_ms: millis(wall) }
+        self.origin_unix_ms.store(millis(wall).saturating_sub(self.now().0), Ordering::Relaxed);
     }
 
     /// A clock whose wall time is known, for tests that say themselves what time it is.
     #[cfg(test)]
     pub(crate) fn at_unix_ms(origin_unix_ms: u64) -> Self {
-        Self { origin: Instant::now(), origin_unix_ms }
+        Self { origin: Instant::now(), origin_unix_ms: Box::leak(Box::new(AtomicU64::new(origin_unix_ms))) }
     }
 
     /// Reads the monotonic clock.
@@ -78,16 +88,16 @@ impl Clock {
         Now(millis(self.origin.elapsed()))
     }
 
-    /// Wall time of a moment, in milliseconds since the UNIX epoch. Steps of the system's clock after the start do not show.
+    /// Wall time of a moment, in milliseconds since the UNIX epoch.
     #[must_use]
     pub fn unix_ms(&self, now: Now) -> u64 {
-        self.origin_unix_ms.saturating_add(now.0)
+        self.origin_unix_ms.load(Ordering::Relaxed).saturating_add(now.0)
     }
 
     /// The moment of a wall time in seconds since the UNIX epoch; moments before the start are [`Now`] zero.
     #[must_use]
     pub fn at_unix_secs(&self, secs: u64) -> Now {
-        Now(secs.saturating_mul(1000).saturating_sub(self.origin_unix_ms))
+        Now(secs.saturating_mul(1000).saturating_sub(self.origin_unix_ms.load(Ordering::Relaxed)))
     }
 }
 
@@ -101,6 +111,15 @@ mod tests {
         let after = Now(u64::from(u32::MAX) + 11).tick();
         assert_eq!(after.since(before), 21);
         assert_eq!(before.since(after), 0, "the future is no time ago");
+    }
+
+    #[test]
+    fn the_wall_is_followed() {
+        let clock = Clock::at_unix_ms(5_000);
+        assert_eq!((clock.unix_ms(Now(7)), clock.at_unix_secs(6), clock.at_unix_secs(1)), (5_007, Now(1_000), Now(0)));
+        let copy = clock;
+        clock.follow_wall();
+        assert!(copy.unix_ms(Now(0)) > 1_700_000_000_000, "it was set to 1970, and is not any more");
     }
 
     #[test]
