@@ -106,7 +106,7 @@ impl Backend {
         let mut stream = TcpStream::connect(self.control).expect("connects");
         let length = body.len();
         let request =
-            format!("POST /v1/agents/{agent}/calls HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+            format!("POST /v1/agents/{agent}/calls HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}");
         stream.write_all(request.as_bytes()).expect("sent");
         stream
     }
