@@ -57,7 +57,12 @@ pub enum Event {
 
 impl Event {
     fn weight(&self) -> usize {
-        size_of::<Self>() + if let Self::Message { body, .. } = self { body.len() } else { 0 }
+        let held = match self {
+            Self::Message { body, .. } => body.len(),
+            Self::Knock { greeting, .. } => greeting.weight(),
+            Self::NotWritten { .. } | Self::NoRoom { .. } | Self::Ended { .. } => 0,
+        };
+        size_of::<Self>() + held
     }
 }
 
@@ -147,45 +152,55 @@ impl Tray {
 /// One loop's way to all workers.
 pub struct Intake {
     hatches: Vec<Hatch>,
-    waiting: Vec<Batch>,
+    waiting: Vec<Waiting>,
+}
+
+/// What one worker has not been offered yet, or did not take.
+#[derive(Default)]
+struct Waiting {
+    batch: Batch,
+    bytes: usize,
 }
 
 impl Intake {
     /// To these workers; the order is the same for every loop.
     #[must_use]
     pub fn new(hatches: Vec<Hatch>) -> Self {
-        let waiting = hatches.iter().map(|_| Batch::new()).collect();
+        let waiting = hatches.iter().map(|_| Waiting::default()).collect();
         Self { hatches, waiting }
     }
 
     /// Puts an event about `conn` into the batch of its worker.
     pub fn push(&mut self, conn: ConnId, event: Event) {
         let worker = self.worker(conn);
-        self.waiting[worker].push(event);
+        self.waiting[worker].bytes += event.weight();
+        self.waiting[worker].batch.push(event);
     }
 
     /// Whether the worker of this connection takes no more for now: do not read it.
     #[must_use]
     pub fn is_full(&self, conn: ConnId) -> bool {
-        let hatch = &self.hatches[self.worker(conn)];
-        hatch.batches.is_full() || hatch.bytes.load(Ordering::Relaxed) > hatch.bytes_max
+        let worker = self.worker(conn);
+        let hatch = &self.hatches[worker];
+        // What this turn has heard counts already: a turn may read thousands of connections before it offers anything.
+        let bytes = hatch.bytes.load(Ordering::Relaxed).saturating_add(self.waiting[worker].bytes);
+        hatch.batches.is_full() || bytes > hatch.bytes_max
     }
 
     /// Offers every batch to its worker; false when some had to be kept.
     pub fn offer(&mut self) -> bool {
         let mut all = true;
         for (hatch, waiting) in self.hatches.iter().zip(&mut self.waiting) {
-            if waiting.is_empty() {
+            if waiting.batch.is_empty() {
                 continue;
             }
-            let batch = std::mem::take(waiting);
-            let weight = batch.iter().map(Event::weight).sum();
-            hatch.bytes.fetch_add(weight, Ordering::Relaxed);
+            let Waiting { batch, bytes } = std::mem::take(waiting);
+            hatch.bytes.fetch_add(bytes, Ordering::Relaxed);
             match hatch.batches.try_send(batch) {
                 Ok(()) => {}
                 Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
-                    hatch.bytes.fetch_sub(weight, Ordering::Relaxed);
-                    *waiting = batch;
+                    hatch.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    *waiting = Waiting { batch, bytes };
                     all = false;
                 }
             }
@@ -201,6 +216,7 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::upgrade::Offer;
 
     fn ended(slot: u32) -> Event {
         Event::Ended { conn: ConnId::new(0, slot, 1), agent: AgentSlot::NONE, reason: Reason::PeerClosed }
@@ -223,6 +239,30 @@ mod tests {
             other => panic!("{other:?}"),
         });
         assert_eq!(slots.collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn bytes_count_before_they_are_offered() {
+        let (hatch, tray) = queue(QueueLimits { batches_max: 10, bytes_max: 1000 });
+        let mut intake = Intake::new(vec![hatch]);
+        let conn = ConnId::new(0, 0, 1);
+        for round in 0..3 {
+            assert!(!intake.is_full(conn), "round {round}: what was taken counts no more");
+            intake.push(conn, Event::Message { conn, encoding: Encoding::Json, body: Bytes::from(vec![0; 2000]) });
+            assert!(intake.is_full(conn), "one turn must not take in more than the queue may hold");
+            assert!(intake.offer() && tray.take().is_some());
+        }
+    }
+
+    #[test]
+    fn a_knock_weighs_what_it_holds() {
+        let greeting = |token: String| {
+            let accept = [0; 28];
+            Box::new(Greeting { token: Some(token), agent: None, origin: None, accept, offer: Offer::Nothing })
+        };
+        let weight =
+            |token: &str| Event::Knock { conn: ConnId::new(0, 0, 1), greeting: greeting(token.into()) }.weight();
+        assert_eq!(weight(&"x".repeat(8000)), weight("") + 8000);
     }
 
     #[test]

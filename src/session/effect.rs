@@ -32,6 +32,15 @@ pub struct Greeting {
     pub offer: Offer,
 }
 
+impl Greeting {
+    /// Bytes that it takes, with its texts.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let texts = [&self.token, &self.agent, &self.origin];
+        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+}
+
 /// One thing to do.
 #[derive(Debug)]
 pub enum Effect {

@@ -93,6 +93,8 @@ impl World {
         let rng = &mut self.rng;
         let left = drain.step(&self.dispatch, Now(now), |below| rng.u32(0..below.max(1)));
         if left == 0 {
+            let agents = self.dispatch.node(Now(now)).agents;
+            assert_eq!(agents, 0, "the drain is over, and agents have not had the time to hear of it");
             self.drained = true;
         } else {
             self.drain = Some((drain, now + DRAIN_STEP_MS));

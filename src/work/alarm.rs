@@ -3,8 +3,12 @@
 //! It sleeps until the earliest deadline that it knows of. A new call wakes it only when it is due before that, which
 //! calls with equal time-outs never are, but for the first.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(holdfast_loom))]
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
+
+#[cfg(holdfast_loom)]
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -42,14 +46,23 @@ impl Alarm {
 
     /// Something is due at `deadline`: wakes the thread when it would sleep longer. Call it after the call was opened.
     pub fn set(&self, deadline: Now) {
-        if deadline.0 < self.planned.load(Ordering::SeqCst) {
+        if self.plan_is_after(deadline) {
             // Full means that it is being woken already.
             let _ = self.bell.try_send(());
         }
     }
 
+    /// The caller's half: the fence comes between its store of the deadline and its look at the plan.
+    fn plan_is_after(&self, deadline: Now) -> bool {
+        fence(Ordering::SeqCst);
+        deadline.0 < self.planned.load(Ordering::Relaxed)
+    }
+
+    /// The thread's half: the fence comes between its store of the plan and its last look at the deadlines. With one on
+    /// each side, one of the two sees the other; a sequentially consistent store alone would not order the look after it.
     fn plan(&self, next: Option<Now>) {
-        self.planned.store(next.map_or(u64::MAX, |at| at.0), Ordering::SeqCst);
+        self.planned.store(next.map_or(u64::MAX, |at| at.0), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -92,5 +105,51 @@ pub(crate) fn ring(due: &impl Due, now: Now) -> Option<Now> {
             return next;
         }
         next = seen;
+    }
+}
+
+/// Run with `RUSTFLAGS="--cfg holdfast_loom" cargo test --lib --release alarm`.
+#[cfg(all(test, holdfast_loom))]
+mod loom_tests {
+    use loom::sync::Arc;
+
+    use super::*;
+
+    /// A table with one deadline, read without a lock as that of the calls is.
+    struct Table {
+        alarm: Alarm,
+        earliest: AtomicU64,
+    }
+
+    impl Due for Table {
+        fn alarm(&self) -> &Alarm {
+            &self.alarm
+        }
+
+        fn end_due(&self, _now: Now) {}
+
+        fn next_due(&self) -> Option<Now> {
+            Some(Now(self.earliest.load(Ordering::Relaxed))).filter(|at| at.0 != u64::MAX)
+        }
+    }
+
+    #[test]
+    fn no_call_is_slept_through() {
+        loom::model(|| {
+            let (alarm, sleeper) = Alarm::new();
+            // The thread wakes from the sleep that it planned until 5; a call that is due at 7 is opened meanwhile.
+            alarm.plan(Some(Now(5)));
+            let table = Arc::new(Table { alarm, earliest: AtomicU64::new(u64::MAX) });
+            let caller = {
+                let table = Arc::clone(&table);
+                loom::thread::spawn(move || {
+                    table.earliest.store(7, Ordering::Relaxed);
+                    table.alarm.set(Now(7));
+                })
+            };
+            let planned = ring(&*table, Now(5));
+            caller.join().unwrap();
+            assert!(planned == Some(Now(7)) || sleeper.was_woken(), "the call outlives its deadline");
+        });
     }
 }

@@ -14,6 +14,9 @@ use super::dispatch::{Dispatch, SentAway};
 /// Why, in the agents' `goaway`.
 const WORDS: &str = "drain";
 
+/// How often the directory is asked again who is left: whoever is on the way out is in it until the connection has ended.
+const LIST_AGAIN: Duration = Duration::from_millis(200);
+
 /// Sends all agents away, spread over a window; those with calls in flight when theirs are done.
 pub struct Drain {
     begun: Now,
@@ -21,6 +24,7 @@ pub struct Drain {
     /// Everyone who was connected, the next one last.
     queue: Vec<Located>,
     agents: usize,
+    lists_again_at: Now,
 }
 
 impl Drain {
@@ -28,7 +32,7 @@ impl Drain {
     #[must_use]
     pub fn begin(dispatch: &Dispatch, now: Now, window: Duration) -> Self {
         let queue = everyone(dispatch);
-        Self { begun: now, window_ms: millis(window).max(1), agents: queue.len(), queue }
+        Self { begun: now, window_ms: millis(window).max(1), agents: queue.len(), queue, lists_again_at: now }
     }
 
     /// Puts the queue in an order that does not depend on the directory's hashing, which is seeded at random.
@@ -37,11 +41,13 @@ impl Drain {
         self.queue.sort_by_key(|located| located.conn);
     }
 
-    /// Sends away as many as the time demands; those that are busy go to the end of the queue. Returns how many are left.
+    /// Sends away as many as the time demands; those that are busy go to the end of the queue. Returns how many are left:
+    /// also those that were told and are still on the way out, since the end of the process would cut their last words off.
     pub fn step(&mut self, dispatch: &Dispatch, now: Now, mut random: impl FnMut(u32) -> u32) -> usize {
         let gone_ms = millis(now.since(self.begun)).min(self.window_ms);
         let left = (self.agents as u64 * (self.window_ms - gone_ms) / self.window_ms) as usize;
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && now >= self.lists_again_at {
+            self.lists_again_at = now.after(LIST_AGAIN);
             // A worker that did not see the drain begin may have let one in since; whoever is on the way out hears nothing new.
             self.queue = everyone(dispatch);
         }
@@ -58,7 +64,7 @@ impl Drain {
         }
         busy.append(&mut self.queue);
         self.queue = busy;
-        self.queue.len()
+        self.queue.len().max(dispatch.directory.len())
     }
 }
 
