@@ -49,6 +49,28 @@ pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What the wall clock said at one moment: leads from one kind of time to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wall {
+    now: Now,
+    unix_ms: u64,
+}
+
+impl Wall {
+    /// Seconds since the UNIX epoch.
+    #[must_use]
+    pub fn unix_secs(self) -> u64 {
+        self.unix_ms / 1000
+    }
+
+    /// The moment at which the wall clock will say `unix_secs`; [`Now`] zero when that is before the process' start.
+    #[must_use]
+    pub fn at_unix_secs(self, unix_secs: u64) -> Now {
+        let moment = (i128::from(unix_secs) * 1000 - i128::from(self.unix_ms)) + i128::from(self.now.0);
+        Now(u64::try_from(moment.max(0)).unwrap_or(u64::MAX))
+    }
+}
+
 /// The process' clock: a monotonic origin and the wall time at that origin.
 ///
 /// Copies of one clock agree with each other. Only the top floor makes one.
@@ -56,20 +78,27 @@ pub fn millis(span: Duration) -> u64 {
 pub struct Clock {
     origin: Instant,
     origin_unix_ms: u64,
+    /// Whether the wall time is said by a test.
+    #[cfg(test)]
+    is_told: bool,
 }
 
 impl Clock {
     /// Starts a clock: [`Now`] counts from here.
     #[must_use]
     pub fn start() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { origin: Instant::now(), origin_unix_ms: millis(wall) }
+        Self {
+            origin: Instant::now(),
+            origin_unix_ms: system_unix_ms(),
+            #[cfg(test)]
+            is_told: false,
+        }
     }
 
     /// A clock whose wall time is known, for tests that say themselves what time it is.
     #[cfg(test)]
     pub(crate) fn at_unix_ms(origin_unix_ms: u64) -> Self {
-        Self { origin: Instant::now(), origin_unix_ms }
+        Self { origin: Instant::now(), origin_unix_ms, is_told: true }
     }
 
     /// Reads the monotonic clock.
@@ -84,11 +113,20 @@ impl Clock {
         self.origin_unix_ms.saturating_add(now.0)
     }
 
-    /// The moment of a wall time in seconds since the UNIX epoch; moments before the start are [`Now`] zero.
+    /// Reads the wall clock, at `now`. Unlike [`Clock::unix_ms`] it follows the system's steps: a machine that started
+    /// with a wrong clock, or slept, must not believe expired tokens until the process is started again.
     #[must_use]
-    pub fn at_unix_secs(&self, secs: u64) -> Now {
-        Now(secs.saturating_mul(1000).saturating_sub(self.origin_unix_ms))
+    pub fn wall(&self, now: Now) -> Wall {
+        #[cfg(test)]
+        if self.is_told {
+            return Wall { now, unix_ms: self.unix_ms(now) };
+        }
+        Wall { now, unix_ms: system_unix_ms() }
     }
+}
+
+fn system_unix_ms() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -101,6 +139,19 @@ mod tests {
         let after = Now(u64::from(u32::MAX) + 11).tick();
         assert_eq!(after.since(before), 21);
         assert_eq!(before.since(after), 0, "the future is no time ago");
+    }
+
+    #[test]
+    fn the_wall_follows_the_system_and_leads_to_moments() {
+        // A clock that was an hour behind when the process started.
+        let late = Clock { origin_unix_ms: system_unix_ms() - 3_600_000, ..Clock::start() };
+        let wall = late.wall(Now(5_000));
+        assert!(wall.unix_secs() >= late.unix_ms(Now(5_000)) / 1000 + 3_500);
+
+        let wall = Wall { now: Now(5_000), unix_ms: 100_000 };
+        for (unix_secs, moment) in [(100, 5_000), (101, 6_000), (96, 1_000), (95, 0), (0, 0), (u64::MAX, u64::MAX)] {
+            assert_eq!(wall.at_unix_secs(unix_secs), Now(moment), "{unix_secs}");
+        }
     }
 
     #[test]
