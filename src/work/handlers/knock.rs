@@ -28,7 +28,9 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greet
         }
         Err(refused) => {
             // The cause is for the operator alone; every peer reads the same 401.
-            tracing::info!(?conn, cause = ?refused, "upgrade refused");
+            if let Some(left_out) = dispatch.may_log_refusal(now) {
+                tracing::info!(?conn, cause = ?refused, left_out, "upgrade refused");
+            }
             counter!(metric::AUTH_FAILURES, "cause" => refused.label()).increment(1);
             dispatch.post(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
         }
