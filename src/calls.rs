@@ -58,7 +58,7 @@ pub enum Outcome {
     NoReply,
     /// Written, then the connection ended: it may have run.
     Lost,
-    /// Too many calls in flight for this agent or tenant, or the way into the loop is full.
+    /// Too many calls in flight for this agent or tenant, or the queue to the agent or to its loop is full.
     Busy,
     /// The caller went away.
     Cancelled,
@@ -67,6 +67,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the call was refused at once and nothing was sent: its time says nothing of agents.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Offline | Self::Busy | Self::Draining)
+    }
+
     /// The word in the API and the metric label.
     #[must_use]
     pub fn label(&self) -> &'static str {

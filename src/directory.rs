@@ -191,6 +191,15 @@ impl Directory {
         true
     }
 
+    /// Tenant and id of the agent on this connection; `None` when it has moved on.
+    #[must_use]
+    pub fn name(&self, slot: AgentSlot, conn: ConnId) -> Option<(TenantId, AgentId)> {
+        let (shard, index) = (slot.0 >> INDEX_BITS, slot.0 & (u32::MAX >> SHARD_BITS));
+        let shard = lock(&self.shards[shard as usize]);
+        let entry = shard.at(index).filter(|entry| entry.conn == conn)?;
+        Some((entry.tenant, entry.id.clone()))
+    }
+
     /// Where an agent is.
     #[must_use]
     pub fn locate(&self, tenant: TenantId, id: &str) -> Option<Located> {

@@ -29,8 +29,8 @@ pub struct TokenSettings {
 
 /// Runs the command: the answer goes to standard output, a reason to standard error (then the exit code is 1).
 ///
-/// `load` reads the settings (from the file that was named, or the usual place) and is called only where they are
-/// needed. `now_unix` is the time in seconds since the UNIX epoch.
+/// `load` reads the settings (with the file that was named, if any: there is no usual place for one; defaults and the
+/// environment count either way) and is called only where they are needed. `now_unix` is the time in seconds since the UNIX epoch.
 pub fn run(
     args: &TokenArgs,
     load: impl FnOnce(Option<&Path>) -> Result<TokenSettings, String>,

@@ -4,6 +4,7 @@
 
 use super::Settings;
 use super::host::Host;
+use crate::net::event_loop::CONNECTIONS_MAX;
 
 /// Descriptors that every table holds for each loop, its own or another's: its epoll, its eventfd, its listener.
 pub const DESCRIPTORS_PER_LOOP: u64 = 3;
@@ -21,6 +22,8 @@ pub enum Bite {
     Descriptors,
     /// `limits.connections`.
     Setting,
+    /// The slots of a loop's table.
+    Slots,
     /// The memory of the machine or the control group.
     Memory,
 }
@@ -59,12 +62,13 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
         0 => by_descriptors,
         asked => by_descriptors.min(asked.div_ceil(loops_wide)),
     };
-    // A slot's index has 32 bits.
-    let connections_per_loop = u32::try_from(per_loop).unwrap_or(u32::MAX);
+    let connections_per_loop = u32::try_from(per_loop).unwrap_or(u32::MAX).min(CONNECTIONS_MAX);
     let connections = u64::from(connections_per_loop).saturating_mul(loops_wide);
     let by_memory = host.memory_bytes / (KERNEL_BYTES_PER_CONNECTION + BYTES_PER_AGENT);
     let bites_first = if by_memory < connections {
         Bite::Memory
+    } else if per_loop > u64::from(CONNECTIONS_MAX) {
+        Bite::Slots
     } else if asked != 0 && per_loop < by_descriptors {
         Bite::Setting
     } else {
@@ -95,6 +99,9 @@ impl Derived {
                 "{room}: the descriptors of a loop bite first; raise the hard limit (`ulimit -Hn`, LimitNOFILE=) or `server.loops`"
             ),
             Bite::Setting => format!("{room}: `limits.connections` bites first"),
+            Bite::Slots => {
+                format!("{room}: the table of a loop bites first; raise `server.loops`")
+            }
             Bite::Memory => format!(
                 "{room}, but the memory carries about {} idle ones: it bites first; set `limits.connections` below that, or add memory",
                 self.connections_by_memory
@@ -193,6 +200,8 @@ mod tests {
     fn an_unlimited_host_does_not_overflow() {
         let host = Host { descriptors: u64::MAX, cores: 1024, memory_bytes: u64::MAX };
         let derived = derive(&settings(|_| {}), &host);
-        assert_eq!(derived.connections_per_loop, u32::MAX);
+        assert_eq!(derived.connections_per_loop, (1 << 24) - 64);
+        assert_eq!(derived.bites_first, Bite::Slots);
+        assert!(derived.bites_first_text().contains("`server.loops`"));
     }
 }

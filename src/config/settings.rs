@@ -40,10 +40,10 @@ sections! {
         connections: Count [0, 1_000_000_000] = 0,
         /// Descriptors of each loop that connections never take: for logs, the control port, and files.
         descriptors_reserve: Count [16, 65536] = 64,
-        /// The largest head of an upgrade request; above it 431.
-        head_max: Size ["256B", "64KiB"] = "8KiB",
-        /// The most header fields of an upgrade request; above it 431.
-        head_fields_max: Places [8, 256] = 64,
+        /// The largest head of an upgrade request, and of a request to the control port, which takes 8 KiB at least; above it 431.
+        head_max: Size ["256B", "32KiB"] = "8KiB",
+        /// The most header fields of an upgrade request, and of a request to the control port; above it 431.
+        head_fields_max: Places [8, 64] = 64,
         /// The largest message from an agent; above it close code 1009.
         message_max: Size ["125B", "1GiB"] = "1MiB",
         /// The largest message of `/dev/echo`, which exists under `--dev` alone.
@@ -54,7 +54,7 @@ sections! {
         queue_hard: Size ["1KiB", "1GiB"] = "1MiB",
         /// How long an agent may stay above `queue_soft`.
         write_deadline: Span ["10ms", "1day"] = "10s",
-        /// How long a new connection may take until its upgrade request has come whole.
+        /// How long a new connection may take until its upgrade request has come whole. On the control port: until its first head has come, and for each body.
         handshake_deadline: Span ["10ms", "1h"] = "10s",
         /// How long a peer may take to answer a close frame.
         close_deadline: Span ["10ms", "1h"] = "5s",
@@ -94,8 +94,8 @@ sections! {
 
     /// How the node finds out that an agent is gone.
     heartbeat: RawHeartbeat => Heartbeat {
-        /// A quiet agent is pinged after this long.
-        interval: Span ["100ms", "7days"] = "60s",
+        /// A quiet agent is pinged after this long. Many proxies cut a connection that is silent for 60s.
+        interval: Span ["100ms", "7days"] = "45s",
         /// An agent that stays quiet for this long after the ping is closed.
         timeout: Span ["10ms", "1day"] = "20s",
     }

@@ -40,7 +40,7 @@ fn defaults_are_valid_and_are_those_that_are_promised() {
     assert_eq!(settings.limits.queue_soft, 65536);
     assert_eq!(settings.limits.turn_bytes, 256 * 1024);
     assert_eq!(settings.calls.timeout, Duration::from_secs(20));
-    assert_eq!(settings.heartbeat.interval, Duration::from_secs(60));
+    assert_eq!(settings.heartbeat.interval, Duration::from_secs(45));
     assert_eq!(settings.log.format, LogFormat::Text);
     assert!(settings.auth.keys.is_empty() && settings.api.keys.is_empty());
 }
@@ -96,11 +96,11 @@ fn a_file_that_is_wrong_is_told_by_line() {
         ("[calls]\ntimeout = \"0s\"\n", "h.toml:2: `calls.timeout` is \"0s\", must lie between \"1ms\" and \"1day\""),
         (
             "[limits]\nhead_max = \"0B\"\n",
-            "h.toml:2: `limits.head_max` is \"0B\", must lie between \"256B\" and \"64KiB\"",
+            "h.toml:2: `limits.head_max` is \"0B\", must lie between \"256B\" and \"32KiB\"",
         ),
         (
             "[limits]\nhead_max = \"99999999999EiB\"\n",
-            "h.toml:2: `limits.head_max` is \"99999999999EiB\", must lie between \"256B\" and \"64KiB\"",
+            "h.toml:2: `limits.head_max` is \"99999999999EiB\", must lie between \"256B\" and \"32KiB\"",
         ),
         (
             "[limits]\nhead_max = \"-1KiB\"\n",
@@ -219,7 +219,7 @@ fn relations_are_held() {
         ),
         (
             "[heartbeat]\ntimeout = \"60s\"\n",
-            "h.toml:2: `heartbeat.timeout` (60s) must be less than `heartbeat.interval` (60s): one ping is answered or missed before the next is due",
+            "h.toml:2: `heartbeat.timeout` (60s) must be less than `heartbeat.interval` (45s): one ping is answered or missed before the next is due",
         ),
         (
             "[drain]\nwindow = \"31s\"\n",
@@ -248,7 +248,7 @@ fn all_problems_are_told_at_once() {
   h.toml:3: unknown key `server.port` (known: listen, node, loops, workers)
   HOLDFAST_LOG__LEVL: unknown key `log.levl`, did you mean `level`?
   h.toml:7: `auth.keys.0.algorithm` is missing
-  h.toml:5: `limits.head_max` is \"0B\", must lie between \"256B\" and \"64KiB\"
+  h.toml:5: `limits.head_max` is \"0B\", must lie between \"256B\" and \"32KiB\"
   h.toml:6: `limits.queue_soft` (1MiB) must be less than `limits.queue_hard` (1MiB): between the two an agent has `limits.write_deadline` to catch up";
     assert_eq!(told, expected);
 }

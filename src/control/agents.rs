@@ -16,7 +16,7 @@ use super::query;
 use super::setup::Shared;
 use crate::directory::Labels;
 use crate::session::reason::Reason;
-use crate::work::dispatch::AgentView;
+use crate::work::dispatch::{AgentView, Look, SentAway};
 
 /// A page of agents.
 #[derive(Serialize)]
@@ -72,36 +72,54 @@ pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
 /// Shows one agent.
 ///
 /// # Errors
-/// 404 when it is not connected, with its last close where that is remembered.
+/// 404 when it is not connected, with its last close where that is remembered; 503 when its loop has too much to do.
 pub async fn show(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Problem> {
     let agent = query::agent(asked.agent)?;
-    let (tell, told) = oneshot::channel();
-    let on_view = Box::new(move |view| {
-        // Who asked may be gone.
-        let _ = tell.send(view);
-    });
-    shared.dispatch.describe(asked.tenant, &agent, on_view);
-    let view = told.await.map_err(|_| Problem::new(Kind::Internal).agent(&agent))?;
-    let last_close = shared.dispatch.last_close(asked.tenant, &agent);
-    let last_close = last_close.map(|close| shared.closed(close));
-    match view {
-        None => Err(Problem::new(Kind::Offline).agent(&agent).last_close(last_close)),
-        Some(view) => Ok(Answer::json(200, Media::Json, &agent_json(shared, &agent, &view, last_close))),
+    let mut seen = look(shared, &asked, &agent).await?;
+    if matches!(seen, Look::JustEnded) {
+        seen = look(shared, &asked, &agent).await?;
     }
+    match seen {
+        Look::Seen(view) => {
+            Ok(Answer::json(200, Media::Json, &agent_json(shared, &agent, &view, last_close(shared, &asked, &agent))))
+        }
+        // Twice its loop said so: no newer connection has taken over.
+        Look::NotConnected | Look::JustEnded => Err(offline(shared, &asked, &agent)),
+        Look::TooBusy => Err(Problem::new(Kind::Overloaded).agent(&agent)),
+    }
+}
+
+async fn look(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Result<Look, Problem> {
+    let (tell, told) = oneshot::channel();
+    let on_look = Box::new(move |look| {
+        // Who asked may be gone.
+        let _ = tell.send(look);
+    });
+    shared.dispatch.describe(asked.tenant, agent, on_look);
+    told.await.map_err(|_| Problem::new(Kind::Internal).agent(agent))
 }
 
 /// Disconnects one agent.
 ///
 /// # Errors
-/// 404 when it is not connected, 400 when the query is wrong.
+/// 404 when it is not connected, 400 when the query is wrong, 503 when its loop has too much to do.
 pub fn disconnect(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
     let agent = query::agent(asked.agent)?;
     let reason = query::reason(asked.query, Reason::Disconnected.row().text)?;
-    if shared.dispatch.disconnect(asked.tenant, &agent, &reason) {
-        return Ok(Answer::new(204, Media::Nothing, ""));
+    match shared.dispatch.disconnect(asked.tenant, &agent, &reason) {
+        SentAway::Told => Ok(Answer::new(204, Media::Nothing, "")),
+        SentAway::NotConnected => Err(offline(shared, asked, &agent)),
+        SentAway::TooBusy => Err(Problem::new(Kind::Overloaded).agent(&agent)),
     }
-    let last_close = shared.dispatch.last_close(asked.tenant, &agent);
-    Err(Problem::new(Kind::Offline).agent(&agent).last_close(last_close.map(|close| shared.closed(close))))
+}
+
+fn offline(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Problem {
+    Problem::new(Kind::Offline).agent(agent).last_close(last_close(shared, asked, agent))
+}
+
+fn last_close(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Option<Closed> {
+    let close = shared.dispatch.last_close(asked.tenant, agent)?;
+    Some(shared.closed(close))
 }
 
 fn agent_json<'a>(shared: &Shared, agent: &'a str, view: &'a AgentView, last_close: Option<Closed>) -> AgentJson<'a> {

@@ -76,10 +76,12 @@ impl Count {
         }
     }
 
-    /// A call ended.
+    /// A call ended. The time of one that was refused at once is not observed: many of them would hide how long agents take.
     pub fn call(&self, outcome: &Outcome, took: Duration) {
         self.outcomes[place(outcome)].increment(1);
-        self.call_seconds.record(took.as_secs_f64());
+        if !outcome.is_refusal() {
+            self.call_seconds.record(took.as_secs_f64());
+        }
     }
 
     /// Sets the gauges that are read from the node when somebody looks.
@@ -139,6 +141,25 @@ mod tests {
     fn every_outcome_is_counted_under_its_word() {
         for outcome in outcomes() {
             assert_eq!(OUTCOMES[place(&outcome)], outcome.label());
+        }
+    }
+
+    #[test]
+    fn only_calls_that_were_sent_have_a_time() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let count = Count::new();
+            for outcome in outcomes() {
+                count.call(&outcome, Duration::from_millis(5));
+            }
+        });
+        let text = handle.render();
+        // Ten outcomes less `offline`, `busy` and `draining`.
+        assert!(text.contains("holdfast_call_seconds_count 7"), "{text}");
+        for outcome in OUTCOMES {
+            let line = format!("holdfast_calls_total{{outcome=\"{outcome}\"}} 1");
+            assert!(text.contains(&line), "{line} is not in\n{text}");
         }
     }
 

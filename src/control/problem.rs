@@ -24,7 +24,7 @@ pub enum Kind {
     NoReply,
     /// Written, then the connection ended.
     Lost,
-    /// Too many calls in flight.
+    /// Too many calls in flight, or a full queue on the way to the agent.
     Busy,
     /// The caller went away.
     Cancelled,
@@ -36,6 +36,8 @@ pub enum Kind {
     Invalid,
     /// No key, or a wrong one.
     Unauthorized,
+    /// In development: a web page of another site.
+    ForeignOrigin,
     /// No such path.
     NotFound,
     /// The path of agents, on the wrong port.
@@ -52,6 +54,8 @@ pub enum Kind {
     KeysFull,
     /// The call with this idempotency key has ended, its answer is not kept any more.
     AnswerDropped,
+    /// The agent's event loop has no room for another order.
+    Overloaded,
     /// This node should get no traffic.
     NotReady,
     /// Our fault.
@@ -78,7 +82,7 @@ const fn row(slug: &'static str, status: u16, title: &'static str, detail: &'sta
 impl Kind {
     /// Every kind; the outcomes come first, in the order of [`Outcome`].
     #[cfg(test)]
-    pub const ALL: [Kind; 21] = [
+    pub const ALL: [Kind; 23] = [
         Self::Offline,
         Self::NotDelivered,
         Self::NoReceipt,
@@ -90,6 +94,7 @@ impl Kind {
         Self::Malformed,
         Self::Invalid,
         Self::Unauthorized,
+        Self::ForeignOrigin,
         Self::NotFound,
         Self::WrongPort,
         Self::MethodNotAllowed,
@@ -98,6 +103,7 @@ impl Kind {
         Self::KeyReused,
         Self::KeysFull,
         Self::AnswerDropped,
+        Self::Overloaded,
         Self::NotReady,
         Self::Internal,
     ];
@@ -134,12 +140,13 @@ impl Kind {
             Self::NoReceipt => row("no_receipt", 504, "No sign of life", "The call was written, and the agent gave no sign of life before the deadline. It may have run."),
             Self::NoReply => row("no_reply", 504, "No reply in time", "The agent has the call, and did not answer before the deadline."),
             Self::Lost => row("lost", 502, "Connection lost", "The call was written, then the agent's connection ended. It may have run."),
-            Self::Busy => row("busy", 429, "Too many calls in flight", "This agent or tenant has too many calls in flight. Nothing was sent; repeat later."),
+            Self::Busy => row("busy", 429, "Agent is busy", "This agent or tenant has too many calls in flight, or the queue to the agent or to its event loop is full. Nothing was sent; repeat later."),
             Self::Cancelled => row("cancelled", 499, "Call was cancelled", "Nobody waited for the call any more, and the agent was told. It may have run."),
             Self::Draining => row("draining", 503, "Node is stopping", "This node is stopping. Nothing was sent; repeat on another node or later."),
             Self::Malformed => row("malformed", 400, "Body is not JSON", "The body must be one JSON object."),
             Self::Invalid => row("invalid", 400, "Request is not valid", "The request says something that it may not say."),
             Self::Unauthorized => row("unauthorized", 401, "API key required", "Send `Authorization: Bearer <API key>` with a valid key."),
+            Self::ForeignOrigin => row("foreign_origin", 403, "Foreign origin", "Under `serve --dev` requests must come from this machine: `Origin`, where there is one, and `Host` must be loopback."),
             Self::NotFound => row("not_found", 404, "No such path", "There is nothing here. `/openapi.json` lists what there is."),
             Self::WrongPort => row("wrong_port", 404, "Agents use another port", "This port serves backends and operators."),
             Self::MethodNotAllowed => row("method_not_allowed", 405, "Method not allowed", "The path exists, with other methods."),
@@ -148,6 +155,7 @@ impl Kind {
             Self::KeyReused => row("idempotency_key_reused", 422, "Idempotency key belongs to another call", "The same key came before with another body. Use a new key for a new call."),
             Self::KeysFull => row("idempotency_full", 503, "No room for idempotency keys", "This node remembers as many idempotency keys as it may. Nothing was sent; repeat later, or without a key."),
             Self::AnswerDropped => row("idempotency_answer_dropped", 409, "Answer is not kept any more", "The call with this key has ended, but its answer had to make room for newer ones. It was not sent again."),
+            Self::Overloaded => row("overloaded", 503, "Node is overloaded", "The event loop of this agent has too many orders waiting. Nothing was done; repeat later."),
             Self::NotReady => row("not_ready", 503, "Node is not ready", "This node should get no traffic now."),
             Self::Internal => row("internal", 500, "Internal error", "The gateway failed. It may have run."),
         }
@@ -312,7 +320,7 @@ impl Problem {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"holdfast\"")))
             }
             // One second is the shortest that the header can say, and most calls end sooner.
-            Kind::Busy | Kind::Draining | Kind::NotReady | Kind::KeysFull => {
+            Kind::Busy | Kind::Draining | Kind::Overloaded | Kind::NotReady | Kind::KeysFull => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
             }
             Kind::MethodNotAllowed => {
@@ -402,6 +410,7 @@ mod tests {
         for (problem, name, value) in [
             (Problem::new(Kind::Unauthorized), header::WWW_AUTHENTICATE, "Bearer realm=\"holdfast\""),
             (Problem::new(Kind::Busy), header::RETRY_AFTER, "1"),
+            (Problem::new(Kind::Overloaded), header::RETRY_AFTER, "1"),
             (Problem::new(Kind::MethodNotAllowed).allow("GET, HEAD".into()), header::ALLOW, "GET, HEAD"),
         ] {
             let (answer, _) = written(problem);

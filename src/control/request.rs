@@ -15,7 +15,7 @@ use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
 use super::route::{Found, Keyed, Open, Route, TABLE, find};
 use super::setup::Shared;
-use super::{agents, answer::Answer, call, operate};
+use super::{agents, answer::Answer, call, foreign, operate};
 use crate::kit::tick::Now;
 
 /// The status under which a request is counted whose caller went away.
@@ -57,6 +57,8 @@ async fn route(
     body: Incoming,
     now: Now,
 ) -> Result<Answer, Problem> {
+    let live = shared.live();
+    foreign::check(&live.access, &head.headers)?;
     let route = match TABLE[row].route {
         Route::Open(Open::Live) => return Ok(operate::live()),
         Route::Open(Open::Ready) => return operate::ready(shared, now),
@@ -64,7 +66,6 @@ async fn route(
         Route::Open(Open::Description) => return Ok(operate::openapi()),
         Route::Keyed(route) => route,
     };
-    let live = shared.live();
     let authorization = head.headers.get(header::AUTHORIZATION);
     let tenant = shared
         .tenant(&live, authorization.map(|value| value.as_bytes()))

@@ -106,6 +106,7 @@ async fn upkeep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         shared.metrics.run_upkeep();
+        shared.clock.follow_wall();
         memory::quiet();
     }
 }

@@ -168,7 +168,8 @@ fn bodies_have_a_limit() {
     let chunked = |sizes: &[usize]| {
         let mut stream = TcpStream::connect(node.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut request = format!("{CALLS}\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let mut request =
+            format!("{CALLS}\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n");
         for size in sizes {
             request.push_str(&format!("{size:x}\r\n{}\r\n", " ".repeat(*size)));
         }
@@ -186,7 +187,7 @@ fn a_body_that_does_not_come_is_answered() {
     let node = start(Access::Dev, short);
     let mut stream = TcpStream::connect(node.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let head = format!("{CALLS}\r\nHost: t\r\nContent-Length: 10\r\n\r\n{{");
+    let head = format!("{CALLS}\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{{");
     stream.write_all(head.as_bytes()).unwrap();
     let got = got(stream);
     assert_eq!((got.status, &got.json()["type"]), (408, &json!("/problems/slow_body")));
@@ -275,5 +276,48 @@ fn a_stop_without_grace_cancels_what_runs() {
     match node.next_told() {
         Told::Frame(frame) => assert!(frame.contains(&call.to_string())),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_loop_that_cannot_be_asked_is_not_an_agent_that_is_gone() {
+    let node = dev();
+    let resume = node.fill_the_mailbox();
+    for head in ["GET /v1/agents/web-1 HTTP/1.1", "DELETE /v1/agents/web-1 HTTP/1.1"] {
+        let got = node.ask(head, "");
+        assert_eq!((got.status, &got.json()["type"]), (503, &json!("/problems/overloaded")), "{head}");
+        assert!(got.head.contains("retry-after: 1"), "{head}");
+        assert!(got.json().get("outcome").is_none(), "{head}");
+    }
+    assert_eq!(node.ask("GET /v1/agents/web-2 HTTP/1.1", "").status, 404);
+    assert_eq!(node.ask("DELETE /v1/agents/web-2 HTTP/1.1", "").status, 404);
+    let call = node.ask(CALLS, r#"{"method":"echo"}"#);
+    assert_eq!((call.status, &call.json()["outcome"]), (429, &json!("busy")));
+    drop(resume);
+    // The loop goes on: it makes room, and answers again.
+    while node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status == 503 {}
+    assert_eq!(node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status, 200);
+}
+
+#[test]
+fn pages_of_other_sites_are_kept_out_in_development_alone() {
+    let dev = dev();
+    let with_keys = start(keys(), limits());
+    let foreign = "Origin: https://evil.example";
+    for (head, body) in [
+        (CALLS, r#"{"method":"echo"}"#),
+        ("GET /v1/agents HTTP/1.1", ""),
+        ("GET /v1/agents/web-1 HTTP/1.1", ""),
+        ("DELETE /v1/agents/web-1 HTTP/1.1", ""),
+        ("GET /metrics HTTP/1.1", ""),
+    ] {
+        for field in [foreign, "Host: evil.example"] {
+            let got = dev.ask(&format!("{head}\r\n{field}"), body);
+            assert_eq!((got.status, &got.json()["type"]), (403, &json!("/problems/foreign_origin")), "{head} {field}");
+        }
+        let own = format!("{head}\r\nOrigin: http://localhost:3000");
+        assert!(dev.ask(&own, body).status < 300, "{head}");
+        let keyed = format!("{head}\r\n{foreign}\r\nAuthorization: Bearer {KEY}");
+        assert!(with_keys.ask(&keyed, body).status < 300, "{head}");
     }
 }

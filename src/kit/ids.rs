@@ -53,9 +53,10 @@ impl ConnId {
     }
 }
 
+/// 16 hex digits: those that stand behind the dash in a `welcome`'s `session`, so that one is found from the other.
 impl fmt::Debug for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}#{}", self.loop_index(), self.slot(), self.generation())
+        write!(f, "{:016x}", self.0)
     }
 }
 
@@ -161,6 +162,12 @@ mod tests {
             let id = ConnId::new(l, s, g);
             assert_eq!((id.loop_index(), id.slot(), id.generation()), (l as usize, s, g));
         }
+    }
+
+    #[test]
+    fn a_connection_is_logged_as_its_session_says() {
+        let id = ConnId::new(1, 0xabc, 3);
+        assert_eq!(format!("{id:?}"), "01000abc00000003");
     }
 
     #[test]

@@ -34,7 +34,7 @@ metrics! {
     WORKERS_FULL = Counter "holdfast_workers_full_total", "Times a loop stopped reading because the workers were full.";
     CALLS = Counter "holdfast_calls_total", "Calls that ended, by outcome.";
     CALLS_IN_FLIGHT = Gauge "holdfast_calls_in_flight", "Calls that wait for their outcome.";
-    CALL_SECONDS = Histogram "holdfast_call_seconds", "Time from accepting a call to its outcome.";
+    CALL_SECONDS = Histogram "holdfast_call_seconds", "Time from accepting a call to its outcome; without calls that were not sent (offline, busy, draining).";
     REPLIES_DROPPED = Counter "holdfast_replies_dropped_total", "Replies that answered no waiting call: late, doubled or foreign.";
     BAD_ENVELOPES = Counter "holdfast_bad_envelopes_total", "Messages from agents that were no envelope.";
     AUTH_FAILURES = Counter "holdfast_auth_failures_total", "Upgrades refused for their token.";

@@ -3,6 +3,7 @@
 //! Owns the two time types of the process and the one place that reads the system's clocks. Below the top
 //! floor time is always an argument named `now`; a file that needs "now" and is not handed one is wrong.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the process' [`Clock`] was made. Monotonic.
@@ -49,27 +50,8 @@ pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What the wall clock said at one moment: leads from one kind of time to the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wall {
-    now: Now,
-    unix_ms: u64,
-}
-
-impl Wall {
-    /// Seconds since the UNIX epoch.
-    #[must_use]
-    pub fn unix_secs(self) -> u64 {
-        self.unix_ms / 1000
-    }
-
-    /// The moment at which the wall clock will say `unix_secs`; [`Now`] zero when that is before the process' start.
-    #[must_use]
-    pub fn at_unix_secs(self, unix_secs: u64) -> Now {
-        let moment = (i128::from(unix_secs) * 1000 - i128::from(self.unix_ms)) + i128::from(self.now.0);
-        Now(u64::try_from(moment.max(0)).unwrap_or(u64::MAX))
-    }
-}
+/// Differences between the wall and its last look that are no step of it, in milliseconds.
+const TREMBLE_MS: u64 = 250;
 
 /// The process' clock: a monotonic origin and the wall time at that origin.
 ///
@@ -77,28 +59,34 @@ impl Wall {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
-    origin_unix_ms: u64,
-    /// Whether the wall time is said by a test.
-    #[cfg(test)]
-    is_told: bool,
+    /// Wall time of the origin, by the last look at the wall. One for all copies, for as long as the process lives.
+    origin_unix_ms: &'static AtomicU64,
 }
 
 impl Clock {
     /// Starts a clock: [`Now`] counts from here.
     #[must_use]
     pub fn start() -> Self {
-        Self {
-            origin: Instant::now(),
-            origin_unix_ms: system_unix_ms(),
-            #[cfg(test)]
-            is_told: false,
+        let clock = Self { origin: Instant::now(), origin_unix_ms: Box::leak(Box::default()) };
+        clock.follow_wall();
+        clock
+    }
+
+    /// Looks at the wall clock again: it may have been set, and a machine that slept has not counted the time. Tokens are
+    /// judged by it, so do it every few seconds.
+    pub fn follow_wall(&self) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let origin_unix_ms = millis(wall).saturating_sub(self.now().0);
+        // Two clocks that are read one after the other always differ by a little: times that were shown must not tremble.
+        if origin_unix_ms.abs_diff(self.origin_unix_ms.load(Ordering::Relaxed)) > TREMBLE_MS {
+            self.origin_unix_ms.store(origin_unix_ms, Ordering::Relaxed);
         }
     }
 
     /// A clock whose wall time is known, for tests that say themselves what time it is.
     #[cfg(test)]
     pub(crate) fn at_unix_ms(origin_unix_ms: u64) -> Self {
-        Self { origin: Instant::now(), origin_unix_ms, is_told: true }
+        Self { origin: Instant::now(), origin_unix_ms: Box::leak(Box::new(AtomicU64::new(origin_unix_ms))) }
     }
 
     /// Reads the monotonic clock.
@@ -107,26 +95,17 @@ impl Clock {
         Now(millis(self.origin.elapsed()))
     }
 
-    /// Wall time of a moment, in milliseconds since the UNIX epoch. Steps of the system's clock after the start do not show.
+    /// Wall time of a moment, in milliseconds since the UNIX epoch.
     #[must_use]
     pub fn unix_ms(&self, now: Now) -> u64 {
-        self.origin_unix_ms.saturating_add(now.0)
+        self.origin_unix_ms.load(Ordering::Relaxed).saturating_add(now.0)
     }
 
-    /// Reads the wall clock, at `now`. Unlike [`Clock::unix_ms`] it follows the system's steps: a machine that started
-    /// with a wrong clock, or slept, must not believe expired tokens until the process is started again.
+    /// The moment of a wall time in seconds since the UNIX epoch; moments before the start are [`Now`] zero.
     #[must_use]
-    pub fn wall(&self, now: Now) -> Wall {
-        #[cfg(test)]
-        if self.is_told {
-            return Wall { now, unix_ms: self.unix_ms(now) };
-        }
-        Wall { now, unix_ms: system_unix_ms() }
+    pub fn at_unix_secs(&self, secs: u64) -> Now {
+        Now(secs.saturating_mul(1000).saturating_sub(self.origin_unix_ms.load(Ordering::Relaxed)))
     }
-}
-
-fn system_unix_ms() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -142,16 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_follows_the_system_and_leads_to_moments() {
-        // A clock that was an hour behind when the process started.
-        let late = Clock { origin_unix_ms: system_unix_ms() - 3_600_000, ..Clock::start() };
-        let wall = late.wall(Now(5_000));
-        assert!(wall.unix_secs() >= late.unix_ms(Now(5_000)) / 1000 + 3_500);
-
-        let wall = Wall { now: Now(5_000), unix_ms: 100_000 };
-        for (unix_secs, moment) in [(100, 5_000), (101, 6_000), (96, 1_000), (95, 0), (0, 0), (u64::MAX, u64::MAX)] {
-            assert_eq!(wall.at_unix_secs(unix_secs), Now(moment), "{unix_secs}");
-        }
+    fn the_wall_is_followed() {
+        let clock = Clock::at_unix_ms(5_000);
+        assert_eq!((clock.unix_ms(Now(7)), clock.at_unix_secs(6), clock.at_unix_secs(1)), (5_007, Now(1_000), Now(0)));
+        let copy = clock;
+        clock.follow_wall();
+        assert!(copy.unix_ms(Now(0)) > 1_700_000_000_000, "it was set to 1970, and is not any more");
+        copy.origin_unix_ms.fetch_add(TREMBLE_MS / 2, Ordering::Relaxed);
+        let shown = copy.unix_ms(Now(0));
+        clock.follow_wall();
+        assert_eq!(copy.unix_ms(Now(0)), shown, "what was shown stays");
     }
 
     #[test]

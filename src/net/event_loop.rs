@@ -19,6 +19,8 @@ mod obey;
 mod read;
 mod reap;
 
+pub use accept::CONNECTIONS_MAX;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

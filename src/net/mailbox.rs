@@ -50,8 +50,18 @@ pub struct Described {
     pub last_heard: Now,
 }
 
-/// Takes the answer to [`Order::Describe`] on the loop's thread; `None` when the connection is gone. Must not block.
-pub type OnDescribed = Box<dyn FnOnce(Option<Described>) + Send>;
+/// Why a loop does not tell of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undescribed {
+    /// The connection is gone.
+    Gone,
+    /// The loop was not asked, because its mailbox was full.
+    NotAsked,
+}
+
+/// Takes the answer to [`Order::Describe`] on the loop's thread, or on the asker's when the loop cannot be asked. Must
+/// not block.
+pub type OnDescribed = Box<dyn FnOnce(Result<Described, Undescribed>) + Send>;
 
 /// An instruction into an event loop.
 pub enum Order {

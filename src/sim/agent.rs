@@ -63,6 +63,13 @@ impl Client {
             };
             self.plan(now + late, Act::Message(bytes, Some(nonce)));
         }
+        if around.chance(odds.peer_half_close) {
+            // It answers and leaves, in one breath.
+            for _ in 0..around.rng.u32(0..8) {
+                self.plan(now, Act::Ping);
+            }
+            self.plan(now, Act::HalfClose);
+        }
     }
 }
 

@@ -17,11 +17,12 @@ use crate::kit::lock::lock;
 use crate::kit::pace::Pace;
 use crate::kit::tick::{Clock, Now, millis};
 use crate::net::event_loop::LoopStatus;
-use crate::net::mailbox::{Described, Full, Mailbox, Order};
+use crate::net::mailbox::{Described, Full, Mailbox, Order, Undescribed};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 
 use super::alarm::{Alarm, Due};
+use super::call_log::CallLog;
 use super::gate::Gate;
 
 /// Refused upgrades that are logged in a second: strangers can cause them.
@@ -62,6 +63,30 @@ pub struct AgentView {
     pub bytes_out: u64,
     /// When it was last heard.
     pub last_heard: Now,
+}
+
+/// What came of asking for an agent.
+#[derive(Clone, Debug)]
+pub enum Look {
+    /// It is connected.
+    Seen(AgentView),
+    /// It is not in the directory.
+    NotConnected,
+    /// Its connection ended before its loop could tell of it. A newer one may have taken over: look again.
+    JustEnded,
+    /// Its loop has too many orders waiting to be asked.
+    TooBusy,
+}
+
+/// What came of sending an agent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentAway {
+    /// Its loop has been told.
+    Told,
+    /// It is not connected.
+    NotConnected,
+    /// Its loop has too many orders waiting to be told.
+    TooBusy,
 }
 
 /// What is known about this node.
@@ -160,6 +185,7 @@ impl Dispatch {
     /// Sends a call; `on_end` runs exactly once with its outcome, maybe before this returns. `None` when the call ended
     /// before it was sent.
     pub fn call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
+        let (log, on_end) = CallLog::begin(request.agent, on_end);
         if self.is_draining() {
             on_end(Outcome::Draining);
             return None;
@@ -183,6 +209,7 @@ impl Dispatch {
                 return None;
             }
         };
+        log.opened(call);
         self.alarm.set(deadline);
         let envelope = Outbound::Call {
             call,
@@ -214,34 +241,37 @@ impl Dispatch {
         self.directory.page(tenant, filter, cursor, limit)
     }
 
-    /// Asks for what is known about an agent; `on_view` runs exactly once, maybe on a loop's thread, and must not block:
-    /// `None` when it is not connected.
-    pub fn describe(&self, tenant: TenantId, agent: &str, on_view: Box<dyn FnOnce(Option<AgentView>) + Send>) {
+    /// Asks for what is known about an agent; `on_look` runs exactly once, maybe on a loop's thread, and must not block.
+    pub fn describe(&self, tenant: TenantId, agent: &str, on_look: Box<dyn FnOnce(Look) + Send>) {
         let (Some(Located { conn, encoding }), Some(labels)) =
             (self.directory.locate(tenant, agent), self.directory.labels(tenant, agent))
         else {
-            return on_view(None);
+            return on_look(Look::NotConnected);
         };
         let calls_in_flight = self.calls.in_flight(conn);
-        let on_described = Box::new(move |described: Option<Described>| {
-            on_view(described.map(|told| AgentView {
-                labels,
-                encoding,
-                since: told.since,
-                peer: told.peer,
-                calls_in_flight,
-                round_trip_ms: told.round_trip_ms,
-                bytes_in: told.bytes_in,
-                bytes_out: told.bytes_out,
-                last_heard: told.last_heard,
-            }));
+        let on_described = Box::new(move |described: Result<Described, Undescribed>| {
+            on_look(match described {
+                Ok(told) => Look::Seen(AgentView {
+                    labels,
+                    encoding,
+                    since: told.since,
+                    peer: told.peer,
+                    calls_in_flight,
+                    round_trip_ms: told.round_trip_ms,
+                    bytes_in: told.bytes_in,
+                    bytes_out: told.bytes_out,
+                    last_heard: told.last_heard,
+                }),
+                Err(Undescribed::Gone) => Look::JustEnded,
+                Err(Undescribed::NotAsked) => Look::TooBusy,
+            });
         });
         let refused = match self.mailbox(conn) {
             Some(mailbox) => mailbox.offer(Order::Describe { conn, on_described }).err(),
             None => Some(Full(Order::Describe { conn, on_described })),
         };
         if let Some(Full(Order::Describe { on_described, .. })) = refused {
-            on_described(None);
+            on_described(Err(Undescribed::NotAsked));
         }
     }
 
@@ -251,12 +281,14 @@ impl Dispatch {
         self.directory.last_close(tenant, agent)
     }
 
-    /// Disconnects an agent; `reason` goes into its `goaway`. False when it is not connected.
-    pub fn disconnect(&self, tenant: TenantId, agent: &str, reason: &str) -> bool {
-        let Some(located) = self.directory.locate(tenant, agent) else {
-            return false;
-        };
-        self.send_away(located, Reason::Disconnected, &Outbound::Goaway { reconnect_after_ms: 0, reason })
+    /// Disconnects an agent; `reason` goes into its `goaway`.
+    pub fn disconnect(&self, tenant: TenantId, agent: &str, reason: &str) -> SentAway {
+        match self.directory.locate(tenant, agent) {
+            None => SentAway::NotConnected,
+            Some(located) => {
+                self.send_away(located, Reason::Disconnected, &Outbound::Goaway { reconnect_after_ms: 0, reason })
+            }
+        }
     }
 
     /// About this node.
@@ -337,16 +369,19 @@ impl Dispatch {
 
     /// The first frame on a connection.
     pub(super) fn welcome(&self, conn: ConnId, encoding: Encoding) -> Bytes {
-        let session = format!("{:08x}-{:016x}", self.epoch, conn.bits());
+        let session = format!("{:08x}-{conn:?}", self.epoch);
         let heartbeat_ms = self.heartbeat_ms.load(Ordering::Relaxed);
         envelope::encode(encoding, &Outbound::Welcome { session: &session, heartbeat_ms, node: &self.name })
     }
 
-    /// A `goaway`, then a close. False when the loop's mailbox is full.
-    pub(super) fn send_away(&self, to: Located, reason: Reason, goaway: &Outbound<'_>) -> bool {
+    /// A `goaway`, then a close.
+    pub(super) fn send_away(&self, to: Located, reason: Reason, goaway: &Outbound<'_>) -> SentAway {
         let last_words = Some(envelope::encode(to.encoding, goaway));
         let order = Order::Close { conn: to.conn, reason, last_words };
-        self.mailbox(to.conn).is_some_and(|mailbox| mailbox.offer(order).is_ok())
+        match self.mailbox(to.conn).map(|mailbox| mailbox.offer(order)) {
+            Some(Ok(())) => SentAway::Told,
+            Some(Err(Full(_))) | None => SentAway::TooBusy,
+        }
     }
 
     /// Tells an agent that nobody waits any more: best effort, a full mailbox has worse to carry.

@@ -9,7 +9,7 @@ use crate::kit::tick::{Now, millis};
 use crate::session::reason::Reason;
 use crate::wire::envelope::Outbound;
 
-use super::dispatch::Dispatch;
+use super::dispatch::{Dispatch, SentAway};
 
 /// Why, in the agents' `goaway`.
 const WORDS: &str = "drain";
@@ -56,7 +56,9 @@ impl Drain {
             let Some(next) = self.queue.pop() else { break };
             let spread_ms = u32::try_from(self.window_ms).unwrap_or(u32::MAX);
             let goaway = Outbound::Goaway { reconnect_after_ms: random(spread_ms), reason: WORDS };
-            if dispatch.calls.in_flight(next.conn) > 0 || !dispatch.send_away(next, Reason::Drain, &goaway) {
+            if dispatch.calls.in_flight(next.conn) > 0
+                || dispatch.send_away(next, Reason::Drain, &goaway) != SentAway::Told
+            {
                 busy.push(next);
             }
         }

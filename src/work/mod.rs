@@ -2,8 +2,12 @@
 //! reach agents through [`dispatch`]. A worker never waits for an agent.
 
 pub mod alarm;
+mod call_log;
 pub mod dispatch;
 pub mod drain;
 pub mod gate;
 mod handlers;
 pub mod pool;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -105,8 +105,10 @@ impl Backend {
         let body = body.to_string();
         let mut stream = TcpStream::connect(self.control).expect("connects");
         let length = body.len();
-        let request =
-            format!("POST /v1/agents/{agent}/calls HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+        let request = format!(
+            "POST /v1/agents/{agent}/calls HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n\r\n{body}",
+            self.control
+        );
         stream.write_all(request.as_bytes()).expect("sent");
         stream
     }

@@ -44,8 +44,7 @@ fn an_agent_killed_at_any_step_gives_the_true_outcome() {
                 answer.expect("mortal", outcome, number);
             }
             // What it left behind is no agent any more, and nothing waits for it.
-            let backend = &backend;
-            until(|| backend.get("/v1/agents/mortal").status == 404, "the dead agent is gone");
+            gateway.wait_no_agents();
             assert_eq!(gateway.metric("holdfast_calls_in_flight", ""), 0);
         }
     }

@@ -132,6 +132,11 @@ impl Gateway {
         until(|| self.metric(name, label) == value, &format!("{name} {label} is {value}"));
     }
 
+    /// Waits until the last agent has left the directory. `/v1/agents/{agent}` may say 404 a moment before.
+    pub fn wait_no_agents(&self) {
+        self.wait_metric("holdfast_agents", "", 0);
+    }
+
     /// Writes the configuration file anew; it is read again at SIGHUP.
     pub fn configure(&self, config: &str) {
         fs::write(self.file("holdfast.toml"), config).expect("config written");

@@ -130,7 +130,9 @@ fn an_agent_that_never_reads_is_closed_and_its_calls_end_truly() {
         let outcome = outcome.as_str().expect("a name");
         assert!(possible.contains(&outcome), "{outcomes:?}");
     }
-    assert!(outcomes.contains(&json!("not_delivered")), "{outcomes:?}");
+    // The kernel has a few of them, and one waits; the rest did not fit behind those.
+    let not_sent = outcomes.iter().filter(|outcome| ["busy", "not_delivered"].iter().any(|word| *outcome == word));
+    assert!(not_sent.count() >= 16, "{outcomes:?}");
     assert_eq!(agent.close_code(), 4001);
     drop(agent);
     gateway.wait_closed_for("slow_consumer", 1);

@@ -189,7 +189,7 @@ fn a_newer_connection_replaces_the_older() {
         new.answer(number, &json!("mine"));
         call.end().expect_result("web-1", &json!("mine"), number);
         new.peer.reset();
-        until(|| site.acme.get("/v1/agents/web-1").status == 404, "the agent is gone");
+        site.gateway.wait_no_agents();
     }
     site.gateway.wait_metric("holdfast_agents_replaced_total", "", 2);
 }

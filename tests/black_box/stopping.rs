@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tungstenite::Message;
 
 use crate::agent::{Agent, ENCODINGS, Encoding};
 use crate::backend::{Backend, to_do};
@@ -192,14 +193,23 @@ fn agents_that_come_while_the_drain_begins_are_sent_away_too() {
                         let Ok(stream) = TcpStream::connect(address) else {
                             break;
                         };
+                        stream.set_read_timeout(Some(SOON)).expect("a time-out");
                         let bearer = format!("Bearer {token}");
                         let request = to(gateway, "/v1/agent").with_header("Authorization", bearer);
                         sockets.extend(tungstenite::client(request, stream).ok().map(|it| it.0));
                     }
-                    // Each is told to go and says goodbye.
+                    // Each is told why it has to go.
+                    let mut codes: Vec<Option<u16>> = Vec::new();
                     for mut socket in sockets {
-                        while socket.read().is_ok() {}
+                        let mut code = None;
+                        while let Ok(message) = socket.read() {
+                            if let Message::Close(Some(close)) = message {
+                                code = Some(close.code.into());
+                            }
+                        }
+                        codes.push(code);
                     }
+                    codes
                 }
             };
             let storms: Vec<_> = (0..4).map(|seat| scope.spawn(storm(seat))).collect();
@@ -209,7 +219,9 @@ fn agents_that_come_while_the_drain_begins_are_sent_away_too() {
             wait_closed(&gateway);
             stop.store(true, Ordering::Release);
             for storm in storms {
-                storm.join().expect("a storm");
+                let codes = storm.join().expect("a storm");
+                // Replaced by the same agent's next connection, or drained; never cut off.
+                assert!(codes.iter().all(|code| matches!(code, Some(4500 | 4003))), "{codes:?}");
             }
         });
         assert!(gateway.wait_end().success());

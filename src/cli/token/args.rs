@@ -58,7 +58,7 @@ pub struct MintArgs {
     /// Whom the token is for (`aud`); without it, what the settings require.
     #[arg(long, value_name = "AUDIENCE")]
     pub audience: Option<String>,
-    /// The settings file.
+    /// The settings file; without it, defaults and the environment (`HOLDFAST_…`) alone.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -69,7 +69,7 @@ pub struct VerifyArgs {
     /// The token, or `-` to read it from standard input (which keeps it out of the shell's history).
     #[arg(value_name = "TOKEN|-")]
     pub token: String,
-    /// The settings file.
+    /// The settings file; without it, defaults and the environment (`HOLDFAST_…`) alone.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -31,6 +31,8 @@ use crate::work::pool;
 
 /// A test that waits longer than this has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Orders that the loop's mailbox takes.
+const MAILBOX: usize = 64;
 /// The API key of tenant `default`, and its hash.
 pub const KEY: &str = "secret";
 const KEY_SHA256: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -89,7 +91,7 @@ pub fn keys() -> Access {
 pub fn start(access: Access, limits: Limits) -> Node {
     let clock = Clock::start();
     let (ring, bell) = unbounded();
-    let (mailbox, letters) = Mailbox::new(64, Arc::new(Bell(ring)));
+    let (mailbox, letters) = Mailbox::new(MAILBOX, Arc::new(Bell(ring)));
     let directory = Directory::new(100, 10);
     directory.join(&NewAgent {
         tenant: directory.tenant("default"),
@@ -162,7 +164,7 @@ fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
             let frame = last_words.unwrap_or_default();
             let _ = tell.send(Told::Close(text(&frame)));
         }
-        Order::Describe { on_described, .. } => on_described(Some(Described {
+        Order::Describe { on_described, .. } => on_described(Ok(Described {
             since: Now(0),
             peer: None,
             round_trip_ms: None,
@@ -184,6 +186,23 @@ fn text(frame: &[u8]) -> String {
 }
 
 impl Node {
+    /// Holds the loop up, and fills its mailbox. The loop goes on when what is returned is dropped.
+    pub fn fill_the_mailbox(&self) -> Sender<()> {
+        let (resume, held) = unbounded::<()>();
+        let (tell, holding) = unbounded();
+        let tenant = self.dispatch.tenant("default");
+        let hold = move |_| {
+            let _ = tell.send(());
+            let _ = held.recv();
+        };
+        self.dispatch.describe(tenant, "web-1", Box::new(hold));
+        holding.recv_timeout(PATIENCE).expect("the loop is held up");
+        for _ in 0..MAILBOX {
+            self.dispatch.tell_loops(|| Order::StopAccepting);
+        }
+        resume
+    }
+
     /// The agent answers a call.
     pub fn reply(&self, call: CallId, result: &str) {
         let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{call}\",\"result\":{result}}}");
@@ -199,7 +218,8 @@ impl Node {
     pub fn send(&self, head: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("{head}\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let request =
+            format!("{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(request.as_bytes()).unwrap();
         stream
     }

@@ -19,6 +19,8 @@ const ACCEPTS_A_TURN: u32 = 256;
 /// Connections over a limit that may wait until their 503 has arrived; more are just closed. They come out of the
 /// descriptors that are kept in reserve.
 const TURNED_AWAY_MAX: u32 = 64;
+/// Most connections that one loop lets in: a slot has 24 bits, and those that are turned away take some.
+pub const CONNECTIONS_MAX: u32 = SLOTS_MAX as u32 - TURNED_AWAY_MAX;
 /// First and longest rest after an accept that failed, in milliseconds.
 const REST_MS: (u64, u64) = (10, 1000);
 
@@ -95,7 +97,7 @@ impl<I: Io> EventLoop<I> {
 
     fn welcome(&mut self, stream: I::Stream) {
         self.meter.accepted.increment(1);
-        let connections_max = self.limits.connections_max.min(SLOTS_MAX as u32 - TURNED_AWAY_MAX);
+        let connections_max = self.limits.connections_max.min(CONNECTIONS_MAX);
         let full = self.conns.len() as u32 - self.turned_away >= connections_max;
         let turn_away = full || self.half_open >= self.limits.half_open_max;
         if turn_away && self.turned_away == TURNED_AWAY_MAX {

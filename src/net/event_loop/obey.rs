@@ -7,7 +7,7 @@ use crate::kit::ids::{CallId, ConnId};
 use crate::kit::tick::Now;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
-use crate::net::mailbox::{Admission, Described, Order};
+use crate::net::mailbox::{Admission, Described, Order, Undescribed};
 use crate::net::outbox::Segment;
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
@@ -48,7 +48,9 @@ impl<I: Io> EventLoop<I> {
                 last_words.into_iter().for_each(|frame| self.send(token(conn), frame));
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
-            Order::Describe { conn, on_described } => on_described(self.describe(token(conn))),
+            Order::Describe { conn, on_described } => {
+                on_described(self.describe(token(conn)).ok_or(Undescribed::Gone));
+            }
             Order::Limits(limits) => {
                 (self.rules, self.limits) = *limits;
                 self.measure_all();

@@ -18,12 +18,12 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greet
     if dispatch.is_draining() {
         return dispatch.post(conn, Order::Refuse { conn, refusal: Refusal::Unavailable });
     }
-    let (gate, wall) = (dispatch.gate(), dispatch.clock().wall(now));
-    match gate.identify(greeting, wall.unix_secs()) {
+    let (gate, clock) = (dispatch.gate(), dispatch.clock());
+    match gate.identify(greeting, clock.unix_ms(now) / 1000) {
         // As long as the token would let it in again, it may stay.
         Ok(claims) => {
             let ends_unix = claims.expires_unix.saturating_add(gate.leeway_secs);
-            let expires = (claims.expires_unix != u64::MAX).then(|| wall.at_unix_secs(ends_unix));
+            let expires = (claims.expires_unix != u64::MAX).then(|| clock.at_unix_secs(ends_unix));
             admit(dispatch, conn, greeting, &claims, expires);
         }
         Err(refused) => {
@@ -47,8 +47,10 @@ fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims
     let joined = dispatch.directory.join(&agent);
     if let Some(old) = joined.replaced {
         counter!(metric::REPLACED).increment(1);
+        tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
         dispatch.post(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
     }
+    tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
     let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };
