@@ -8,6 +8,7 @@ pub mod ids;
 pub mod lock;
 pub mod memory;
 pub mod metric;
+pub mod pace;
 pub mod quota;
 pub mod slots;
 pub mod tick;

@@ -50,6 +50,9 @@ pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Differences between the wall and its last look that are no step of it, in milliseconds.
+const TREMBLE_MS: u64 = 250;
+
 /// The process' clock: a monotonic origin and the wall time at that origin.
 ///
 /// Copies of one clock agree with each other. Only the top floor makes one.
@@ -73,7 +76,11 @@ impl Clock {
     /// judged by it, so do it every few seconds.
     pub fn follow_wall(&self) {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.origin_unix_ms.store(millis(wall).saturating_sub(self.now().0), Ordering::Relaxed);
+        let origin_unix_ms = millis(wall).saturating_sub(self.now().0);
+        // Two clocks that are read one after the other always differ by a little: times that were shown must not tremble.
+        if origin_unix_ms.abs_diff(self.origin_unix_ms.load(Ordering::Relaxed)) > TREMBLE_MS {
+            self.origin_unix_ms.store(origin_unix_ms, Ordering::Relaxed);
+        }
     }
 
     /// A clock whose wall time is known, for tests that say themselves what time it is.
@@ -120,6 +127,10 @@ mod tests {
         let copy = clock;
         clock.follow_wall();
         assert!(copy.unix_ms(Now(0)) > 1_700_000_000_000, "it was set to 1970, and is not any more");
+        copy.origin_unix_ms.fetch_add(TREMBLE_MS / 2, Ordering::Relaxed);
+        let shown = copy.unix_ms(Now(0));
+        clock.follow_wall();
+        assert_eq!(copy.unix_ms(Now(0)), shown, "what was shown stays");
     }
 
     #[test]

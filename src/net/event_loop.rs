@@ -30,6 +30,7 @@ use bytes::Bytes;
 
 use crate::kit::buffer_pool::BufferPool;
 use crate::kit::ids::ConnId;
+use crate::kit::pace::Pace;
 use crate::kit::slots::Slots;
 use crate::kit::tick::{Now, Tick};
 use crate::session::effect::Effect;
@@ -52,6 +53,9 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 const SPARES_MAX: usize = 16;
 /// How long a loop rests when only full workers keep it from going on.
 const BACKED_UP_REST: Duration = Duration::from_millis(1);
+
+/// Ends of connections that a loop logs in a second, above the level debug: strangers can cause them.
+const ENDS_LOGGED_A_SECOND: u32 = 50;
 
 /// A session's mark: it stands in the list of those to read again.
 const IN_AGAIN: u8 = 1;
@@ -132,6 +136,8 @@ pub struct EventLoop<I: Io> {
     starved: bool,
     backed_up: bool,
     stopping: bool,
+    /// Ends of connections that are logged.
+    ends_logged: Pace,
     meter: Meter,
 }
 
@@ -167,6 +173,7 @@ impl<I: Io> EventLoop<I> {
             starved: false,
             backed_up: false,
             stopping: false,
+            ends_logged: Pace::new(ENDS_LOGGED_A_SECOND),
             meter: Meter::new(parts.index),
         }
     }

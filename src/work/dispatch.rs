@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,8 @@ use crate::calls::{Abandoned, Calls, NewCall, OnEnd, Outcome};
 use crate::directory::{Directory, Filter, Labels, LastClose, Located, Page};
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{CallId, ConnId, TenantId};
+use crate::kit::lock::lock;
+use crate::kit::pace::Pace;
 use crate::kit::tick::{Clock, Now, millis};
 use crate::net::event_loop::LoopStatus;
 use crate::net::mailbox::{Described, Full, Mailbox, Order, Undescribed};
@@ -22,6 +24,9 @@ use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 use super::alarm::{Alarm, Due};
 use super::call_log::CallLog;
 use super::gate::Gate;
+
+/// Refused upgrades that are logged in a second: strangers can cause them.
+const REFUSALS_LOGGED_A_SECOND: u32 = 50;
 
 /// A call as a backend asks for it.
 pub struct CallRequest<'a> {
@@ -148,6 +153,8 @@ pub struct Dispatch {
     connections_max_per_loop: u32,
     draining: AtomicBool,
     alarm: Alarm,
+    /// Refused upgrades that are logged.
+    refusals_logged: Mutex<Pace>,
 }
 
 impl Dispatch {
@@ -166,6 +173,7 @@ impl Dispatch {
             connections_max_per_loop: parts.connections_max_per_loop,
             draining: AtomicBool::new(false),
             alarm: parts.alarm,
+            refusals_logged: Mutex::new(Pace::new(REFUSALS_LOGGED_A_SECOND)),
         }
     }
 
@@ -345,6 +353,11 @@ impl Dispatch {
 
     pub(super) fn gate(&self) -> Arc<Gate> {
         Arc::clone(&self.gate.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether one more refused upgrade is logged: then how many were not since the last one that was.
+    pub(super) fn may_log_refusal(&self, now: Now) -> Option<u64> {
+        lock(&self.refusals_logged).step(now)
     }
 
     /// Posts an order to the loop of a connection; waits while its mailbox is full, so only workers may call it.

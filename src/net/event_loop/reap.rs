@@ -1,8 +1,9 @@
 //! The verb `reap`: whoever died in this turn is freed at its end, and the workers get what the turn heard.
 
+use crate::kit::ids::ConnId;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
-use crate::session::reason::{Loudness, Reason};
+use crate::session::reason::{Loudness, Reason, Row};
 
 use super::carry_out::live;
 use super::{EventLoop, SPARES_MAX, TURNED_AWAY};
@@ -48,11 +49,21 @@ impl<I: Io> EventLoop<I> {
         if conn.agent.is_some() {
             self.intake.push(id, Event::Ended { conn: id, agent: conn.agent, reason });
         }
-        let row = reason.row();
-        match row.loudness {
-            Loudness::Debug => tracing::debug!(conn = ?id, reason = row.label, "connection ended"),
-            Loudness::Info => tracing::info!(conn = ?id, reason = row.label, "connection ended"),
-            Loudness::Warn => tracing::warn!(conn = ?id, reason = row.label, "connection ended"),
+        self.log_end(id, reason);
+    }
+
+    /// Every end is counted; in the log each has its line up to so many in a second.
+    fn log_end(&mut self, id: ConnId, reason: Reason) {
+        let Row { label, loudness, .. } = reason.row();
+        if loudness == Loudness::Debug {
+            return tracing::debug!(conn = ?id, reason = label, "connection ended");
+        }
+        let Some(left_out) = self.ends_logged.step(self.now) else {
+            return;
+        };
+        match loudness {
+            Loudness::Warn => tracing::warn!(conn = ?id, reason = label, left_out, "connection ended"),
+            _ => tracing::info!(conn = ?id, reason = label, left_out, "connection ended"),
         }
     }
 }

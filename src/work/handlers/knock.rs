@@ -18,19 +18,26 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greet
     if dispatch.is_draining() {
         return dispatch.post(conn, Order::Refuse { conn, refusal: Refusal::Unavailable });
     }
-    let now_unix = dispatch.clock().unix_ms(now) / 1000;
-    match dispatch.gate().identify(greeting, now_unix) {
-        Ok(claims) => admit(dispatch, conn, greeting, &claims),
+    let (gate, clock) = (dispatch.gate(), dispatch.clock());
+    match gate.identify(greeting, clock.unix_ms(now) / 1000) {
+        // As long as the token would let it in again, it may stay.
+        Ok(claims) => {
+            let ends_unix = claims.expires_unix.saturating_add(gate.leeway_secs);
+            let expires = (claims.expires_unix != u64::MAX).then(|| clock.at_unix_secs(ends_unix));
+            admit(dispatch, conn, greeting, &claims, expires);
+        }
         Err(refused) => {
             // The cause is for the operator alone; every peer reads the same 401.
-            tracing::info!(?conn, cause = ?refused, "upgrade refused");
+            if let Some(left_out) = dispatch.may_log_refusal(now) {
+                tracing::info!(?conn, cause = ?refused, left_out, "upgrade refused");
+            }
             counter!(metric::AUTH_FAILURES, "cause" => refused.label()).increment(1);
             dispatch.post(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
         }
     }
 }
 
-fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims) {
+fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims, expires: Option<Now>) {
     let encoding = match greeting.offer {
         Offer::Nothing => Encoding::Json,
         Offer::Ours(encoding) => encoding,
@@ -46,9 +53,6 @@ fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
-    // As long as the token would let it in again, it may stay.
-    let ends_unix = claims.expires_unix.saturating_add(dispatch.gate().leeway_secs);
-    let expires = (claims.expires_unix != u64::MAX).then(|| dispatch.clock().at_unix_secs(ends_unix));
     let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };
     dispatch.post(conn, Order::Admit(Box::new(admission)));
     gauge!(metric::AGENTS).set(dispatch.directory.len() as f64);
