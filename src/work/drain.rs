@@ -51,6 +51,10 @@ impl Drain {
             // A worker that did not see the drain begin may have let one in since; whoever is on the way out hears nothing new.
             self.queue = everyone(dispatch);
         }
+        if dispatch.directory.is_empty() {
+            // They left by themselves: nobody is left to be paced.
+            self.queue.clear();
+        }
         let mut busy = Vec::new();
         while self.queue.len() + busy.len() > left {
             let Some(next) = self.queue.pop() else { break };

@@ -288,7 +288,7 @@ fn the_agents_port_serves_no_backends() {
         assert!(answer.contains("/v1/agent"), "{target}: {answer}");
     }
     let mut stream = TcpStream::connect(agents).expect("connects");
-    stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{key}\r\n").as_bytes()).expect("sent");
+    stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{key}\r\n").as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("closed");
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");

@@ -228,3 +228,13 @@ fn agents_that_come_while_the_drain_begins_are_sent_away_too() {
         assert!(!gateway.log().contains("hard end"));
     }
 }
+
+#[test]
+fn agents_that_leave_by_themselves_are_not_waited_for() {
+    let mut gateway = Gateway::start("[drain]\nwindow = \"1h\"\nhard_end = \"2h\"\n");
+    let agents: Vec<Agent> = (0..8).map(|n| Agent::connect(&gateway, &format!("web-{n}"), Encoding::Json)).collect();
+    gateway.signal(Signal::SIGTERM);
+    wait_draining(&gateway);
+    drop(agents);
+    assert!(gateway.wait_end().success());
+}
