@@ -13,7 +13,6 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use bytes::Bytes;
 use self::shard::{Ended, Shard};
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{CallId, CallIds, ConnId};
-use crate::kit::quota::{Hold, Quota};
+use crate::kit::quota::Hold;
 use crate::kit::tick::Now;
 use crate::wire::envelope::Encoding;
 
@@ -276,6 +275,3 @@ impl Calls {
 fn shard_index(conn: ConnId) -> usize {
     (conn.bits().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - SHARD_BITS)) as usize
 }
-
-/// The calls of one tenant in flight.
-pub type TenantCalls = Arc<Quota>;

@@ -3,12 +3,13 @@
 mod model;
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::kit::delivery::Stage;
 use crate::kit::lock::lock;
+use crate::kit::quota::Quota;
 use crate::wire::envelope::Encoding;
 
 /// Outcomes in the order in which they came, as labels.

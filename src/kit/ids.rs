@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use compact_str::CompactString;
 
-/// Most event loops that a process can have: the loop takes eight bits of a [`ConnId`].
-pub const LOOPS_MAX: usize = 256;
 /// Most connections that a loop can hold: the slot takes 24 bits of a [`ConnId`].
 pub const SLOTS_MAX: usize = 1 << 24;
 

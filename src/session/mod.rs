@@ -184,6 +184,9 @@ impl Session {
         self.heard = lent.now.tick();
         if !self.phase.decodes() {
             self.recycle(lent.pool);
+        } else if let Some(partial) = &mut self.partial {
+            // Nobody will hear the rest of an open message: an agent that is replaced over and over must not leave one each time.
+            lent.pool.give_back(partial.body.take());
         }
     }
 }

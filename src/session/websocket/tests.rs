@@ -279,3 +279,16 @@ proptest! {
         prop_assert_eq!(bench.pool.lent(), 0);
     }
 }
+
+#[test]
+fn a_session_that_closes_keeps_no_part_of_a_message() {
+    let mut bench = Bench::agent(Encoding::Json);
+    // Unmasked by a key of zeros: the first of two fragments, and a part of the second.
+    bench.feed(b"\x01\x83\0\0\0\0abc\x80\x83\0\0\0\0d");
+    assert_eq!(bench.pool.lent(), 1);
+    bench.run(|session, _, lent| session.close(Reason::Replaced, lent));
+    assert_eq!((bench.session.phase(), bench.pool.lent()), (Phase::Closing, 0));
+    bench.feed(b"ef\x88\x80\0\0\0\0");
+    assert_eq!((bench.session.phase(), bench.pool.lent()), (Phase::Finishing, 0), "the peer's close is still found");
+    assert!(bench.delivered.is_empty());
+}
