@@ -164,7 +164,7 @@ fn body(args: &CallArgs) -> Result<Vec<u8>, String> {
 }
 
 fn post(args: &CallArgs, body: &[u8]) -> Verdict {
-    let longest = args.timeout.map_or(TIMEOUT_LONGEST, |timeout| timeout + TIMEOUT_MARGIN);
+    let longest = args.timeout.map_or(TIMEOUT_LONGEST, |timeout| timeout.saturating_add(TIMEOUT_MARGIN));
     let client: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(TIMEOUT_MARGIN))
@@ -216,12 +216,13 @@ fn verdict(status: u16, body: &[u8]) -> Verdict {
 }
 
 fn problem(status: u16, response: &Response<'_>) -> String {
-    let mut err = match &response.outcome {
-        Some(outcome) => outcome.clone(),
-        None => format!("HTTP {status}"),
+    // An outcome's word says what its title says.
+    let (mut err, title) = match &response.outcome {
+        Some(outcome) => (outcome.clone(), &None),
+        None => (format!("HTTP {status}"), &response.title),
     };
     // Writing to a string cannot fail.
-    for part in [&response.title, &response.detail].into_iter().flatten() {
+    for part in [title, &response.detail].into_iter().flatten() {
         let _ = write!(err, ": {}", part.trim_end_matches('.'));
     }
     for fault in &response.errors {
@@ -327,7 +328,7 @@ mod tests {
                 r#"{"type":"/problems/offline","title":"Offline","status":404,"detail":"not here","outcome":"offline"}"#,
                 Exit::Other,
                 "",
-                "offline: Offline: not here",
+                "offline: not here",
             ),
             (
                 401,
