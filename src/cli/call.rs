@@ -24,6 +24,10 @@ const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 /// Longest HTTP request when no timeout is given: the gateway's default longest call, and the margin.
 const TIMEOUT_LONGEST: Duration = Duration::from_secs(310);
 
+/// What no gateway lets a call take. Above it only the gateway's refusal is waited for; the HTTP client cannot add much more
+/// to the time of day.
+const TIMEOUT_MOST: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
 /// Largest response that is read, in bytes.
 const RESPONSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -164,7 +168,7 @@ fn body(args: &CallArgs) -> Result<Vec<u8>, String> {
 }
 
 fn post(args: &CallArgs, body: &[u8]) -> Verdict {
-    let longest = args.timeout.map_or(TIMEOUT_LONGEST, |timeout| timeout.saturating_add(TIMEOUT_MARGIN));
+    let longest = args.timeout.map_or(TIMEOUT_LONGEST, |timeout| timeout.min(TIMEOUT_MOST) + TIMEOUT_MARGIN);
     let client: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(TIMEOUT_MARGIN))
