@@ -43,7 +43,7 @@ fn limits(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
         ["control.body_max", "limits.queue_hard"],
         [&raw.control.body_max, &raw.limits.queue_hard],
         "must not be more than",
-        "a call that no queue can hold would close its agent",
+        "a call that no queue can hold could only be sent to an agent with nothing queued",
     );
     rules.hold(
         limits.calls_per_agent <= limits.calls_per_tenant,

@@ -50,7 +50,7 @@ sections! {
         echo_message_max: Size ["125B", "1GiB"] = "16MiB",
         /// Bytes queued for a slow agent that it may keep for `write_deadline`; longer, and it is closed as a slow consumer.
         queue_soft: Size ["1KiB", "1GiB"] = "64KiB",
-        /// Bytes queued for a slow agent at which it is closed at once. No message to an agent can be larger.
+        /// Bytes queued for an agent, behind the first frame, above which it is closed at once; a call that does not fit is `busy`.
         queue_hard: Size ["1KiB", "1GiB"] = "1MiB",
         /// How long an agent may stay above `queue_soft`.
         write_deadline: Span ["10ms", "1day"] = "10s",

@@ -203,7 +203,7 @@ fn relations_are_held() {
         ),
         (
             "[control]\nbody_max = \"2MiB\"\n",
-            "h.toml:2: `control.body_max` (2MiB) must not be more than `limits.queue_hard` (1MiB): a call that no queue can hold would close its agent",
+            "h.toml:2: `control.body_max` (2MiB) must not be more than `limits.queue_hard` (1MiB): a call that no queue can hold could only be sent to an agent with nothing queued",
         ),
         (
             "[limits]\ncalls_per_tenant = 10\n",

@@ -62,6 +62,9 @@ const IN_AGAIN: u8 = 1;
 /// A session's mark: it came over a limit and only gets its 503.
 const TURNED_AWAY: u8 = 2;
 
+/// A session's mark: its request was refused, and it may linger for the answer to arrive.
+const REFUSED: u8 = 4;
+
 /// What is told about a loop while it runs.
 #[derive(Debug, Default)]
 pub struct LoopStatus {
@@ -114,6 +117,8 @@ pub struct EventLoop<I: Io> {
     half_open: u32,
     /// Connections over a limit that are being told so.
     turned_away: u32,
+    /// Connections whose request was refused.
+    refused: u32,
     accepting: Accepting,
     /// The one read buffer, meaningless between events.
     scratch: Box<[u8]>,
@@ -130,7 +135,7 @@ pub struct EventLoop<I: Io> {
     sweep: Sweep,
     /// The ping of this turn: all that are sent in it carry the same time.
     ping: Option<(Tick, Bytes)>,
-    /// Calls to connections whose admission is still on its way.
+    /// Calls and closes for connections whose admission is still on its way.
     early: Vec<Order>,
     /// Some worker took no more in this turn.
     starved: bool,
@@ -159,6 +164,7 @@ impl<I: Io> EventLoop<I> {
             generation: 0,
             half_open: 0,
             turned_away: 0,
+            refused: 0,
             accepting: Accepting::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pool: BufferPool::new(SPARES_MAX),

@@ -49,6 +49,13 @@ impl Outbox {
         self.queued_bytes
     }
 
+    /// Bytes that wait behind the first frame.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> usize {
+        let front = self.segments.front().map_or(0, |front| front.bytes.len() - self.taken);
+        self.queued_bytes - front
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -193,7 +200,9 @@ mod tests {
         let (second, second_mark) = call(2, 10);
         let (third, third_mark) = call(3, 10);
         [first, second, third].into_iter().for_each(|segment| outbox.push(segment));
+        assert_eq!((outbox.queued_bytes(), outbox.backlog_bytes()), (30, 20));
         assert_eq!(write(&mut outbox, 15).len(), 15);
+        assert_eq!((outbox.queued_bytes(), outbox.backlog_bytes()), (15, 10));
         assert_eq!(
             [first_mark.stage(), second_mark.stage(), third_mark.stage()],
             [Stage::Written, Stage::Claimed, Stage::Waiting]

@@ -3,6 +3,7 @@
 //! Each has a queue of its own, and everything about one connection goes to one worker: its messages stay in order
 //! without a lock. A worker may wait for a loop's mailbox, never for an agent.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -10,13 +11,16 @@ use std::time::Duration;
 
 use crate::kit::memory;
 use crate::kit::tick::Now;
-use crate::net::intake::{Event, Tray, Waited};
+use crate::net::intake::{Batch, Event, Tray, Waited};
 
 use super::dispatch::Dispatch;
 use super::handlers;
 
 /// Quiet for this long, a worker gives memory back and then waits without end.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// Knocks that are answered before the worker looks at what agents say again: about a millisecond of the slowest signatures.
+const KNOCKS_AT_ONCE: usize = 16;
 
 /// Starts one worker for each queue. They end when every loop has ended.
 ///
@@ -32,18 +36,35 @@ pub fn start(trays: Vec<Tray>, dispatch: &Arc<Dispatch>) -> io::Result<Vec<JoinH
 
 fn run(tray: &Tray, dispatch: &Dispatch) {
     let clock = dispatch.clock();
-    loop {
-        let batch = match tray.wait_at_most(QUIET) {
-            Waited::Batch(batch) => batch,
-            Waited::Ended => return,
-            Waited::Nothing => {
-                memory::quiet();
-                let Some(batch) = tray.wait() else { return };
-                batch
-            }
-        };
+    // Those who knock wait behind what agents say: a signature takes longer to check than a reply, and strangers send them.
+    // How many can wait is bounded by the half-open connections of the loops.
+    let mut knocks = VecDeque::new();
+    while let Some(batch) = next(tray, knocks.is_empty()) {
         let now = clock.now();
-        batch.into_iter().for_each(|event| apply(dispatch, event, now));
+        for event in batch {
+            match event {
+                Event::Knock { .. } => knocks.push_back(event),
+                other => apply(dispatch, other, now),
+            }
+        }
+        for knock in knocks.drain(..knocks.len().min(KNOCKS_AT_ONCE)) {
+            apply(dispatch, knock, now);
+        }
+    }
+}
+
+/// The next batch: waits for one when there is nothing else to do, else it may be empty. `None` when every loop has ended.
+fn next(tray: &Tray, idle: bool) -> Option<Batch> {
+    if !idle {
+        return Some(tray.take().unwrap_or_default());
+    }
+    match tray.wait_at_most(QUIET) {
+        Waited::Batch(batch) => Some(batch),
+        Waited::Ended => None,
+        Waited::Nothing => {
+            memory::quiet();
+            tray.wait()
+        }
     }
 }
 

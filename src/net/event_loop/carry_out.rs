@@ -14,10 +14,14 @@ use crate::session::reason::Reason;
 use crate::session::{Lent, Session};
 use crate::wire::encode;
 
-use super::EventLoop;
+use super::{EventLoop, REFUSED};
 
 /// What an echo connection may have queued above its largest message: the rest of one read.
 const ECHO_SLACK: usize = 1 << 20;
+
+/// Refused connections that may wait until the peer has read why; more are closed as soon as the answer is written, so
+/// that a flood of bad requests does not fill the table.
+const REFUSED_MAX: u32 = 1024;
 
 /// The connection that a token names; `None` when it is gone, whoever has its slot now.
 pub(super) fn live<S>(conns: &mut Slots<Conn<S>>, token: Token) -> Option<&mut Conn<S>> {
@@ -68,8 +72,16 @@ impl<I: Io> EventLoop<I> {
                     let bytes = self.ping();
                     self.enqueue(token, Segment { bytes, call: None });
                 }
-                Effect::Refused(status) => self.meter.refused(status),
+                Effect::Refused(status) => self.note_refusal(token, status),
             }
+        }
+    }
+
+    fn note_refusal(&mut self, token: Token, status: u16) {
+        self.meter.refused(status);
+        if let Some(conn) = live(&mut self.conns, token) {
+            conn.session.owner_marks |= REFUSED;
+            self.refused += 1;
         }
     }
 
@@ -108,17 +120,18 @@ impl<I: Io> EventLoop<I> {
             Phase::Dead => self.dead.push(token),
             Phase::Finishing | Phase::Lingering if conn.outbox.is_none() => {
                 conn.session.flushed();
+                let may_linger = conn.session.owner_marks & REFUSED == 0 || self.refused <= REFUSED_MAX;
                 match conn.session.phase() {
-                    Phase::Hushed => self.io.shut(&mut conn.stream),
-                    _ => self.dead.push(token),
+                    Phase::Hushed if may_linger => self.io.shut(&mut conn.stream),
+                    _ => self.lose(token, Reason::Refused),
                 }
             }
             phase if phase.is_open() => {
                 let hard = self.queue_hard(phase);
-                if self.queued(token) > hard {
+                if self.backlog(token) > hard {
                     // Only what the kernel does not take is the peer's slowness.
                     self.push_out(token);
-                    if self.queued(token) > hard {
+                    if self.backlog(token) > hard {
                         self.slow_consumer(token);
                     }
                 }
@@ -130,6 +143,12 @@ impl<I: Io> EventLoop<I> {
     /// Bytes that wait for the kernel.
     pub(super) fn queued(&mut self, token: Token) -> usize {
         live(&mut self.conns, token).map_or(0, |conn| conn.queued_bytes())
+    }
+
+    /// Bytes that wait behind the first frame: no peer is slow for the size of one frame.
+    fn backlog(&mut self, token: Token) -> usize {
+        let outbox = live(&mut self.conns, token).and_then(|conn| conn.outbox.as_ref());
+        outbox.map_or(0, |outbox| outbox.backlog_bytes())
     }
 
     pub(super) fn queue_hard(&self, phase: Phase) -> usize {

@@ -99,7 +99,7 @@ impl<I: Io> EventLoop<I> {
         if phase.is_open() {
             outbox.check(self.limits.queue_soft);
             let bytes_max = self.limits.queue_hard.max(self.queue_hard(phase));
-            assert!(outbox.queued_bytes() <= bytes_max, "{token:?} is above the hard mark");
+            assert!(outbox.backlog_bytes() <= bytes_max, "{token:?} is above the hard mark");
         }
     }
 

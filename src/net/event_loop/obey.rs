@@ -37,7 +37,7 @@ impl<I: Io> EventLoop<I> {
 
     fn obey_one(&mut self, order: Order) {
         match order {
-            Order::Call { conn, .. } if self.is_verifying(conn) => self.early.push(order),
+            Order::Call { conn, .. } | Order::Close { conn, .. } if self.is_verifying(conn) => self.early.push(order),
             Order::Call { conn, frame, call, delivery } => self.call(conn, frame, call, delivery),
             Order::Send { conn, frame } => self.send(token(conn), frame),
             Order::Admit(admission) => self.admit(*admission),
@@ -60,8 +60,8 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    /// Between the directory's knowing an agent and its connection's being open a call may come: it waits for the
-    /// admission, which is on its way.
+    /// Between the directory's knowing an agent and its connection's being open a call or a close may come: it waits for
+    /// the admission, which is on its way.
     fn is_verifying(&mut self, conn: ConnId) -> bool {
         live(&mut self.conns, token(conn)).is_some_and(|conn| conn.session.phase() == Phase::Verifying)
     }

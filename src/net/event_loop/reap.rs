@@ -6,7 +6,7 @@ use crate::net::io::{Io, Token};
 use crate::session::reason::{Loudness, Reason, Row};
 
 use super::carry_out::live;
-use super::{EventLoop, SPARES_MAX, TURNED_AWAY};
+use super::{EventLoop, REFUSED, SPARES_MAX, TURNED_AWAY};
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn reap(&mut self) {
@@ -36,6 +36,9 @@ impl<I: Io> EventLoop<I> {
         };
         if conn.session.owner_marks & TURNED_AWAY != 0 {
             self.turned_away -= 1;
+        }
+        if conn.session.owner_marks & REFUSED != 0 {
+            self.refused -= 1;
         }
         conn.session.recycle(&mut self.pool);
         if let Some(mut outbox) = conn.outbox.take() {
