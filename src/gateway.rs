@@ -175,7 +175,7 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
         dev = running.dev,
         loops = derived.loops,
         workers = derived.workers,
-        "{}",
+        "at most {}",
         derived.bites_first_text()
     );
     if !running.dev && settings.auth.keys.0.is_empty() {
