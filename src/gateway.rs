@@ -175,7 +175,7 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
         dev = running.dev,
         loops = derived.loops,
         workers = derived.workers,
-        "{}",
+        "at most {}",
         derived.bites_first_text()
     );
     if !running.dev && settings.auth.keys.0.is_empty() {
@@ -186,7 +186,7 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
     }
     let mut text = format!("ready agents={} control={}\n", settings.server.listen, settings.control.listen);
     if running.dev {
-        text.push_str(&welcome::what_to_try(settings));
+        text.push_str(&welcome::what_to_try(&welcome::program(std::env::args_os()), settings));
     }
     let mut out = io::stdout().lock();
     // A closed standard output is no reason to stop.

@@ -120,10 +120,12 @@ fn the_exit_code_tells_the_kind_of_failure() {
     let nowhere = format!("http://{address}");
     for (arguments, code, word) in [
         (&["call", "web-1", "m", "--url", &nowhere][..], 3, "connection refused"),
+        (&["call", "web-1", "m", "--url", &nowhere, "--timeout", "18446744073709551615s"], 3, "connection refused"),
         (&["call", "web-1", "m", "{]"], 2, "line 1 column 2"),
         (&["call", "web-1"], 2, "METHOD"),
         (&["agent"], 2, "--id"),
         (&["agent", "--id", "web-1", "--url", "wss://gw.example"], 2, "proxy"),
+        (&["agent", "--id", "web-1", "--", "no-such-program"], 2, "`no-such-program`"),
     ] {
         let (found, _, err) = said(&holdfast(arguments).output().unwrap());
         assert_eq!(found, Some(code), "{arguments:?}: {err}");

@@ -79,10 +79,13 @@ func serve(ctx context.Context, url string, header http.Header) (wait time.Durat
 }
 
 func main() {
+	if len(os.Args) < 2 {
+		log.Fatal("usage: go run . ws://127.0.0.1:8080 web-1")
+	}
 	url, header := strings.TrimSuffix(os.Args[1], "/")+"/v1/agent", http.Header{}
 	if token := os.Getenv("HOLDFAST_TOKEN"); token != "" {
 		header.Set("Authorization", "Bearer "+token)
-	} else {
+	} else if len(os.Args) > 2 {
 		url += "?agent=" + os.Args[2]
 	}
 	for ceiling := time.Second; ; {

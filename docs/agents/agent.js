@@ -53,4 +53,5 @@ function stop(why) {
   process.exit(1);
 }
 
+if (!url) stop('usage: node agent.js ws://127.0.0.1:8080 web-1');
 connect();

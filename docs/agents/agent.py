@@ -1,7 +1,7 @@
 """A holdfast agent in Python: python agent.py ws://127.0.0.1:8080 web-1   (a token in HOLDFAST_TOKEN replaces the id)"""
 import asyncio, contextlib, json, os, random, sys
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 METHODS = {"ping": lambda params: "pong", "echo": lambda params: params}
 
@@ -21,7 +21,7 @@ async def answer(ws, call):
 async def serve(url, headers):
     async with connect(url, subprotocols=["holdfast.v1.json"], additional_headers=headers,
                        max_size=1 << 24, ping_interval=60) as ws:
-        running, wait = set(), None
+        running = set()
         async for message in ws:  # ends when the gateway closes with 1000 or 1001; other codes raise ConnectionClosed
             envelope = json.loads(message)
             if "id" in envelope and "method" in envelope:  # a call; each is a task, so a slow one delays no other
@@ -30,8 +30,7 @@ async def serve(url, headers):
                 running.add(task)
                 task.add_done_callback(running.discard)
             elif envelope.get("method") == "goaway":  # the close frame follows at once
-                wait = envelope["params"]["reconnect_after_ms"] / 1000
-        return wait
+                return envelope["params"]["reconnect_after_ms"] / 1000
 
 async def main(url, agent, token):
     headers = {"Authorization": "Bearer " + token} if token else {}
@@ -46,11 +45,13 @@ async def main(url, agent, token):
         except InvalidStatus as error:
             if 400 <= error.response.status_code < 500 and error.response.status_code not in (408, 429):
                 sys.exit(f"refused: {error}")
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, TimeoutError, ValueError, InvalidHandshake) as error:
             print(error, file=sys.stderr)
         ceiling = 1 if asyncio.get_running_loop().time() - began > 60 else min(2 * ceiling, 60)
         await asyncio.sleep(random.uniform(0, ceiling) if wait is None else wait)
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 try:
     asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "", os.environ.get("HOLDFAST_TOKEN")))
 except KeyboardInterrupt:

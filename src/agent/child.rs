@@ -1,8 +1,8 @@
 //! One program that runs for one call: its pipes, its output, its end.
 //!
 //! Owns a child process, which leads a process group of its own, until that is reaped. Nothing here blocks: the pipes
-//! are non-blocking and served by [`Child::turn`]. It is not reaped before its group has been killed, so a process id
-//! is never signalled after the system gave it to somebody else.
+//! are non-blocking and served by [`Child::turn`]. Nothing is signalled once it is reaped, so never a process id that the
+//! system has given to somebody else.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;

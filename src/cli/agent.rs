@@ -2,14 +2,15 @@
 //!
 //! Owns the defaults of the reference agent, its messages on stderr and its exit codes. It never prints a token.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, ValueEnum};
+use nix::unistd::{AccessFlags, access};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -101,6 +102,7 @@ fn started(mut args: AgentArgs) -> Result<Ending, String> {
     match command.next() {
         None => serve(options, builtin),
         Some(program) => {
+            must_be_there(&program, std::env::var_os("PATH").as_deref())?;
             let program = Program::new(ProgramOptions {
                 program,
                 arguments: command.collect(),
@@ -112,6 +114,22 @@ fn started(mut args: AgentArgs) -> Result<Ending, String> {
             serve(options, program.map_err(|error| format!("cannot watch programs: {error}"))?)
         }
     }
+}
+
+/// A program that is misspelt would else be found out by the first caller.
+fn must_be_there(program: &OsStr, search: Option<&OsStr>) -> Result<(), String> {
+    let is_program = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    let shown = program.to_string_lossy();
+    if program.as_encoded_bytes().contains(&b'/') {
+        let path = Path::new(program);
+        return is_program(path).then_some(()).ok_or_else(|| format!("`{shown}` is no program that this user may run"));
+    }
+    // Without PATH the system has a list of its own; the call then says what was not found.
+    let found =
+        search.is_none_or(|search| std::env::split_paths(search).any(|folder| is_program(&folder.join(program))));
+    found
+        .then_some(())
+        .ok_or_else(|| format!("there is no program `{shown}` in PATH; one in this folder is `./{shown}`"))
 }
 
 fn serve(options: Options, handler: impl Handler) -> Result<Ending, String> {
@@ -248,5 +266,26 @@ mod tests {
         let args = parsed(&["--id", "web-1", "--", "sh", "-c", "--id"]);
         assert_eq!(args.program, ["sh", "-c", "--id"]);
         assert!(Line::try_parse_from(["agent", "--id", "x", "--max-concurrent", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let search = Some(OsStr::new("/nowhere:/bin:/usr/bin"));
+        for (program, word) in [
+            ("sh", None),
+            ("/bin/sh", None),
+            ("no-such-program", Some("`./no-such-program`")),
+            ("/no/such/program", Some("`/no/such/program`")),
+            ("./Cargo.toml", Some("no program")),
+            ("/bin", Some("no program")),
+            ("", Some("no program")),
+        ] {
+            let told = must_be_there(OsStr::new(program), search);
+            match word {
+                None => assert_eq!(told, Ok(()), "{program}"),
+                Some(word) => assert!(told.as_ref().is_err_and(|told| told.contains(word)), "{program}: {told:?}"),
+            }
+        }
+        assert_eq!(must_be_there(OsStr::new("no-such-program"), None), Ok(()));
     }
 }

@@ -24,6 +24,10 @@ const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 /// Longest HTTP request when no timeout is given: the gateway's default longest call, and the margin.
 const TIMEOUT_LONGEST: Duration = Duration::from_secs(310);
 
+/// What no gateway lets a call take. Above it only the gateway's refusal is waited for; the HTTP client cannot add much more
+/// to the time of day.
+const TIMEOUT_MOST: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
 /// Largest response that is read, in bytes.
 const RESPONSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -164,7 +168,7 @@ fn body(args: &CallArgs) -> Result<Vec<u8>, String> {
 }
 
 fn post(args: &CallArgs, body: &[u8]) -> Verdict {
-    let longest = args.timeout.map_or(TIMEOUT_LONGEST, |timeout| timeout + TIMEOUT_MARGIN);
+    let longest = args.timeout.map_or(TIMEOUT_LONGEST, |timeout| timeout.min(TIMEOUT_MOST) + TIMEOUT_MARGIN);
     let client: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(TIMEOUT_MARGIN))
@@ -216,12 +220,13 @@ fn verdict(status: u16, body: &[u8]) -> Verdict {
 }
 
 fn problem(status: u16, response: &Response<'_>) -> String {
-    let mut err = match &response.outcome {
-        Some(outcome) => outcome.clone(),
-        None => format!("HTTP {status}"),
+    // An outcome's word says what its title says.
+    let (mut err, title) = match &response.outcome {
+        Some(outcome) => (outcome.clone(), &None),
+        None => (format!("HTTP {status}"), &response.title),
     };
     // Writing to a string cannot fail.
-    for part in [&response.title, &response.detail].into_iter().flatten() {
+    for part in [title, &response.detail].into_iter().flatten() {
         let _ = write!(err, ": {}", part.trim_end_matches('.'));
     }
     for fault in &response.errors {
@@ -327,7 +332,7 @@ mod tests {
                 r#"{"type":"/problems/offline","title":"Offline","status":404,"detail":"not here","outcome":"offline"}"#,
                 Exit::Other,
                 "",
-                "offline: Offline: not here",
+                "offline: not here",
             ),
             (
                 401,

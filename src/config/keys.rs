@@ -10,7 +10,7 @@ use std::path::Path;
 use super::kind::parse_algorithm;
 use super::problem::Problems;
 use super::schema::{Entries, Field, entry};
-use crate::auth::api_key::ApiKeySource;
+use crate::auth::api_key::{self, ApiKeySource};
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::token::{Algorithm, KeySource, Verifier};
 use crate::kit::ids::is_name;
@@ -139,11 +139,17 @@ pub(super) fn resolve_api(raw: &[RawApiKey], problems: &mut Problems) -> ApiKeys
             entry.problem("sha256", "is that of an earlier key");
         }
         let tenant = entry.tenant(&key.tenant);
-        keys.push(ApiKeySource {
+        let source = ApiKeySource {
             name: key.name.clone(),
             sha256: key.sha256.to_ascii_lowercase(),
             tenant: tenant.unwrap_or_else(|| TENANT_WHEN_ABSENT.to_owned()),
-        });
+        };
+        // As above: `auth` has the last word, here and not when the gateway starts.
+        let judged = api_key::ApiKeys::new(std::slice::from_ref(&source));
+        if let (Err(what), false) = (judged, entry.has_problem()) {
+            entry.bad(&what);
+        }
+        keys.push(source);
     }
     ApiKeys(keys)
 }

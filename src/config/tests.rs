@@ -335,6 +335,14 @@ fn keys_that_are_wrong_are_told() {
             "h.toml:3: `api.keys.0.sha256` must be the SHA-256 of the key, 64 hex digits (`holdfast token api-key` makes both)",
         ),
         (
+            "[[api.keys]]\nname = \"a b\"\nsha256 = \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"",
+            "h.toml:1: `api.keys.0`: API key \"a b\": its name must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ -",
+        ),
+        (
+            "[[api.keys]]\nname = \"a\"\nsha256 = \"E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855\"",
+            "h.toml:1: `api.keys.0`: API key \"a\": sha256 is the hash of nothing: the key was empty when it was hashed",
+        ),
+        (
             "[[api.keys]]\nname = \"a\"\nsha256 = \"hush\"\ntenant = \"a b\"",
             "2 problems in the settings:\n  h.toml:3: `api.keys.0.sha256` must be the SHA-256 of the key, 64 hex digits (`holdfast token api-key` makes both)\n  h.toml:4: `api.keys.0.tenant` must be a name: 1 to 128 letters, digits, or any of . _ : @ -",
         ),

@@ -1,10 +1,22 @@
 //! What to try next: the text that `serve --dev` prints when it listens.
 
+use std::ffi::OsString;
+
 use crate::config::{self, Settings};
 
-/// The first things to try, to be typed as they stand. `settings` holds the addresses that are listened on.
+/// How this program is called again, from the first of its own `arguments`. `holdfast` where that is no plain word for a shell.
 #[must_use]
-pub fn what_to_try(settings: &Settings) -> String {
+pub fn program(mut arguments: impl Iterator<Item = OsString>) -> String {
+    let is_plain =
+        |name: &String| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
+    let typed = arguments.next().and_then(|name| name.into_string().ok());
+    typed.filter(is_plain).unwrap_or_else(|| "holdfast".to_owned())
+}
+
+/// The first things to try, to be typed as they stand. `program` is how to call this program, `settings` holds the addresses
+/// that are listened on.
+#[must_use]
+pub fn what_to_try(program: &str, settings: &Settings) -> String {
     let agents = settings.server.listen;
     let control = settings.control.listen;
     let usual = config::defaults(&settings.server.node)
@@ -23,11 +35,11 @@ pub fn what_to_try(settings: &Settings) -> String {
 holdfast listens: agents at {agents}, backends at {control} (--dev: this machine only, no keys)
 
 Try, in a second terminal, an agent that answers each call with what it was given:
-  holdfast agent --id web-1{agent_flag} -- cat
+  {program} agent --id web-1{agent_flag} -- cat
 
 and in a third one, call it:
-  holdfast call web-1{call_flag} disk.free '{{\"path\":\"/\"}}'
-  curl -s {api}/v1/agents/web-1/calls -H 'content-type: application/json' -d '{{\"method\":\"disk.free\",\"params\":{{\"path\":\"/\"}}}}'
+  {program} call web-1{call_flag} disk.free '{{\"path\":\"/\"}}'
+  curl -s {api}/v1/agents/web-1/calls -d '{{\"method\":\"disk.free\",\"params\":{{\"path\":\"/\"}}}}'
 
 Who is connected:   curl -s {api}/v1/agents
 Any WebSocket client can be an agent:   {agent_url}
@@ -44,16 +56,33 @@ mod tests {
     #[test]
     fn addresses_are_those_that_are_listened_on() {
         let mut settings = config::defaults("node").expect("defaults are valid");
-        let text = what_to_try(&settings);
+        let text = what_to_try("holdfast", &settings);
         assert!(text.contains("\n  holdfast agent --id web-1 -- cat\n"), "{text}");
         assert!(text.contains("\n  holdfast call web-1 disk.free '{\"path\":\"/\"}'\n"), "{text}");
         assert!(text.contains("curl -s http://127.0.0.1:8081/v1/agents/web-1/calls "), "{text}");
 
         settings.server.listen = "127.0.0.1:9000".parse().expect("an address");
         settings.control.listen = "[::1]:9001".parse().expect("an address");
-        let text = what_to_try(&settings);
+        let text = what_to_try("holdfast", &settings);
         assert!(text.contains("ws://127.0.0.1:9000/v1/agent"), "{text}");
         assert!(text.contains("http://[::1]:9001/v1/agents"), "{text}");
         assert!(!text.contains(":8080") && !text.contains(":8081"), "{text}");
+    }
+
+    #[test]
+    fn commands_begin_as_this_program_was_called() {
+        for (typed, called) in [
+            (Some("target/release/holdfast"), "target/release/holdfast"),
+            (Some("/opt/hold-fast_1.0/holdfast"), "/opt/hold-fast_1.0/holdfast"),
+            (Some("/my files/holdfast"), "holdfast"),
+            (Some("$(id)"), "holdfast"),
+            (Some(""), "holdfast"),
+            (None, "holdfast"),
+        ] {
+            let program = program(typed.into_iter().map(OsString::from));
+            assert_eq!(program, called);
+        }
+        let text = what_to_try("./hf", &config::defaults("node").expect("defaults are valid"));
+        assert!(text.contains("\n  ./hf agent --id web-1 ") && text.contains("\n  ./hf call web-1 "), "{text}");
     }
 }

@@ -1,11 +1,14 @@
 //! The example agents in other languages, with libraries that are not ours, answer calls.
 
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, SOON, http};
 
 /// Where `scripts/test` puts what the examples need.
 fn tools() -> PathBuf {
@@ -84,4 +87,69 @@ fn answers_calls(command: &mut Command) {
     let (status, answer) = gateway.call("web-1", r#"{"method":"no.such"}"#);
     assert_eq!((status, &answer["outcome"]), (200, &json!("agent_error")));
     assert_eq!(answer["error"]["code"], -32601, "{answer}");
+}
+
+/// The complete examples, which come back.
+fn complete() -> [Command; 3] {
+    let mut python = Command::new(tools().join("python/bin/python"));
+    python.arg(example("agent.py"));
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", tools().join("node/node_modules")).arg(example("agent.js"));
+    [python, node, Command::new(tools().join("go/agent"))]
+}
+
+fn run(command: &mut Command, gateway: &str) -> Running {
+    let child = command.args([gateway, "web-1"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+    Running(child.unwrap_or_else(|error| panic!("{command:?}: {error}: run scripts/test")))
+}
+
+#[test]
+fn agents_come_back_when_they_were_told_to() {
+    // Longer than eight `reconnect_after_ms` of 0 take, shorter than eight pauses of a back-off that doubles each time.
+    const EIGHT_AT_ONCE: Duration = Duration::from_secs(10);
+    for mut command in complete() {
+        let gateway = Gateway::start("");
+        let _agent = run(&mut command, &format!("ws://{}", gateway.agents));
+        gateway.wait_for_agent("web-1");
+        let began = Instant::now();
+        for count in 1..=8 {
+            let url = format!("http://{}/v1/agents/web-1", gateway.control);
+            assert_eq!(http().delete(&url).call().expect("an answer").status(), 204);
+            gateway.wait_closed_for("disconnected", count);
+            gateway.wait_for_agent("web-1");
+        }
+        let took = began.elapsed();
+        assert!(took < EIGHT_AT_ONCE, "{command:?}: {took:?}");
+    }
+}
+
+#[test]
+fn agents_try_again_when_an_upgrade_breaks_off() {
+    for mut command in complete() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let _agent = run(&mut command, &format!("ws://{}", listener.local_addr().expect("an address")));
+        for attempt in 1..=2 {
+            let mut stream = accept(&listener, &format!("{command:?}: attempt {attempt}"));
+            // The request is read, and the connection closed without a word.
+            assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, what: &str) -> TcpStream {
+    listener.set_nonblocking(true).expect("not blocking");
+    let end = Instant::now() + SOON;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).expect("blocking");
+                stream.set_read_timeout(Some(SOON)).expect("a time-out");
+                return stream;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
 }
