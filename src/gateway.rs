@@ -75,7 +75,11 @@ pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let clock = Clock::start();
     host::raise_descriptors().map_err(GatewayError::at("cannot raise the limit on descriptors"))?;
     let derived = derived::derive(settings, &Host::read());
-    for warning in derived.warnings(settings) {
+    let warnings = derived.warnings(settings);
+    if derived.connections_per_loop == 0 {
+        return Err(GatewayError(warnings.join("; ")));
+    }
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
     let metrics = install_metrics()?;

@@ -295,8 +295,8 @@ fn a_loop_that_cannot_be_asked_is_not_an_agent_that_is_gone() {
     assert_eq!((call.status, &call.json()["outcome"]), (429, &json!("busy")));
     drop(resume);
     // The loop goes on: it makes room, and answers again.
-    while node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status == 503 {}
-    assert_eq!(node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status, 200);
+    let seen = (0..10_000).any(|_| node.ask("GET /v1/agents/web-1 HTTP/1.1", "").status == 200);
+    assert!(seen, "it is asked again and again");
 }
 
 #[test]

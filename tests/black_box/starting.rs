@@ -135,3 +135,17 @@ fn development_stays_on_this_machine() {
     let folder = Folder::with("[server]\nlisten = \"0.0.0.0:0\"\n[control]\nlisten = \"127.0.0.1:0\"\n");
     folder.must_fail(&["--dev"], USAGE, &["`server.listen` is 0.0.0.0:0"]);
 }
+
+#[test]
+fn a_node_that_could_hold_nobody_does_not_start() {
+    let folder = Folder::with("[limits]\ndescriptors_reserve = 65536\n");
+    let limit = "ulimit -n 1000; exec \"$0\" serve --dev --listen 127.0.0.1:0 --control 127.0.0.1:0 --config \"$1\"";
+    let output = Command::new("timeout")
+        .args(["20", "bash", "-c", limit, env!("CARGO_BIN_EXE_holdfast")])
+        .arg(folder.0.join("holdfast.toml"))
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(FAILED), "{said}");
+    assert!(said.contains("no connection is possible") && said.contains("limits.descriptors_reserve"), "{said}");
+}
