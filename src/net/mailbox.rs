@@ -108,6 +108,8 @@ pub enum Order {
         /// Where to.
         on_described: OnDescribed,
     },
+    /// Several orders, to be obeyed one after the other.
+    Many(Vec<Order>),
     /// New limits.
     Limits(Box<(Rules, Limits)>),
     /// Accept no more.

@@ -3,6 +3,7 @@
 use crate::kit::tick::{Now, millis};
 use crate::net::event_loop::Turned;
 use crate::net::io::Watch;
+use crate::work::answers::Answers;
 use crate::work::{alarm, pool};
 
 use super::world::World;
@@ -75,7 +76,9 @@ impl World {
         }
         if let Some(event) = worker.batch.pop_front() {
             self.kernel.borrow_mut().note(format_args!("worker {index} applies an event"));
-            pool::apply(&self.dispatch, event, Now(now));
+            let mut answers = Answers::default();
+            pool::apply(&self.dispatch, &mut answers, event, Now(now));
+            answers.post(&self.dispatch);
         }
     }
 

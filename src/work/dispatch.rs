@@ -360,10 +360,10 @@ impl Dispatch {
         lock(&self.refusals_logged).step(now)
     }
 
-    /// Posts an order to the loop of a connection; waits while its mailbox is full, so only workers may call it.
-    pub(super) fn post(&self, conn: ConnId, order: Order) {
-        if let Some(mailbox) = self.mailbox(conn) {
-            mailbox.post(order);
+    /// Posts an order to a loop; waits while its mailbox is full, so only workers may call it.
+    pub(super) fn post(&self, loop_index: usize, order: Order) {
+        if let Some(door) = self.loops.get(loop_index) {
+            door.mailbox.post(order);
         }
     }
 

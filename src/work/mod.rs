@@ -2,6 +2,7 @@
 //! reach agents through [`dispatch`]. A worker never waits for an agent.
 
 pub mod alarm;
+pub mod answers;
 mod call_log;
 pub mod dispatch;
 pub mod drain;

@@ -13,6 +13,7 @@ use crate::kit::memory;
 use crate::kit::tick::Now;
 use crate::net::intake::{Batch, Event, Tray, Waited};
 
+use super::answers::Answers;
 use super::dispatch::Dispatch;
 use super::handlers;
 
@@ -39,17 +40,19 @@ fn run(tray: &Tray, dispatch: &Dispatch) {
     // Those who knock wait behind what agents say: a signature takes longer to check than a reply, and strangers send them.
     // How many can wait is bounded by the half-open connections of the loops.
     let mut knocks = VecDeque::new();
+    let mut answers = Answers::default();
     while let Some(batch) = next(tray, knocks.is_empty()) {
         let now = clock.now();
         for event in batch {
             match event {
                 Event::Knock { .. } => knocks.push_back(event),
-                other => apply(dispatch, other, now),
+                other => apply(dispatch, &mut answers, other, now),
             }
         }
         for knock in knocks.drain(..knocks.len().min(KNOCKS_AT_ONCE)) {
-            apply(dispatch, knock, now);
+            apply(dispatch, &mut answers, knock, now);
         }
+        answers.post(dispatch);
     }
 }
 
@@ -68,11 +71,11 @@ fn next(tray: &Tray, idle: bool) -> Option<Batch> {
     }
 }
 
-/// Applies one event.
-pub fn apply(dispatch: &Dispatch, event: Event, now: Now) {
+/// Applies one event; what it has to say to the loops goes into `answers`, to be posted by the caller.
+pub fn apply(dispatch: &Dispatch, answers: &mut Answers, event: Event, now: Now) {
     match event {
-        Event::Knock { conn, greeting } => handlers::knock::apply(dispatch, conn, &greeting, now),
-        Event::Message { conn, encoding, body } => handlers::message::apply(dispatch, conn, encoding, &body),
+        Event::Knock { conn, greeting } => handlers::knock::apply(dispatch, answers, conn, &greeting, now),
+        Event::Message { conn, encoding, body } => handlers::message::apply(dispatch, answers, conn, encoding, &body),
         Event::NotWritten { call } => dispatch.calls.not_written(call),
         Event::NoRoom { call } => dispatch.calls.refused(call),
         Event::Ended { conn, agent, reason } => handlers::ended::apply(dispatch, conn, agent, reason, now),

@@ -10,6 +10,7 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use super::alarm::Alarm;
+use super::answers::Answers;
 use super::dispatch::{CallRequest, Dispatch, DispatchParts, LoopDoor};
 use super::gate::{DEV_TENANT, Gate, Openness};
 use super::pool;
@@ -93,7 +94,9 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
         offer: Offer::Nothing,
     };
     let event = Event::Knock { conn, greeting: Box::new(greeting) };
-    pool::apply(dispatch, event, Now(0));
+    let mut answers = Answers::default();
+    pool::apply(dispatch, &mut answers, event, Now(0));
+    answers.post(dispatch);
 }
 
 /// Agents come, are replaced and leave; calls end in several ways.
@@ -117,7 +120,7 @@ fn live_a_little(dispatch: &Dispatch, letters: &Letters) {
     let id = call("web-1").unwrap();
     let reply = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"result\":\"hush result\"}}");
     let message = Event::Message { conn: new, encoding: Encoding::Json, body: Bytes::from(reply) };
-    pool::apply(dispatch, message, Now(0));
+    pool::apply(dispatch, &mut Answers::default(), message, Now(0));
     let slot = std::iter::from_fn(|| letters.take()).filter_map(|order| match order {
         Order::Admit(admission) => Some(admission.agent),
         _ => None,
@@ -125,7 +128,7 @@ fn live_a_little(dispatch: &Dispatch, letters: &Letters) {
     let agent = slot.last().unwrap();
     for conn in [old, new] {
         let event = Event::Ended { conn, agent, reason: Reason::PeerClosed };
-        pool::apply(dispatch, event, Now(0));
+        pool::apply(dispatch, &mut Answers::default(), event, Now(0));
     }
 }
 

@@ -25,6 +25,7 @@ use crate::net::io::Wake;
 use crate::net::mailbox::{Described, Letters, Mailbox, Order};
 use crate::wire::envelope::Encoding;
 use crate::work::alarm::Alarm;
+use crate::work::answers::Answers;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
 use crate::work::gate::{Gate, Openness};
 use crate::work::pool;
@@ -148,7 +149,7 @@ fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
     match order {
         Order::Call { conn, frame, call, delivery } => {
             if !delivery.claim() {
-                return pool::apply(dispatch, Event::NotWritten { call }, Now(0));
+                return pool::apply(dispatch, &mut Answers::default(), Event::NotWritten { call }, Now(0));
             }
             delivery.written();
             let _ = tell.send(Told::Call(call));
@@ -178,7 +179,7 @@ fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
 
 fn answer(dispatch: &Dispatch, conn: ConnId, text: String) {
     let message = Event::Message { conn, encoding: Encoding::Json, body: Bytes::from(text) };
-    pool::apply(dispatch, message, Now(0));
+    pool::apply(dispatch, &mut Answers::default(), message, Now(0));
 }
 
 fn text(frame: &[u8]) -> String {

@@ -51,6 +51,7 @@ impl<I: Io> EventLoop<I> {
             Order::Describe { conn, on_described } => {
                 on_described(self.describe(token(conn)).ok_or(Undescribed::Gone));
             }
+            Order::Many(orders) => orders.into_iter().for_each(|order| self.obey_one(order)),
             Order::Limits(limits) => {
                 (self.rules, self.limits) = *limits;
                 self.measure_all();

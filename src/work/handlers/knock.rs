@@ -12,11 +12,12 @@ use crate::session::effect::Greeting;
 use crate::session::reason::Reason;
 use crate::wire::envelope::Encoding;
 use crate::wire::upgrade::{self, Offer, Refusal};
+use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
 
-pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, now: Now) {
+pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: ConnId, greeting: &Greeting, now: Now) {
     if dispatch.is_draining() {
-        return dispatch.post(conn, Order::Refuse { conn, refusal: Refusal::Unavailable });
+        return answers.push(conn, Order::Refuse { conn, refusal: Refusal::Unavailable });
     }
     let (gate, clock) = (dispatch.gate(), dispatch.clock());
     match gate.identify(greeting, clock.unix_ms(now) / 1000) {
@@ -24,7 +25,7 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greet
         Ok(claims) => {
             let ends_unix = claims.expires_unix.saturating_add(gate.leeway_secs);
             let expires = (claims.expires_unix != u64::MAX).then(|| clock.at_unix_secs(ends_unix));
-            admit(dispatch, conn, greeting, &claims, expires);
+            admit(dispatch, answers, conn, greeting, &claims, expires);
         }
         Err(refused) => {
             // The cause is for the operator alone; every peer reads the same 401.
@@ -32,12 +33,19 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, greeting: &Greet
                 tracing::info!(?conn, cause = ?refused, left_out, "upgrade refused");
             }
             counter!(metric::AUTH_FAILURES, "cause" => refused.label()).increment(1);
-            dispatch.post(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
+            answers.push(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
         }
     }
 }
 
-fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims, expires: Option<Now>) {
+fn admit(
+    dispatch: &Dispatch,
+    answers: &mut Answers,
+    conn: ConnId,
+    greeting: &Greeting,
+    claims: &Claims,
+    expires: Option<Now>,
+) {
     let encoding = match greeting.offer {
         Offer::Nothing => Encoding::Json,
         Offer::Ours(encoding) => encoding,
@@ -48,12 +56,12 @@ fn admit(dispatch: &Dispatch, conn: ConnId, greeting: &Greeting, claims: &Claims
     if let Some(old) = joined.replaced {
         counter!(metric::REPLACED).increment(1);
         tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
-        dispatch.post(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
+        answers.push(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
     }
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
     let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };
-    dispatch.post(conn, Order::Admit(Box::new(admission)));
+    answers.push(conn, Order::Admit(Box::new(admission)));
     gauge!(metric::AGENTS).set(dispatch.directory.len() as f64);
 }

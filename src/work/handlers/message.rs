@@ -9,9 +9,16 @@ use crate::kit::ids::ConnId;
 use crate::kit::metric;
 use crate::net::mailbox::Order;
 use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
+use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
 
-pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, encoding: Encoding, message: &Bytes) {
+pub(in crate::work) fn apply(
+    dispatch: &Dispatch,
+    answers: &mut Answers,
+    conn: ConnId,
+    encoding: Encoding,
+    message: &Bytes,
+) {
     let mut refusals: Vec<Outbound<'_>> = Vec::new();
     let batch = envelope::decode(encoding, message, &mut |inbound| {
         if let Some((id, fault)) = apply_one(dispatch, conn, message, inbound) {
@@ -23,7 +30,7 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, encoding: Encodi
         [one] if !batch => envelope::encode(encoding, one),
         many => envelope::encode_batch(encoding, many),
     };
-    dispatch.post(conn, Order::Send { conn, frame });
+    answers.push(conn, Order::Send { conn, frame });
 }
 
 /// Applies one envelope; the id and the fault of one that must be refused.

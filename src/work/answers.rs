@@ -1,0 +1,54 @@
+//! What a worker has to say to the loops, kept until the end of a batch and then posted at once.
+//!
+//! Owns orders by loop for a moment. One post for many keeps a loop that shares a core with the worker from being woken
+//! for each, and from waiting for a post that the worker was interrupted in.
+
+use crate::kit::ids::ConnId;
+use crate::net::mailbox::Order;
+
+use super::dispatch::Dispatch;
+
+/// Orders that wait to be posted, by the index of their loop.
+#[derive(Default)]
+pub struct Answers(Vec<Vec<Order>>);
+
+impl Answers {
+    /// Keeps an order for the loop of a connection; orders for one loop stay in order.
+    pub fn push(&mut self, conn: ConnId, order: Order) {
+        let index = conn.loop_index();
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, Vec::new);
+        }
+        self.0[index].push(order);
+    }
+
+    /// Posts everything; waits while a mailbox is full.
+    pub fn post(&mut self, dispatch: &Dispatch) {
+        for (index, orders) in self.0.iter_mut().enumerate() {
+            match orders.len() {
+                0 => {}
+                1 => orders.drain(..).for_each(|order| dispatch.post(index, order)),
+                _ => dispatch.post(index, Order::Many(std::mem::take(orders))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_stay_with_their_loop_and_in_order() {
+        let mut answers = Answers::default();
+        for (loop_index, slot) in [(1, 7), (0, 8), (1, 9)] {
+            let conn = ConnId::new(loop_index, slot, 1);
+            answers.push(conn, Order::Send { conn, frame: bytes::Bytes::new() });
+        }
+        let slots = |orders: &Vec<Order>| -> Vec<u32> {
+            let slot = |order: &Order| if let Order::Send { conn, .. } = order { conn.slot() } else { u32::MAX };
+            orders.iter().map(slot).collect()
+        };
+        assert_eq!(answers.0.iter().map(slots).collect::<Vec<_>>(), [vec![8], vec![7, 9]]);
+    }
+}
