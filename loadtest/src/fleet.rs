@@ -119,9 +119,11 @@ impl Fleet {
         }
     }
 
-    /// Ends a connection's TCP now, without a close frame. Nothing more is heard of it.
+    /// Resets a connection's TCP now, without a close frame. Nothing more is heard of it, and the kernel keeps nothing of it.
     pub fn drop_link(&mut self, link: usize) {
-        self.links.try_remove(link);
+        if let Some(link) = self.links.try_remove(link) {
+            link.reset();
+        }
     }
 
     /// Its owner's number for a connection; `None` when it is gone.

@@ -20,7 +20,7 @@ const STALL: Duration = Duration::from_secs(10);
 /// How an agent leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It ends TCP.
+    /// It resets TCP.
     Tcp,
     /// It sends a close frame and waits for the answer.
     CloseFrame,

@@ -62,7 +62,7 @@ pub enum Operation {
     Echo,
     /// A ping to a random connection and its pong.
     Ping,
-    /// Connect, upgrade with a checked token, welcome; then the client ends TCP.
+    /// Connect, upgrade with a checked token, welcome; then the client resets TCP.
     Handshake,
     /// The same, ended by the closing handshake of RFC 6455.
     HandshakeClose,
