@@ -123,7 +123,8 @@ impl<I: Io> EventLoop<I> {
                 let may_linger = conn.session.owner_marks & REFUSED == 0 || self.refused <= REFUSED_MAX;
                 match conn.session.phase() {
                     Phase::Hushed if may_linger => self.io.shut(&mut conn.stream),
-                    _ => self.lose(token, Reason::Refused),
+                    Phase::Hushed => self.lose(token, Reason::Refused),
+                    _ => self.dead.push(token),
                 }
             }
             phase if phase.is_open() => {
