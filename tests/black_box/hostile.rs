@@ -221,3 +221,24 @@ fn broken_rules_are_answered_with_their_close_code() {
         assert_eq!(agent.close_code(), code, "{name}");
     }
 }
+
+/// A thousand and twenty-four for each loop may wait until the peer has read why it was refused.
+#[test]
+fn a_flood_of_refused_requests_does_not_fill_the_table() {
+    let gateway = Gateway::start("[server]\nloops = 1\n[limits]\nclose_deadline = \"1h\"\n");
+    let request = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let refused: Vec<TcpStream> = (0..1200)
+        .map(|_| {
+            let mut stream = TcpStream::connect(gateway.agents).expect("connects");
+            stream.write_all(request.as_bytes()).expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer and the end");
+            assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+            stream
+        })
+        .collect();
+    gateway.wait_metric("holdfast_connections", "", 1024);
+    drop(refused);
+    gateway.wait_metric("holdfast_connections", "", 0);
+}
