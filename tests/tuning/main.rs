@@ -1,6 +1,7 @@
 //! `tuning/apply` on fake hosts, under each shell of this machine: what it computes, that it never lowers, that it undoes
 //! exactly what it did, and that the files beside it say the same.
 
+mod doctor;
 mod tree;
 
 use std::fs;
@@ -250,6 +251,20 @@ fn a_crash_between_writing_down_and_doing_leaves_nothing_to_undo() {
         tree.must("--undo", 0);
         assert_eq!(tree.get("net/core/somaxconn"), "4096");
         assert!(!tree.root.join("var/lib/holdfast/tuning.state").exists());
+    });
+}
+
+#[test]
+fn what_the_kernel_makes_of_a_value_is_ours_too() {
+    on_each_shell("rounds", |tree| {
+        tree.lay(&CONNTRACK);
+        tree.round("nf_conntrack_buckets");
+        let out = tree.must("--connections 1000000", 0);
+        assert!(out.contains("have 65536 -> 315392"), "{out}");
+        tree.must("--connections 1000000 --check", 0);
+        let out = tree.must("--undo", 0);
+        assert!(out.contains("undone  net.netfilter.nf_conntrack_buckets: 315392 -> 65536"), "{out}");
+        assert_eq!(tree.get("net/netfilter/nf_conntrack_buckets"), "65536");
     });
 }
 

@@ -301,9 +301,12 @@ fn each_limit_bites_first_when_it_is_the_tightest() {
     }
 }
 
+/// One limit is made tight for bursts: which, and what lifts it.
+type Slow = (&'static str, fn(&mut Machine), &'static str);
+
 #[test]
 fn bursts_are_slow_and_fit_all_the_same() {
-    let cases: [(&str, fn(&mut Machine), &str); 4] = [
+    let cases: [Slow; 4] = [
         ("net.ipv4.tcp_mem", |m| m.tcp_pages = Some(383_869), "sysctl -w net.ipv4.tcp_mem='750000 1000000 1500000'"),
         ("net.core.somaxconn", |m| m.somaxconn = Some(4096), "sysctl -w net.core.somaxconn=65535"),
         ("net.ipv4.tcp_max_syn_backlog", |m| m.syn_backlog = Some(128), "sysctl -w net.ipv4.tcp_max_syn_backlog=65535"),
