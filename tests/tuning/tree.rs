@@ -70,6 +70,8 @@ pub fn on_each_shell(name: &str, test: impl Fn(&Tree)) {
             let file = program(name).unwrap_or_else(|| panic!("{name} is not installed"));
             std::os::unix::fs::symlink(file, tree.programs.join(name)).expect("the directory is writable");
         }
+        // The folder of the state stays when the state goes.
+        fs::create_dir_all(tree.root.join("var/lib/holdfast")).expect("the directory is writable");
         tree.lay(&UNTUNED);
         tree.write("proc/cpuinfo", "processor\t: 0\nmodel name\t: x\n\nprocessor\t: 1\nmodel name\t: x\n");
         tree.write("proc/meminfo", "MemTotal:       24683520 kB\nMemFree:         200000 kB\n");
@@ -134,7 +136,7 @@ impl Tree {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// All files of the tree with their text, so that "nothing has changed" is one comparison.
+    /// All folders and files of the tree with their text, so that "nothing has changed" is one comparison.
     pub fn everything(&self) -> Vec<(PathBuf, String)> {
         let mut files = Vec::new();
         let mut folders = vec![self.root.clone()];
@@ -142,6 +144,7 @@ impl Tree {
             for entry in fs::read_dir(&folder).expect("readable") {
                 let path = entry.expect("readable").path();
                 if path.is_dir() {
+                    files.push((path.clone(), String::new()));
                     folders.push(path);
                 } else {
                     let text = fs::read_to_string(&path).expect("text");
