@@ -39,7 +39,7 @@ pub struct Done {
 }
 
 /// The programs that the script may use besides the shell itself: an initramfs has little more.
-const PROGRAMS: [&str; 6] = ["cat", "mkdir", "mv", "rm", "rmdir", "cksum"];
+const PROGRAMS: [&str; 5] = ["cat", "mkdir", "mv", "rm", "rmdir"];
 
 /// Where a program of this machine is.
 fn program(name: &str) -> Option<PathBuf> {

@@ -266,7 +266,7 @@ impl Question<'_> {
             let left = left?;
             let verdict = if left < need { Verdict::Short } else { Verdict::Ok };
             let lift = || format!("{lift} for {need} threads more");
-            let (have, need) = (Amount::Count(left), Amount::Count(need));
+            let (have, need) = (Some(left).into(), Amount::Count(need));
             Some(Finding::threshold(limit, "the number of threads", have, need, verdict, lift))
         };
         limits.into_iter().filter_map(finding).collect()

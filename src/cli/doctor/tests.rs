@@ -446,7 +446,7 @@ fn numbers_are_grouped_for_readers() {
     for (number, text) in cases {
         assert_eq!(grouped(number), text);
     }
-    assert_eq!(format!("{:>10}|", Amount::Count(u64::MAX)), " unlimited|");
+    assert_eq!(format!("{:>10}|", Amount::from(Some(u64::MAX))), " unlimited|");
     assert_eq!(Amount::Bytes(3 << 30).to_string(), "3,072 MiB");
 }
 
