@@ -8,24 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-mod bench;
-mod campaign;
-mod cpu;
-mod crew;
-mod fd_table;
-mod fleet;
-mod frame;
-mod hold;
-mod http;
-mod idle;
-mod latency;
-mod link;
-mod memory;
-mod question;
-mod smoke;
-mod source;
-mod table;
-mod target;
+use holdfast_loadtest::{bench, hold, idle, smoke};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
