@@ -3,8 +3,11 @@
 //! A library, so that tests can use the parts; the binary owns the command line only.
 
 pub mod bench;
+pub mod callers;
 pub mod campaign;
+pub mod comeback;
 pub mod cpu;
+pub mod credentials;
 pub mod crew;
 pub mod fd_table;
 pub mod fleet;
@@ -15,10 +18,15 @@ pub mod idle;
 pub mod latency;
 pub mod link;
 pub mod memory;
+pub mod place;
 pub mod question;
 pub mod result;
 pub mod sample;
+pub mod server;
+pub mod shift;
 pub mod smoke;
 pub mod source;
+pub mod stop;
 pub mod table;
 pub mod target;
+pub mod witness;
