@@ -15,6 +15,8 @@ pub mod idle;
 pub mod latency;
 pub mod link;
 pub mod memory;
+pub mod preflight;
+pub mod progress;
 pub mod question;
 pub mod result;
 pub mod sample;
