@@ -19,6 +19,8 @@ pub mod latency;
 pub mod link;
 pub mod memory;
 pub mod place;
+pub mod preflight;
+pub mod progress;
 pub mod question;
 pub mod result;
 pub mod sample;
