@@ -26,6 +26,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long a doubtful outcome is left alone before it is judged for good.
 const DOUBT: Duration = Duration::from_secs(2);
 
+/// How long a turn waits for answers, and between calls that have a pace.
+const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE_BETWEEN: Duration = Duration::from_millis(2);
+
 /// How many wrong answers are quoted.
 const QUOTED_MAX: usize = 5;
 
@@ -42,11 +46,25 @@ pub struct Plan {
     pub limit: Duration,
 }
 
+/// What a campaign does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It calls this agent.
+    Call(u32),
+    /// It calls nobody yet.
+    Wait,
+    /// It is over.
+    End,
+}
+
 /// How the calls ended.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Tally {
     /// Calls begun.
     pub sent: u64,
+    /// A number that no call has had yet.
+    #[serde(skip)]
+    pub unused_number: u64,
     /// Right answers.
     pub right: u64,
     /// Answers that are not the right one.
@@ -95,6 +113,7 @@ pub struct Campaign {
     plan: Plan,
     callers: Box<dyn Callers + Send>,
     next_number: u64,
+    number_step: u64,
     log: Option<BufWriter<File>>,
     witness: Option<Arc<Witness>>,
 }
@@ -114,7 +133,7 @@ impl Campaign {
 
     /// Calls through callers of any kind.
     pub fn over(callers: Box<dyn Callers + Send>, plan: Plan) -> Self {
-        Self { plan, callers, next_number: 1, log: None, witness: None }
+        Self { plan, callers, next_number: 1, number_step: 1, log: None, witness: None }
     }
 
     /// Each outcome is held against what the witness knows of the agents.
@@ -124,23 +143,33 @@ impl Campaign {
         self
     }
 
+    /// Campaigns that share a witness must not give two calls one number: this one takes every `of`-th number only, from `turn` on.
+    #[must_use]
+    pub fn taking_turns(mut self, turn: u64, of: u64) -> Self {
+        (self.next_number, self.number_step) = (self.next_number + turn, of);
+        self
+    }
+
+    /// The same for a campaign that comes after another one: it begins with a number that the other did not reach.
+    #[must_use]
+    pub fn from_number(mut self, number: u64) -> Self {
+        self.next_number = number;
+        self
+    }
+
     /// Calls the agents that `next` names until it names none, and waits for all answers.
     ///
     /// # Errors
     /// The poll failed, or the log cannot be written.
     pub fn run(&mut self, next: &mut dyn FnMut() -> Option<u32>) -> Result<Tally, String> {
-        self.run_watched(next, &mut |_| {})
+        self.run_paced(&mut || next().map_or(Next::End, Next::Call))
     }
 
-    /// The same; `watch` is shown each turn what has been counted so far.
+    /// The same for a `next` that may also ask to wait.
     ///
     /// # Errors
     /// As there.
-    pub fn run_watched(
-        &mut self,
-        next: &mut dyn FnMut() -> Option<u32>,
-        watch: &mut dyn FnMut(&Tally),
-    ) -> Result<Tally, String> {
+    pub fn run_paced(&mut self, next: &mut dyn FnMut() -> Next) -> Result<Tally, String> {
         let last_call = Instant::now() + self.plan.limit;
         let mut round = Round::default();
         let mut answers = Vec::new();
@@ -152,26 +181,29 @@ impl Campaign {
             if more {
                 asked = now;
             }
+            let mut patience = PATIENCE;
             while more && self.callers.has_room() {
                 match next() {
-                    Some(agent) => self.ask(agent, &mut round),
-                    None => more = false,
+                    Next::Call(agent) => self.ask(agent, &mut round),
+                    Next::End => more = false,
+                    Next::Wait => {
+                        patience = PATIENCE_BETWEEN;
+                        break;
+                    }
                 }
             }
-            self.callers
-                .turn(&mut answers, Duration::from_millis(20))
-                .map_err(|error| format!("control port: {error}"))?;
+            self.callers.turn(&mut answers, patience).map_err(|error| format!("control port: {error}"))?;
             for answer in answers.drain(..) {
                 self.hear(answer, &mut round)?;
             }
             self.resolve(now, &mut round);
-            watch(&round.tally);
             // The last call is overdue, and so are all others.
             if now.duration_since(asked) > self.plan.timeout + GRACE {
                 break;
             }
         }
         let mut tally = round.tally;
+        tally.unused_number = self.next_number;
         tally.lost += round.open.len() as u64;
         tally.strays += self.callers.take_strays();
         tally.latency = tally.times.percentiles();
@@ -183,7 +215,7 @@ impl Campaign {
 
     fn ask(&mut self, agent: u32, round: &mut Round) {
         let question = Question { agent, number: self.next_number, pad_bytes: self.plan.pad_bytes };
-        self.next_number += 1;
+        self.next_number += self.number_step;
         let began = self.witness.as_ref().map_or(0, |witness| {
             witness.begin(question.number);
             witness.now()

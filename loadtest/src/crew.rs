@@ -128,7 +128,9 @@ impl Board {
         self.up.fetch_add(1, Ordering::AcqRel);
         self.welcomes.fetch_add(1, Ordering::AcqRel);
         let before = self.last_welcome_us.fetch_max(us, Ordering::AcqRel);
-        self.gap_us.fetch_max(us.saturating_sub(before), Ordering::AcqRel);
+        if before > 0 {
+            self.gap_us.fetch_max(us.saturating_sub(before), Ordering::AcqRel);
+        }
     }
 }
 
@@ -244,6 +246,11 @@ impl Crew {
             }
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// The same, for other threads.
+    pub fn share(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// What the threads show.

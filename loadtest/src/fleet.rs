@@ -165,7 +165,7 @@ impl Fleet {
     }
 
     /// How many connections there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.links.len()
     }
 

@@ -16,6 +16,12 @@ use crate::target::{self, Target};
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Connections that are opened at a time; more would overflow the backlog of a usual server.
+const DIALS_MAX: usize = 64;
+
+/// Longest wait for a connection to stand before the next one is opened.
+const STAND: Duration = Duration::from_secs(1);
+
 struct Caller {
     link: Link,
     in_flight: Option<(u64, Instant)>,
@@ -47,11 +53,26 @@ impl HttpCallers {
             scratch: vec![0; READ_BYTES],
             strays: 0,
         };
+        let mut stand = 0;
         for key in 0..count {
             let caller = all.dial(key)?;
             all.callers.push(caller);
+            if all.callers.len() - stand >= DIALS_MAX {
+                stand += all.arrived()?;
+            }
         }
         Ok(all)
+    }
+
+    /// Waits until some of the connections stand, or are known not to; returns how many do. Nothing comes on them yet that could be missed.
+    fn arrived(&mut self) -> io::Result<usize> {
+        match self.poll.poll(&mut self.events, Some(STAND)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        let some = self.events.iter().count();
+        // Where nothing comes in time the server is slow, and the calls will tell.
+        Ok(if some == 0 { DIALS_MAX } else { some })
     }
 
     fn dial(&self, key: usize) -> io::Result<Caller> {

@@ -98,7 +98,7 @@ impl<'a> Shift<'a> {
                 self.note(happening, &batch.bytes)?;
             }
             self.answer();
-            if filling && self.to_dial.is_empty() && self.fleet.len() >= self.duty.agents.len() {
+            if filling && self.to_dial.is_empty() && self.fleet.count() >= self.duty.agents.len() {
                 filling = false;
                 self.board.fill();
             }

@@ -14,6 +14,9 @@ pub const SOURCES: u32 = 250;
 /// Loopback addresses that are dialled in turn where the server listens on all of them.
 const TARGETS: u32 = 4;
 
+/// Pairs of a source and a target address where the server listens on all.
+pub const PAIRS: u32 = SOURCES * TARGETS;
+
 /// How a connection treats what it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {

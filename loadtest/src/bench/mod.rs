@@ -3,9 +3,9 @@
 //! Owns the order of measurements and the medians. It starts no server; each run is bounded in time and count.
 
 mod call;
-mod echo;
+pub mod echo;
 mod handshake;
-mod meter;
+pub mod meter;
 
 use std::time::Duration;
 
@@ -69,11 +69,15 @@ pub enum Operation {
 
 /// Bounds of one run.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
-    time: Duration,
-    operations: u64,
-    in_flight: usize,
-    server_pid: u32,
+pub struct Bounds {
+    /// Longest time.
+    pub time: Duration,
+    /// Most operations.
+    pub operations: u64,
+    /// Operations in flight.
+    pub in_flight: usize,
+    /// The server, where what it uses may be read.
+    pub server_pid: Option<u32>,
 }
 
 /// One row of the table: medians over the runs.
@@ -105,7 +109,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>, String> {
         time: Duration::try_from_secs_f64(options.seconds).map_err(|error| error.to_string())?,
         operations: options.operations,
         in_flight: options.in_flight,
-        server_pid: server.pid.ok_or("--server-pid is needed")?,
+        server_pid: Some(server.pid.ok_or("--server-pid is needed")?),
     };
     let wanted = |operation| options.only.is_empty() || options.only.contains(&operation);
     let mut rows = Vec::new();

@@ -67,6 +67,11 @@ impl Draft {
         &mut self.result.figures[last]
     }
 
+    /// The value of a figure that was noted before.
+    pub fn noted(&self, name: &str) -> Option<f64> {
+        self.result.figure(name).map(|figure| figure.value)
+    }
+
     /// Notes times of operations of that name; nothing when there were none.
     pub fn latency(&mut self, name: &str, latency: &Latency) -> &mut Self {
         if !latency.is_empty() {
