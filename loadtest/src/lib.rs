@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod campaign;
+pub mod compare;
 pub mod cpu;
 pub mod crew;
 pub mod fd_table;
@@ -11,13 +12,16 @@ pub mod fleet;
 pub mod frame;
 pub mod hold;
 pub mod http;
+pub mod human;
 pub mod idle;
 pub mod latency;
 pub mod link;
 pub mod memory;
+pub mod plot;
 pub mod preflight;
 pub mod progress;
 pub mod question;
+pub mod report;
 pub mod result;
 pub mod sample;
 pub mod smoke;

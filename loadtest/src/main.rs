@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use holdfast_loadtest::{bench, hold, idle, smoke};
+use holdfast_loadtest::{bench, compare, hold, idle, report, smoke};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,6 +35,10 @@ enum Command {
     Agents(hold::AgentsOptions),
     /// Calls to random agents; any true outcome will do.
     Calls(hold::CallsOptions),
+    /// Results as one HTML page with plots.
+    Report(report::Options),
+    /// Two results side by side, with ratios; says first what was not alike.
+    Compare(compare::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +50,13 @@ fn main() -> ExitCode {
         Command::Idle(options) => idle::run(options).and_then(|report| tell(json, &report)),
         Command::Agents(options) => hold::agents(options),
         Command::Calls(options) => hold::calls(options).and_then(|tally| tell(json, &tally)),
+        Command::Report(options) => report::run(options),
+        Command::Compare(options) => compare::run(options).and_then(|(comparison, judged)| {
+            if json != Some(Path::new("-")) {
+                comparison.print();
+            }
+            write_json(json, &comparison).and(judged)
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
