@@ -53,15 +53,16 @@ fn prefix(size: f64, unit: &str) -> (f64, String) {
     (factor, suffix.to_owned())
 }
 
-/// Whole numbers whole, others with four digits.
+/// Four digits, less zeros at the end.
 fn digits(value: f64) -> String {
     let places = match value.abs() {
-        size if size.fract() == 0.0 || size >= 1000.0 => 0,
+        size if size >= 1000.0 => 0,
         size if size >= 100.0 => 1,
         size if size >= 1.0 => 2,
         _ => 3,
     };
-    grouped(value, places)
+    let text = grouped(value, places);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// Places behind the point that tell steps of this size apart.
@@ -99,11 +100,11 @@ mod tests {
             (106.53, "B", "106.5 B"),
             (7790.6, "B", "7,791 B"),
             (65_536.0, "B", "64 KiB"),
-            (1.5 * 1024.0 * 1024.0 * 1024.0, "B", "1.50 GiB"),
+            (1.5 * 1024.0 * 1024.0 * 1024.0, "B", "1.5 GiB"),
             (-2517.9, "B", "−2,518 B"),
             (8.125, "µs", "8.12 µs"),
             (12_345.0, "µs", "12.35 ms"),
-            (2_500_000.0, "µs", "2.50 s"),
+            (2_500_000.0, "µs", "2.5 s"),
             (38.21, "s", "38.21 s"),
             (600.0, "s", "10 min"),
             (10_800.0, "s", "3 h"),
@@ -111,9 +112,9 @@ mod tests {
             (120_000.0, "/s", "120k/s"),
             (1_000_000.0, "", "1,000,000"),
             (0.0, "", "0"),
-            (0.02, "%", "0.020 %"),
+            (0.02, "%", "0.02 %"),
             (3.0, "wakes", "3 wakes"),
-            (-0.0001, "", "0.000"),
+            (-0.0001, "", "0"),
         ] {
             assert_eq!(value(given, unit), text);
         }

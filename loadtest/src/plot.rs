@@ -19,7 +19,7 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
 /// Room for the labels of the axes.
 const LEFT: f64 = 72.0;
-const RIGHT: f64 = 18.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 
@@ -32,7 +32,7 @@ const DOTS_MAX: usize = 40;
 /// One axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// What it counts, in words.
+    /// What it counts, in words; empty where the title of the plot or the unit says it.
     pub title: String,
     /// Unit of the values, for the ticks.
     pub unit: String,
@@ -75,7 +75,10 @@ impl Plot {
         html! {
             figure class="plot" {
                 figcaption {
-                    span class="title" { (self.title) }
+                    span {
+                        span class="title" { (self.title) }
+                        @if !self.y.title.is_empty() { span class="what" { (self.y.title) } }
+                    }
                     @if self.lines.len() > 1 { (self.legend()) }
                 }
                 svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) {

@@ -16,6 +16,7 @@ pub fn plots(result: &RunResult) -> Vec<Plot> {
         }
     }
     let mut plots: Vec<Plot> = plots.into_iter().map(|(_, plot)| plot).collect();
+    plots.iter_mut().for_each(name_alone);
     plots.extend(percentiles(&result.latencies));
     plots
 }
@@ -27,8 +28,17 @@ fn over(series: &Series, line: Line) -> Plot {
     };
     let axis =
         |title: &str, unit: &str| Axis { title: title.to_owned(), unit: unit.to_owned(), stretch: Stretch::Linear };
-    let alone = if line.name.is_empty() || line.name == series.plot { String::new() } else { line.name.clone() };
-    Plot { title: series.plot.clone(), x: axis(title, unit), y: axis(&alone, &series.unit), lines: vec![line] }
+    // A unit of several words does not fit at each tick.
+    let what = if series.unit.contains(' ') { series.unit.as_str() } else { "" };
+    Plot { title: series.plot.clone(), x: axis(title, unit), y: axis(what, &series.unit), lines: vec![line] }
+}
+
+/// A line that is alone has no legend: its name stands beside the title.
+fn name_alone(plot: &mut Plot) {
+    if let [line] = plot.lines.as_slice() {
+        let unit = if plot.y.title.is_empty() { String::new() } else { format!(", {}", plot.y.title) };
+        plot.y.title = format!("{}{unit}", line.name);
+    }
 }
 
 /// The plot of percentiles; none without latencies.
@@ -36,7 +46,9 @@ fn percentiles(latencies: &[Latencies]) -> Option<Plot> {
     let lines: Vec<Line> = latencies.iter().filter_map(percentile_line).collect();
     let x = Axis { title: "share of operations".to_owned(), unit: String::new(), stretch: Stretch::Nines };
     let y = Axis { title: String::new(), unit: "µs".to_owned(), stretch: Stretch::Log };
-    (!lines.is_empty()).then(|| Plot { title: "Latency percentiles".to_owned(), x, y, lines })
+    let mut plot = Plot { title: "Latency percentiles".to_owned(), x, y, lines };
+    name_alone(&mut plot);
+    (!plot.lines.is_empty()).then_some(plot)
 }
 
 fn percentile_line(latencies: &Latencies) -> Option<Line> {
@@ -64,6 +76,16 @@ mod tests {
         let plots = plots(&draft.finish());
         let told: Vec<(&str, usize)> = plots.iter().map(|plot| (plot.title.as_str(), plot.lines.len())).collect();
         assert_eq!(told, [("Memory", 2), ("Connected", 1), ("Memory", 1), ("Memory", 1)]);
+    }
+
+    #[test]
+    fn a_line_that_is_alone_is_named_beside_the_title() {
+        let mut draft = Draft::begin("call");
+        let over = |name: &str| Series::over_seconds("Processor", name, "% of a core").with([(0.0, 1.0)]);
+        draft.series(over("server"));
+        assert_eq!(plots(&draft.clone().finish())[0].y.title, "server, % of a core");
+        draft.series(over("this harness"));
+        assert_eq!(plots(&draft.finish())[0].y.title, "% of a core");
     }
 
     #[test]

@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(samples.lost, None);
         assert_eq!(samples.highest("Queue", "calls"), Some(7.0));
         assert!(samples.highest("Answers", "answers").expect("a rate") > 0.0);
-        for plot in ["Memory", "Memory against connections", "Processor", "Connected"] {
+        for plot in ["Memory of the server", "Memory of the server against connections", "Processor", "Connected"] {
             assert!(samples.series.iter().any(|series| series.plot == plot), "{plot}");
         }
     }
