@@ -18,6 +18,8 @@ pub struct Reading {
     pub server: Option<Rough>,
     /// Processor time of the server so far; none when it is gone or not watched.
     pub server_cpu: Option<Duration>,
+    /// The part of it in the kernel.
+    pub server_kernel: Option<Duration>,
     /// Processor time of this process so far.
     pub own_cpu: Option<Duration>,
     /// The kernel; none when it could not be read.
@@ -89,6 +91,7 @@ pub struct Lines {
     buffers: Line,
     available: Line,
     server_cpu: Line,
+    server_kernel: Line,
     own_cpu: Line,
     connected: Line,
     process_against: Line,
@@ -109,6 +112,7 @@ impl Lines {
             buffers: level("Memory of the kernel", "socket buffers", "B"),
             available: level("Memory available", "all of the machine", "B"),
             server_cpu: cpu("server"),
+            server_kernel: cpu("server, in the kernel"),
             own_cpu: cpu("this harness"),
             connected: level("Connected", "connections", ""),
             process_against: against("Memory of the server against connections", "resident"),
@@ -128,6 +132,7 @@ impl Lines {
         self.buffers.push(x, reading.kernel.map(|light| light.tcp.buffers as f64));
         self.available.push(x, reading.kernel.map(|light| light.available as f64));
         self.server_cpu.push(x, percent(reading.server_cpu));
+        self.server_kernel.push(x, percent(reading.server_kernel));
         self.own_cpu.push(x, percent(reading.own_cpu));
         if let Some(connections) = reading.connections {
             let connections = connections as f64;
@@ -145,7 +150,7 @@ impl Lines {
     pub fn drawn(self) -> Vec<(Series, Option<f64>)> {
         let first = [self.connected, self.process_against, self.kernel_against];
         let memory = [self.process, self.anonymous, self.slab, self.buffers, self.available];
-        let cpu = [self.server_cpu, self.own_cpu];
+        let cpu = [self.server_cpu, self.server_kernel, self.own_cpu];
         let all = first.into_iter().chain(self.gauges).chain(cpu).chain(memory);
         all.map(Line::drawn).filter(|(series, _)| !series.points.is_empty()).collect()
     }
@@ -165,6 +170,7 @@ mod tests {
             at: Duration::from_secs(secs),
             server: Some(Rough { rss: 1000 + connections, ..Rough::default() }),
             server_cpu: Some(Duration::from_millis(500 * secs)),
+            server_kernel: None,
             own_cpu: None,
             kernel: None,
             connections: Some(connections),
