@@ -8,6 +8,11 @@ pub fn value(value: f64, unit: &str) -> String {
     format!("{}{suffix}", digits(value / factor))
 }
 
+/// A whole number with its thousands set apart.
+pub fn count(count: u64) -> String {
+    group(&count.to_string())
+}
+
 /// Values on one axis, all with the prefix that suits the largest.
 pub fn axis(values: &[f64], unit: &str) -> Vec<String> {
     let largest = values.iter().copied().fold(0.0_f64, |largest, value| largest.max(value.abs()));
@@ -76,16 +81,19 @@ fn grouped(value: f64, places: usize) -> String {
     let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
     // "-0" is nobody's figure.
     let is_zero = text.bytes().all(|byte| matches!(byte, b'0' | b'.'));
-    let mut out = String::from(if value < 0.0 && !is_zero { "−" } else { "" });
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+    let sign = if value < 0.0 && !is_zero { "−" } else { "" };
+    let fraction = fraction.map_or(String::new(), |fraction| format!(".{fraction}"));
+    format!("{sign}{}{fraction}", group(whole))
+}
+
+/// Digits with a comma before every three from the right.
+fn group(digits: &str) -> String {
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
-    }
-    if let Some(fraction) = fraction {
-        out.push('.');
-        out.push_str(fraction);
     }
     out
 }
@@ -118,6 +126,14 @@ mod tests {
         ] {
             assert_eq!(value(given, unit), text);
         }
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (39_872, "39,872"), (7_058_000, "7,058,000")] {
+            assert_eq!(count(number), text);
+        }
+        assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
     }
 
     #[test]
