@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use holdfast_loadtest::result::RunResult;
 use holdfast_loadtest::scenarios::{call, churn, connect, echo, fanout, idle, slow, soak, storm};
-use holdfast_loadtest::{bench, hold, smoke, stop, told};
+use holdfast_loadtest::{bench, compare, hold, report, smoke, stop, told};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,6 +53,10 @@ enum Command {
     Agents(hold::AgentsOptions),
     /// Calls to random agents; any true outcome will do.
     Calls(hold::CallsOptions),
+    /// Results as one HTML page with plots.
+    Report(report::Options),
+    /// Two results side by side, with ratios; says first what was not alike.
+    Compare(compare::Options),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +82,13 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(options).and_then(|result| judge(json, &result)),
         Command::Agents(options) => hold::agents(options),
         Command::Calls(options) => hold::calls(options).and_then(|tally| tell(json, &tally)),
+        Command::Report(options) => report::run(options),
+        Command::Compare(options) => compare::run(options).and_then(|(comparison, judged)| {
+            if json != Some(Path::new("-")) {
+                comparison.print();
+            }
+            write_json(json, &comparison).and(judged)
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
