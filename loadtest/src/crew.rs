@@ -222,7 +222,7 @@ impl<'a> Shift<'a> {
 
     fn note(&mut self, happening: &Happening, bytes: &[u8]) -> Result<(), String> {
         match happening {
-            Happening::Opened => self.dialling -= 1,
+            Happening::Opened { .. } => self.dialling -= 1,
             Happening::Message { link, tag, payload, .. } => self.hear(*link, *tag, &bytes[payload.clone()])?,
             Happening::Ended { ending, .. } => {
                 if matches!(ending, Ending::Unreachable | Ending::Refused(_)) {

@@ -12,6 +12,7 @@ mod bench;
 mod campaign;
 mod cpu;
 mod crew;
+mod dialect;
 mod fd_table;
 mod fleet;
 mod frame;
@@ -21,6 +22,7 @@ mod idle;
 mod latency;
 mod link;
 mod memory;
+mod peer;
 mod question;
 mod smoke;
 mod source;
@@ -52,6 +54,10 @@ enum Command {
     Agents(hold::AgentsOptions),
     /// Calls to random agents; any true outcome will do.
     Calls(hold::CallsOptions),
+    /// Memory and processor time of any server that speaks one of the dialects, for `scripts/compare`.
+    Peer(peer::Options),
+    /// Medians of `peer` results, and their ratios to the first server's.
+    PeerTable(peer::TableOptions),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +69,8 @@ fn main() -> ExitCode {
         Command::Idle(options) => idle::run(options).and_then(|report| tell(json, &report)),
         Command::Agents(options) => hold::agents(options),
         Command::Calls(options) => hold::calls(options).and_then(|tally| tell(json, &tally)),
+        Command::Peer(options) => peer::run(options).and_then(|report| tell(json, &report)),
+        Command::PeerTable(options) => peer::table(options).and_then(|table| write_json(json, &table)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -78,7 +78,7 @@ impl Echo {
             all.turn()?;
             for happening in &all.batch.happenings {
                 match happening {
-                    Happening::Opened => open += 1,
+                    Happening::Opened { .. } => open += 1,
                     Happening::Message { .. } => return Err("a message unasked".to_owned()),
                     Happening::Ended { ending, .. } => return Err(format!("{path}: {ending:?}")),
                 }
@@ -153,7 +153,7 @@ impl Echo {
                     answers += 1;
                 }
                 Happening::Ended { ending, .. } => return Err(format!("ended: {ending:?}")),
-                Happening::Opened => {}
+                Happening::Opened { .. } => {}
             }
         }
         Ok(answers)

@@ -5,7 +5,7 @@
 mod call;
 mod echo;
 mod handshake;
-mod meter;
+pub mod meter;
 
 use std::time::Duration;
 
