@@ -11,6 +11,8 @@ mod resting;
 mod round_trip;
 mod scene;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::Error;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -48,10 +48,10 @@ async fn echo(stream: TcpStream) -> Result<(), Error> {
     let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
     let mut socket = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await?;
     while let Some(message) = socket.next().await {
-        match message? {
-            message @ (Message::Text(_) | Message::Binary(_)) => socket.send(message).await?,
-            // Pongs are sent by the library at the next read.
-            _ => {}
+        let message = message?;
+        // Pings are answered by the library at the next read.
+        if message.is_text() || message.is_binary() {
+            socket.send(message).await?;
         }
     }
     Ok(())
