@@ -372,8 +372,8 @@ mod tests {
 
         let mut fleet = Fleet::new().expect("a poll");
         let mut batch = Batch::default();
-        let request = crate::target::plain_request(address, "/");
-        let link = fleet.dial(address, 7, request.as_bytes()).expect("dialled");
+        let request = crate::target::upgrade(address, "/", "");
+        let link = fleet.dial(address, 7, &request).expect("dialled");
         wait(&mut fleet, &mut batch);
         assert!(matches!(batch.happenings[..], [Happening::Opened { tag: 7, .. }]));
         assert_eq!(fleet.tag(link), Some(7));

@@ -57,8 +57,7 @@ mod tests {
         draft.figure("agents", "", 15_000.0);
         draft.verdict(&Verdict { right: 3, wrong: 1, quoted: vec!["not this".to_owned()], ..Verdict::default() });
         let text = text(&draft.finish());
-        for line in ["130", "must 128 B: MISSED", "15,000", "3 right answers", "  not this", "FAILED: 1 wrong answer"]
-        {
+        for line in ["130", "must 128 B: MISSED", "15,000", "3 right answers", "  not this", "FAILED: 1 wrong answer"] {
             assert!(text.contains(line), "{line}: {text}");
         }
     }
