@@ -20,6 +20,7 @@ pub mod human;
 pub mod latency;
 pub mod link;
 pub mod memory;
+pub mod node;
 pub mod peer;
 pub mod place;
 pub mod plot;

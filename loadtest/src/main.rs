@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use holdfast_loadtest::result::RunResult;
-use holdfast_loadtest::scenarios::{call, churn, connect, echo, fanout, idle, slow, soak, storm};
+use holdfast_loadtest::scenarios::{call, churn, connect, echo, fanout, idle, million, slow, soak, storm};
 use holdfast_loadtest::{bench, compare, hold, peer, report, smoke, stop, told};
 
 #[global_allocator]
@@ -33,6 +33,8 @@ enum Command {
     Bench(bench::Options),
     /// What a resting agent costs: memory before and after a burst of calls, processor time between heartbeats.
     Idle(idle::Options),
+    /// The headline: a million agents, memory for each, calls as fast as with a thousand, every one answering.
+    Million(million::Options),
     /// Agents come as fast as they can: rate, processor time, memory against connections.
     Connect(connect::Options),
     /// Calls to random agents at a given number in flight: processor time and latency.
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Smoke(options) => smoke::run(options).and_then(|report| tell(json, &report)),
         Command::Bench(options) => bench::run(options).and_then(|rows| write_json(json, &rows)),
         Command::Idle(options) => idle::run(options).and_then(|result| judge(json, &result)),
+        Command::Million(options) => million::run(options).and_then(|result| judge(json, &result)),
         Command::Connect(options) => connect::run(options).and_then(|result| judge(json, &result)),
         Command::Call(options) => call::run(options).and_then(|result| judge(json, &result)),
         Command::Echo(options) => echo::run(options).and_then(|result| judge(json, &result)),

@@ -1,22 +1,17 @@
 //! What a resting agent costs the server in memory and processor time, before and after a burst of calls to all of them.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::run::{Common, Outcomes, Run, steadfast};
-use crate::campaign::{Campaign, Plan};
+use super::run::{Common, Run, steadfast};
+use super::warm;
 use crate::cpu;
 use crate::crew::Crew;
 use crate::progress::Stage;
 use crate::result::RunResult;
 
-/// Agents that come first and take calls like those of the burst, so that what any traffic touches once (code, queues, the heaps of
-/// threads) is not counted as the resting agents'.
-const WARM_AGENTS: u32 = 64;
-
-/// Most calls to each of them; more would touch nothing new.
+/// Most calls to each of the agents that come first; more would touch nothing new.
 const WARM_ROUNDS_MAX: u32 = 1000;
 
 /// Options of `idle`.
@@ -59,14 +54,14 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     let empty = run.settled(settle)?;
     run.draft.figure("server's process, empty after a few agents", "B", empty.process.rss as f64);
 
-    let agents = WARM_AGENTS..WARM_AGENTS.saturating_add(run.agents);
+    let agents = warm::AGENTS..warm::AGENTS.saturating_add(run.agents);
     let crew = run.enlist(&steadfast(agents.clone()))?;
     let before = run.settled(settle)?;
     let resting = run.split("at rest", &empty, &before);
     run.draft.figure("process bytes for each agent at rest", "B", resting).lower().must(128.0);
     hold(options, &mut run, &crew)?;
     if options.burst_rounds > 0 {
-        burst(options, &mut run, agents, options.burst_rounds)?;
+        warm::call_all(&mut run, agents, options.burst_rounds, options.burst_bytes)?;
         let after = run.settled(settle)?;
         let rested = run.split("after a burst", &empty, &after);
         run.draft.figure("process bytes for each agent after a burst", "B", rested).lower().must(resting + 16.0);
@@ -84,11 +79,8 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
 
 /// A few agents come, are called as often as all agents will be, and go.
 fn warm(options: &Options, run: &mut Run) -> Result<(), String> {
-    let crew = Crew::start(&run.server.target, &steadfast(0..WARM_AGENTS))?;
-    crew.wait_ready(Duration::from_secs(20).min(run.left()))?;
-    let rounds = run.agents.div_ceil(WARM_AGENTS).saturating_mul(options.burst_rounds);
-    burst(options, run, 0..WARM_AGENTS, rounds.min(WARM_ROUNDS_MAX))?;
-    crew.stop().map(|_| ())
+    let rounds = run.agents.div_ceil(warm::AGENTS).saturating_mul(options.burst_rounds);
+    warm::warm(run, rounds.min(WARM_ROUNDS_MAX), options.burst_bytes)
 }
 
 /// All rest; heartbeats go on.
@@ -106,18 +98,5 @@ fn hold(options: &Options, run: &mut Run, crew: &Crew) -> Result<(), String> {
     let used = cpu::used(pid)?.saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64();
     stage.done(&format!("{} agents", crew.up()));
     run.draft.figure("server CPU at rest", "% of a core", used * 100.0).lower();
-    Ok(())
-}
-
-/// Calls each agent `rounds` times with large parameters.
-fn burst(options: &Options, run: &mut Run, agents: Range<u32>, rounds: u32) -> Result<(), String> {
-    let plan =
-        Plan { in_flight: 64, timeout: Duration::from_secs(20), pad_bytes: options.burst_bytes, limit: run.left() };
-    let mut campaign = Campaign::new(&run.server.target, plan, None)?;
-    for _ in 0..rounds {
-        let mut all = agents.clone();
-        let tally = campaign.run(&mut || all.next())?;
-        run.count(&tally, Outcomes::OnlyAnswers);
-    }
     Ok(())
 }
