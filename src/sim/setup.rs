@@ -7,6 +7,7 @@ use fastrand::Rng;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::Directory;
+use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::tick::Clock;
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{Intake, QueueLimits, Tray, queue};
@@ -54,6 +55,7 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         queue_soft,
         queue_hard: queue_soft + rng.usize(500..6000),
         write_deadline_ms: rng.u32(200..900),
+        lease_bytes: rng.usize(8192..100_000),
         turn_bytes: rng.usize(50..5000),
     }
 }
@@ -63,6 +65,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let (rules, limits) = (rules(rng), limits(rng));
     let queue_limits = QueueLimits { batches_max: rng.usize(1..5), bytes_max: rng.usize(200..4000) };
     let (hatches, trays): (Vec<_>, Vec<_>) = (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
+    let budget = Budget::new(BudgetLimit::NONE);
     let doors = kernel.borrow().doors.len();
     let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
     for door in 0..doors {
@@ -79,6 +82,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
             rules,
             limits,
             status,
+            budget: Arc::clone(&budget),
         }));
     }
     let (alarm, sleeper) = Alarm::new();
@@ -89,6 +93,8 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         directory: Directory::new(rng.u32(5..60), 64),
         calls: Calls::new(rng.u64(..), rng.u32(1..10)),
         loops: dispatch_doors,
+        queues: Vec::new(),
+        budget,
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
             leeway_secs: 0,
