@@ -16,8 +16,8 @@ use crate::wire::upgrade::Refusal;
 
 use super::{EventLoop, TURNED_AWAY};
 
-/// Accepts in one turn, so that a storm of them does not starve those who are in.
-const ACCEPTS_A_TURN: u32 = 256;
+/// Accepts in one turn, so that a storm of them does not starve those who are in: a third of a millisecond.
+const ACCEPTS_A_TURN: u32 = 64;
 /// Connections over a limit that may wait until their 503 has arrived; more are just closed. They come out of the
 /// descriptors that are kept in reserve.
 const TURNED_AWAY_MAX: u32 = 64;
