@@ -121,8 +121,8 @@ pub struct Abandoned {
 }
 
 /// Bits of a call's id that name its shard.
-const SHARD_BITS: u32 = 4;
-/// Parts with a lock each.
+const SHARD_BITS: u32 = 6;
+/// Parts with a lock each. Many, since a part is locked while its maps grow, for as long as it has calls.
 const SHARDS: usize = 1 << SHARD_BITS;
 
 /// All waiters of this node.
@@ -257,6 +257,12 @@ impl Calls {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of the waiters, without their completions. Takes each lock once.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(Shard::bytes).sum()
     }
 
     /// The shard that a call's id names. Any id names one, so one that came from outside is safe here.

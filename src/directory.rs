@@ -2,8 +2,8 @@
 //!
 //! Owns agent ids, tenants, labels and the closes of late. It never owns a connection and never talks to one.
 //!
-//! The table is cut into shards by the hash of tenant and id; an agent's slot names its shard in the high bits. Label sets,
-//! tenants and closes have a lock each. A step takes one lock after the other, never two at once.
+//! The table is cut into shards by the hash of tenant and id; an agent's slot names its shard in the high bits. Label sets
+//! are cut into shards of their own; tenants and closes have a lock each. A step takes one lock after the other, never two at once.
 
 mod closes;
 mod label_sets;
@@ -115,7 +115,7 @@ pub struct Directory {
     shards: Box<[Mutex<Table>]>,
     /// Keyed at random: agents choose their ids.
     hashing: RandomState,
-    label_sets: Mutex<LabelSets>,
+    label_sets: LabelSets,
     tenants: Mutex<Tenants>,
     closes: Mutex<Closes>,
     len: AtomicUsize,
@@ -128,7 +128,7 @@ impl Directory {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(Table::new())).collect(),
             hashing: RandomState::new(),
-            label_sets: Mutex::new(LabelSets::new()),
+            label_sets: LabelSets::new(),
             tenants: Mutex::new(Tenants::new(calls_per_tenant_max)),
             closes: Mutex::new(Closes::new(closes_kept)),
             len: AtomicUsize::new(0),
@@ -161,14 +161,14 @@ impl Directory {
 
     /// Puts an agent in, in the place of an older connection of the same agent.
     pub fn join(&self, agent: &NewAgent<'_>) -> Joined {
-        let labels = lock(&self.label_sets).hold(agent.labels);
+        let labels = self.label_sets.hold(agent.labels);
         let profile = Profile::new(labels, agent.encoding);
         let name = table::hash(&self.hashing, agent.tenant, agent.id);
         let shard = shard_index(name);
         let put = lock(&self.shards[shard]).put(&self.hashing, name, agent, profile);
         match put.before {
             None => drop(self.len.fetch_add(1, Ordering::Relaxed)),
-            Some((_, profile)) => lock(&self.label_sets).give_back(profile.labels()),
+            Some((_, profile)) => self.label_sets.give_back(profile.labels()),
         }
         let replaced = put.before.map(|(conn, _)| conn);
         Joined {
@@ -186,7 +186,7 @@ impl Directory {
             return false;
         };
         self.len.fetch_sub(1, Ordering::Relaxed);
-        lock(&self.label_sets).give_back(entry.profile.labels());
+        self.label_sets.give_back(entry.profile.labels());
         lock(&self.closes).remember(entry.tenant, entry.id, close);
         true
     }
@@ -215,7 +215,7 @@ impl Directory {
         // The set may be freed between the two locks, when the agent leaves or comes back with other labels: look again.
         loop {
             let profile = lock(shard).get(name, tenant, id)?.profile;
-            if let Some(labels) = lock(&self.label_sets).get(profile.labels()) {
+            if let Some(labels) = self.label_sets.get(profile.labels()) {
                 return Some(labels);
             }
         }
@@ -239,19 +239,71 @@ impl Directory {
         self.len() == 0
     }
 
-    /// Bytes that agents and their labels take, without ids longer than 24 bytes, tenants and closes.
+    /// What holds its memory. Takes each lock once, and looks at nothing but counts under it.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        let shards: usize = self.shards.iter().map(|shard| lock(shard).bytes()).sum();
-        shards + lock(&self.label_sets).bytes()
+    pub fn bytes(&self) -> DirectoryBytes {
+        let (mut ids, mut tables) = (0, 0);
+        for shard in &self.shards {
+            let shard = lock(shard);
+            ids += shard.id_bytes();
+            tables += shard.table_bytes();
+        }
+        let tenants = lock(&self.tenants).bytes();
+        let closes = lock(&self.closes).bytes();
+        DirectoryBytes { ids, tables, labels: self.label_sets.bytes() + tenants, closes }
     }
 }
 
-/// The shard of a name's hash: bits that the shard's own table does not look at, neither for the place (the lowest) nor for
-/// the tag (the highest).
-fn shard_index(name: u64) -> usize {
-    (name >> 40) as usize % SHARDS
+/// Bytes of a [`Directory`], by what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryBytes {
+    /// Agents' ids: 24 bytes each, and what longer ones take beside.
+    pub ids: usize,
+    /// The rest of their entries, room for more, and the hash tables.
+    pub tables: usize,
+    /// Label sets, and tenants' names.
+    pub labels: usize,
+    /// The closes of late.
+    pub closes: usize,
 }
+
+impl DirectoryBytes {
+    /// All of them.
+    #[must_use]
+    pub fn sum(&self) -> usize {
+        self.ids + self.tables + self.labels + self.closes
+    }
+}
+
+/// The shard of a name's hash: by bits that the shard's own table does not look at, neither for the place (the lowest) nor
+/// for the tag (the highest).
+fn shard_index(name: u64) -> usize {
+    usize::from(SHARD_OF_SHARE[(name >> 40) as usize % SHARES])
+}
+
+/// Shares of the agents, to be dealt to shards.
+const SHARES: usize = 4096;
+
+/// The shard that each share goes to. Shards differ in size, from 1 to 2 by equal steps, since a hash table doubles when it is
+/// full: equal ones would all double at nearly the same number of agents, and a node with a few more than that would pay twice
+/// the memory for all of them. So some shard doubles at every number, and all together are as full as the average.
+const SHARD_OF_SHARE: [u8; SHARES] = {
+    let mut shares = [0; SHARES];
+    let mut place = 0;
+    // The sizes in the unit of which the first shard has SHARDS: 64, 65 and so on to 127.
+    let (mut dealt, total) = (0, SHARDS * SHARDS + SHARDS * (SHARDS - 1) / 2);
+    let mut shard = 0;
+    while shard < SHARDS {
+        dealt += SHARDS + shard;
+        while place < dealt * SHARES / total {
+            shares[place] = shard as u8;
+            place += 1;
+        }
+        shard += 1;
+    }
+    assert!(place == SHARES);
+    shares
+};
 
 /// The slot of an index in a shard. A shard would need 2^26 agents to run over, more than a node has descriptors for.
 fn slot(shard: usize, index: u32) -> AgentSlot {

@@ -28,7 +28,8 @@ impl Node {
     pub fn ask(target: &Target) -> Result<Self, String> {
         let url = format!("http://{}/v1/node", target.control);
         let told = |error: &dyn std::fmt::Display| format!("{url}: {error}");
-        let agent = ureq::Agent::new_with_config(ureq::config::Config::builder().timeout_global(Some(PATIENCE)).build());
+        let agent =
+            ureq::Agent::new_with_config(ureq::config::Config::builder().timeout_global(Some(PATIENCE)).build());
         let mut request = agent.get(&url);
         if let Some(key) = &target.api_key {
             request = request.header("Authorization", format!("Bearer {key}"));

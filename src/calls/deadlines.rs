@@ -54,6 +54,11 @@ impl Deadlines {
         }
     }
 
+    /// Bytes of the heap.
+    pub(super) fn bytes(&self) -> usize {
+        self.heap.capacity() * size_of::<Reverse<(Now, CallId)>>()
+    }
+
     /// Entries, dead ones too.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

@@ -66,6 +66,11 @@ impl Shard {
         self.len.load(Ordering::Relaxed)
     }
 
+    /// Bytes of its tables.
+    pub(super) fn bytes(&self) -> usize {
+        lock(&self.waiting).bytes()
+    }
+
     /// Calls that wait on one connection.
     pub(super) fn in_flight(&self, conn: ConnId) -> u32 {
         lock(&self.waiting).conns.get(&conn).map_or(0, |chain| chain.len)
@@ -254,6 +259,13 @@ impl Waiting {
         if self.conns.capacity() > self.conns.len() * 8 + SLACK {
             self.conns.shrink_to(self.conns.len() * 2);
         }
+    }
+
+    /// Bytes of its tables. A map keeps a byte of hash beside each place.
+    fn bytes(&self) -> usize {
+        let calls = self.calls.capacity() * (size_of::<(CallId, Waiter)>() + 1);
+        let conns = self.conns.capacity() * (size_of::<(ConnId, Chain)>() + 1);
+        calls + conns + self.deadlines.bytes()
     }
 
     /// Entries that there is memory for, in the largest of the tables.

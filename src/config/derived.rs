@@ -4,6 +4,7 @@
 
 use super::Settings;
 use super::host::Host;
+use crate::kit::budget::BudgetLimit;
 use crate::net::event_loop::CONNECTIONS_MAX;
 
 /// Descriptors that every table holds for each loop, its own or another's: its epoll, its eventfd, its listener.
@@ -17,6 +18,14 @@ pub const KERNEL_BYTES_PER_CONNECTION: u64 = 4096;
 
 /// What the gateway keeps for an idle agent (see `docs/footprint.md`).
 pub const BYTES_PER_AGENT: u64 = 160;
+
+/// Of the memory of a machine or a control group, this many hundredths are ours when nobody says how much is: the rest is for
+/// what bursts of connections make the kernel take, and for whoever looks after the machine.
+const MEMORY_SHARE_PERCENT: u64 = 90;
+
+/// Orders that wait for all loops, and for one at least, where `limits.mailbox` leaves it open. A mailbox has its memory, 80
+/// bytes for each order, from the start: with many loops a fixed size would cost more than the agents.
+const MAILBOX: (usize, usize) = (16_384, 1_024);
 
 /// What stops the next connection first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +57,10 @@ pub struct Derived {
     pub connections_by_memory: u64,
     /// What bites first.
     pub bites_first: Bite,
+    /// Memory above which nobody else is let in.
+    pub budget: BudgetLimit,
+    /// Orders that wait for one loop.
+    pub mailbox: usize,
 }
 
 /// Loops where the setting leaves it open: one for each core, or as many as their tables of descriptors must be to hold the
@@ -103,6 +116,20 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
         connections_by_descriptors: by_descriptors.saturating_mul(loops_wide),
         connections_by_memory: by_memory,
         bites_first,
+        budget: budget(settings, host),
+        mailbox: or_else(settings.limits.mailbox, (MAILBOX.0 / loops).max(MAILBOX.1)),
+    }
+}
+
+/// A limit that was set is for the process; one that the machine or a control group sets, for what the kernel keeps too.
+fn budget(settings: &Settings, host: &Host) -> BudgetLimit {
+    match (settings.limits.memory as u64, host.memory_bytes) {
+        (0, u64::MAX) => BudgetLimit::NONE,
+        (0, bytes) => BudgetLimit {
+            bytes_max: bytes / 100 * MEMORY_SHARE_PERCENT,
+            kernel_bytes_per_connection: KERNEL_BYTES_PER_CONNECTION,
+        },
+        (bytes_max, _) => BudgetLimit { bytes_max, kernel_bytes_per_connection: 0 },
     }
 }
 
@@ -201,6 +228,29 @@ mod tests {
         {
             let settings = settings(|settings| settings.limits.connections = connections);
             assert_eq!(derive(&settings, &Host { cores, ..HOST }).loops, loops, "{connections} on {cores}");
+        }
+    }
+
+    #[test]
+    fn the_budget_is_what_was_set_or_a_share_of_what_there_is() {
+        assert_eq!(
+            derive(&settings(|_| {}), &HOST).budget,
+            BudgetLimit { bytes_max: (8 << 30) / 100 * 90, kernel_bytes_per_connection: 4096 }
+        );
+        let set = settings(|settings| settings.limits.memory = 5 << 20);
+        assert_eq!(derive(&set, &HOST).budget, BudgetLimit { bytes_max: 5 << 20, kernel_bytes_per_connection: 0 });
+        let unknown = Host { memory_bytes: u64::MAX, ..HOST };
+        assert_eq!(derive(&settings(|_| {}), &unknown).budget, BudgetLimit::NONE);
+    }
+
+    #[test]
+    fn mailboxes_share_one_sum() {
+        for (loops, asked, mailbox) in [(1, 0, 16_384), (2, 0, 8_192), (16, 0, 1_024), (56, 0, 1_024), (56, 70, 70)] {
+            let settings = settings(|settings| {
+                settings.server.loops = loops;
+                settings.limits.mailbox = asked;
+            });
+            assert_eq!(derive(&settings, &HOST).mailbox, mailbox, "{loops} {asked}");
         }
     }
 

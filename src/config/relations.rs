@@ -39,6 +39,14 @@ fn limits(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
         "a message that no queue can hold could never be sent on",
     );
     rules.hold(
+        // A buffer grows by doubling.
+        limits.message_max.checked_next_power_of_two().is_some_and(|buffer| buffer <= limits.lease_bytes),
+        ["limits.message_max", "limits.lease_bytes"],
+        [&raw.limits.message_max, &raw.limits.lease_bytes],
+        "rounded up to a power of two must not be more than",
+        "a message that there is no buffer for could never be received",
+    );
+    rules.hold(
         settings.control.body_max <= limits.queue_hard,
         ["control.body_max", "limits.queue_hard"],
         [&raw.control.body_max, &raw.limits.queue_hard],

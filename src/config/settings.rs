@@ -38,6 +38,8 @@ sections! {
     limits: RawLimits => Limits {
         /// Connections of the node. 0: as many as the descriptors of its loops allow.
         connections: Count [0, 1_000_000_000] = 0,
+        /// Memory of this process above which a new connection is answered 503. 0B: nine tenths of what the machine or the control group has, of which the kernel's share for each connection is taken too.
+        memory: Size ["0B", "1PiB"] = "0B",
         /// Descriptors of each loop that connections never take: for logs, the control port, and files.
         descriptors_reserve: Count [16, 65536] = 64,
         /// The largest head of an upgrade request, and of a request to the control port, which takes 8 KiB at least; above it 431.
@@ -66,8 +68,10 @@ sections! {
         turn_frames: Count [1, 1_000_000] = 64,
         /// Bytes of one connection that a loop reads before the next connection has its turn.
         turn_bytes: Size ["4KiB", "64MiB"] = "256KiB",
-        /// Orders that wait for one loop.
-        mailbox: Places [64, 16_777_216] = 16_384,
+        /// Bytes of all messages that one loop has received a part of. Above it, close code 1013 for the agent whose message needs more; above half of it, for who takes longer than `write_deadline` to send one.
+        lease_bytes: Size ["1MiB", "1TiB"] = "64MiB",
+        /// Orders that wait for one loop. 0: 16,384 for all loops together, and 1,024 for each at least.
+        mailbox: Places [0, 16_777_216] = 0,
         /// Batches of messages that wait for one worker.
         worker_queue: Places [16, 1_048_576] = 1_024,
         /// Bytes of messages that wait for one worker; above it, loops stop reading its connections.

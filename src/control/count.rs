@@ -9,7 +9,9 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use super::route::TABLE;
 use crate::calls::Outcome;
 use crate::kit::metric;
-use crate::work::dispatch::NodeView;
+use crate::net::event_loop::LONG_TURNS_MS;
+use crate::work::dispatch::{NodeView, TurnsView};
+use crate::work::holdings::{Holdings, PARTS};
 
 /// Every outcome's label; their places are those of [`place`].
 const OUTCOMES: [&str; 10] = [
@@ -37,6 +39,9 @@ pub struct Count {
     agents: Gauge,
     calls_in_flight: Gauge,
     draining: Gauge,
+    over_budget: Gauge,
+    memory_used: Gauge,
+    memory: [Gauge; PARTS.len()],
 }
 
 impl Count {
@@ -57,6 +62,9 @@ impl Count {
             agents: gauge!(metric::AGENTS),
             calls_in_flight: gauge!(metric::CALLS_IN_FLIGHT),
             draining: gauge!(metric::DRAINING),
+            over_budget: gauge!(metric::OVER_BUDGET),
+            memory_used: gauge!(metric::MEMORY_USED),
+            memory: PARTS.map(|part| gauge!(metric::MEMORY, "part" => part)),
         }
     }
 
@@ -88,7 +96,34 @@ impl Count {
     pub fn node(&self, node: &NodeView) {
         self.agents.set(node.agents as f64);
         self.calls_in_flight.set(node.calls_in_flight as f64);
-        self.draining.set(if node.draining { 1.0 } else { 0.0 });
+        self.draining.set(f64::from(u8::from(node.draining)));
+        self.over_budget.set(f64::from(u8::from(node.over_budget)));
+        for (index, turns) in node.turns.iter().enumerate() {
+            set_turns(index, turns);
+        }
+    }
+
+    /// Sets the gauges of what holds the memory.
+    pub fn memory(&self, holdings: &Holdings) {
+        for (gauge, bytes) in self.memory.iter().zip(holdings.bytes) {
+            gauge.set(bytes as f64);
+        }
+        self.memory_used.set(holdings.used as f64);
+        if let Some(budget) = holdings.budget {
+            gauge!(metric::MEMORY_BUDGET).set(budget as f64);
+        }
+    }
+}
+
+/// Looked up each time: somebody looks a few times a minute.
+fn set_turns(index: usize, turns: &TurnsView) {
+    let index = index.to_string();
+    for (of, longest) in [("wall", turns.longest), ("cpu", turns.longest_cpu)] {
+        gauge!(metric::TURN_LONGEST, "loop" => index.clone(), "of" => of).set(longest.as_secs_f64());
+    }
+    for (over, count) in LONG_TURNS_MS.into_iter().zip(turns.long) {
+        let over = (f64::from(over) / 1000.0).to_string();
+        counter!(metric::LONG_TURNS, "loop" => index.clone(), "over" => over).absolute(count);
     }
 }
 
@@ -160,6 +195,35 @@ mod tests {
         for outcome in OUTCOMES {
             let line = format!("holdfast_calls_total{{outcome=\"{outcome}\"}} 1");
             assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn turns_and_memory_are_told_when_somebody_looks() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let turns = TurnsView {
+                longest: Duration::from_millis(7),
+                longest_cpu: Duration::from_millis(2),
+                long: [9, 1, 0, 0],
+            };
+            set_turns(3, &turns);
+            let mut holdings = Holdings { used: 5, budget: Some(70), ..Holdings::default() };
+            holdings.bytes[0] = 4096;
+            Count::new().memory(&holdings);
+        });
+        let text = handle.render();
+        for line in [
+            "holdfast_loop_turn_longest_seconds{loop=\"3\",of=\"wall\"} 0.007",
+            "holdfast_loop_turn_longest_seconds{loop=\"3\",of=\"cpu\"} 0.002",
+            "holdfast_loop_long_turns_total{loop=\"3\",over=\"0.001\"} 9",
+            "holdfast_loop_long_turns_total{loop=\"3\",over=\"0.1\"} 0",
+            "holdfast_memory_bytes{part=\"slots\"} 4096",
+            "holdfast_memory_used_bytes 5",
+            "holdfast_memory_budget_bytes 70",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
         }
     }
 

@@ -177,6 +177,16 @@ impl<W> Idempotency<W> {
         if waiters.is_empty() { *call } else { None }
     }
 
+    /// Bytes of the answers, and of the tables with room for what they hold; without the texts of the keys. Looks at nothing
+    /// but counts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let entries = self.entries.capacity() * (size_of::<(Arc<Key>, Entry<W>)>() + 1);
+        let keys = self.entries.len() * (size_of::<Key>() + 2 * size_of::<usize>());
+        let queues = self.ended.capacity() + self.answers.capacity();
+        entries + keys + queues * size_of::<(Arc<Key>, u64)>() + self.answer_bytes
+    }
+
     /// How many keys there are.
     #[cfg(test)]
     fn len(&self) -> usize {

@@ -2,6 +2,8 @@
 //!
 //! Owns when a node counts as ready. It changes nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::answer::{Answer, Media};
@@ -9,6 +11,7 @@ use super::problem::{Kind, Problem};
 use super::setup::Shared;
 use crate::kit::tick::{Now, millis};
 use crate::work::dispatch::NodeView;
+use crate::work::holdings::Holdings;
 
 /// This API as OpenAPI 3.1. A test holds it against the table of routes.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -24,13 +27,25 @@ struct NodeJson<'a> {
     connections: &'a [u32],
     connections_max: u32,
     connections_max_per_loop: u32,
+    longest_turn_us: Vec<u128>,
+    longest_turn_cpu_us: Vec<u128>,
+    memory: MemoryJson,
+}
+
+#[derive(Serialize)]
+struct MemoryJson {
+    bytes: usize,
+    parts: BTreeMap<&'static str, usize>,
+    used: u64,
+    budget: Option<u64>,
+    over_budget: bool,
 }
 
 /// `GET /v1/node`.
 #[must_use]
 pub fn node(shared: &Shared, now: Now) -> Answer {
     let node = shared.dispatch.node(now);
-    Answer::json(200, Media::Json, &node_json(&node))
+    Answer::json(200, Media::Json, &node_json(&node, &holdings(shared)))
 }
 
 /// `GET /livez`: who can answer is alive.
@@ -54,6 +69,7 @@ pub fn ready(shared: &Shared, now: Now) -> Result<Answer, Problem> {
 #[must_use]
 pub fn metrics(shared: &Shared, now: Now) -> Answer {
     shared.count.node(&shared.dispatch.node(now));
+    shared.count.memory(&holdings(shared));
     Answer::new(200, Media::Metrics, shared.metrics.render())
 }
 
@@ -63,7 +79,12 @@ pub fn openapi() -> Answer {
     Answer::new(200, Media::Json, OPENAPI.as_bytes())
 }
 
-fn node_json(node: &NodeView) -> NodeJson<'_> {
+fn holdings(shared: &Shared) -> Holdings {
+    let control = shared.idempotency().bytes();
+    shared.dispatch.holdings(control)
+}
+
+fn node_json<'a>(node: &'a NodeView, holdings: &Holdings) -> NodeJson<'a> {
     NodeJson {
         node: &node.name,
         version: env!("CARGO_PKG_VERSION"),
@@ -74,6 +95,15 @@ fn node_json(node: &NodeView) -> NodeJson<'_> {
         connections: &node.connections,
         connections_max: node.connections_max,
         connections_max_per_loop: node.connections_max_per_loop,
+        longest_turn_us: node.turns.iter().map(|turns| turns.longest.as_micros()).collect(),
+        longest_turn_cpu_us: node.turns.iter().map(|turns| turns.longest_cpu.as_micros()).collect(),
+        memory: MemoryJson {
+            bytes: holdings.sum(),
+            parts: holdings.parts().collect(),
+            used: holdings.used,
+            budget: holdings.budget,
+            over_budget: node.over_budget,
+        },
     }
 }
 
@@ -85,6 +115,9 @@ fn why_not_ready(node: &NodeView) -> Option<String> {
     let max = node.connections_max;
     if node.connections.iter().map(|open| u64::from(*open)).sum::<u64>() >= u64::from(max) {
         return Some(format!("The node is at its limit of {max} connections."));
+    }
+    if node.over_budget {
+        return Some("The node is over its memory budget (`limits.memory`).".to_owned());
     }
     let max = node.connections_max_per_loop;
     let full = node.connections.iter().position(|open| *open >= max)?;
@@ -99,12 +132,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::work::dispatch::TurnsView;
+    use crate::work::holdings::PARTS;
 
     fn view(connections: &[u32], draining: bool) -> NodeView {
         NodeView {
             name: "n1".to_owned(),
             connections: connections.to_vec(),
             connections_max: 20,
+            turns: vec![
+                TurnsView {
+                    longest: Duration::from_micros(1500),
+                    longest_cpu: Duration::from_micros(700),
+                    long: [1, 0, 0, 0],
+                };
+                connections.len()
+            ],
+            over_budget: false,
             connections_max_per_loop: 10,
             agents: 7,
             calls_in_flight: 2,
@@ -128,16 +172,24 @@ mod tests {
             assert_eq!(found.is_some(), why.is_some(), "{connections:?}");
             assert!(found.unwrap_or_default().contains(why.unwrap_or_default()));
         }
+        let over = NodeView { over_budget: true, ..view(&[0], false) };
+        assert!(why_not_ready(&over).unwrap().contains("memory budget"));
     }
 
     #[test]
     fn a_node_is_written_whole() {
+        let mut holdings = Holdings { used: 12, budget: Some(90), ..Holdings::default() };
+        (holdings.bytes[0], holdings.bytes[PARTS.len() - 1]) = (3, 4);
+        let parts: BTreeMap<_, _> = holdings.parts().collect();
+        assert_eq!((parts["slots"], parts["program"], parts.len()), (3, 4, PARTS.len()));
         assert_eq!(
-            serde_json::to_value(node_json(&view(&[4, 5], false))).unwrap(),
+            serde_json::to_value(node_json(&view(&[4, 5], false), &holdings)).unwrap(),
             json!({
                 "node": "n1", "version": env!("CARGO_PKG_VERSION"), "uptime_ms": 3000, "draining": false,
                 "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "connections_max": 20,
                 "connections_max_per_loop": 10,
+                "longest_turn_us": [1500, 1500], "longest_turn_cpu_us": [700, 700],
+                "memory": {"bytes": 7, "parts": parts, "used": 12, "budget": 90, "over_budget": false},
             })
         );
     }

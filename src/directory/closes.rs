@@ -77,6 +77,11 @@ impl Closes {
         self.ring.get(*place as usize).map(|close| close.close)
     }
 
+    /// Bytes of the ring and its table, without ids that are too long for their places.
+    pub(super) fn bytes(&self) -> usize {
+        self.ring.capacity() * size_of::<Close>() + self.newest.allocation_size()
+    }
+
     /// Drops the mark of a place that is about to be used again, unless a newer close of that agent has taken it.
     fn forget(&mut self, place: usize) {
         let old = &self.ring[place];

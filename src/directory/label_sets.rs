@@ -1,18 +1,27 @@
 //! Label sets, each stored once however many agents carry it.
 //!
 //! Owns the sets that are in use, and no other: the last agent that gives a set back frees it, so labels that change
-//! with each connection do not add up. It never uses a number for another set before some two thousand million others
-//! have come, so a number that was read a moment ago means its set or nothing.
+//! with each connection do not add up. It never uses a number for another set before some thirty million others have come
+//! to its shard, so a number that was read a moment ago means its set or nothing.
+//!
+//! The sets are cut into shards by their content, each with a lock, and a number names its shard in its low bits: where every
+//! agent has labels of its own, a table grows for as long as a shard has sets, and not for as long as there are agents.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Mutex;
 
 use hashbrown::HashTable;
 
 use super::Labels;
+use crate::kit::lock::lock;
 
 /// Bits of a set's number.
 const NUMBER_BITS: u32 = 31;
+/// Bits of a number that name its shard.
+const SHARD_BITS: u32 = 6;
+/// Parts with a lock each.
+const SHARDS: usize = 1 << SHARD_BITS;
 /// Idle capacity that is not worth giving back.
 const SLACK: usize = 64;
 
@@ -43,32 +52,81 @@ struct LabelSet {
 
 /// All label sets in use.
 pub(super) struct LabelSets {
-    sets: HashMap<SetNumber, LabelSet, foldhash::fast::RandomState>,
-    /// Numbers by content. Keyed SipHash, since labels come from outside.
-    by_content: HashTable<SetNumber>,
+    shards: Box<[Mutex<Shard>]>,
+    /// Keyed SipHash, since labels come from outside.
     hashing: RandomState,
     empty: Labels,
-    last: SetNumber,
 }
 
 impl LabelSets {
     /// None in use.
     pub(super) fn new() -> Self {
         Self {
-            sets: HashMap::default(),
-            by_content: HashTable::new(),
+            shards: (0..SHARDS).map(|index| Mutex::new(Shard::new(index as u32))).collect(),
             hashing: RandomState::new(),
             empty: Labels::from([]),
-            last: SetNumber::EMPTY,
         }
     }
 
     /// The number of these labels (sorted by key), with one more holder.
-    pub(super) fn hold(&mut self, labels: &[(String, String)]) -> SetNumber {
+    pub(super) fn hold(&self, labels: &[(String, String)]) -> SetNumber {
         if labels.is_empty() {
             return SetNumber::EMPTY;
         }
         let hash = hash(&self.hashing, texts(labels));
+        // Bits that the shard's own table does not look at.
+        let shard = (hash >> 40) as usize % SHARDS;
+        lock(&self.shards[shard]).hold(&self.hashing, hash, labels)
+    }
+
+    /// One holder less.
+    pub(super) fn give_back(&self, number: SetNumber) {
+        if number != SetNumber::EMPTY {
+            lock(self.shard_of(number)).give_back(&self.hashing, number);
+        }
+    }
+
+    /// The labels; `None` when nobody holds the set any more.
+    pub(super) fn get(&self, number: SetNumber) -> Option<Labels> {
+        if number == SetNumber::EMPTY {
+            return Some(Labels::clone(&self.empty));
+        }
+        lock(self.shard_of(number)).sets.get(&number).map(|set| Labels::clone(&set.labels))
+    }
+
+    /// Bytes of the tables, and of the labels themselves. Looks at nothing but counts.
+    pub(super) fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes()).sum()
+    }
+
+    /// How many sets are in use.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).sets.len()).sum()
+    }
+
+    /// Any number names a shard.
+    fn shard_of(&self, number: SetNumber) -> &Mutex<Shard> {
+        &self.shards[number.0 as usize % SHARDS]
+    }
+}
+
+/// The sets of one shard.
+struct Shard {
+    sets: HashMap<SetNumber, LabelSet, foldhash::fast::RandomState>,
+    /// Numbers by content.
+    by_content: HashTable<SetNumber>,
+    last: SetNumber,
+    /// Bytes of the labels.
+    text_bytes: usize,
+}
+
+impl Shard {
+    fn new(index: u32) -> Self {
+        Self { sets: HashMap::default(), by_content: HashTable::new(), last: SetNumber(index), text_bytes: 0 }
+    }
+
+    fn hold(&mut self, hashing: &RandomState, hash: u64, labels: &[(String, String)]) -> SetNumber {
         let known = self.by_content.find(hash, |number| {
             let set = self.sets.get(number);
             set.is_some_and(|set| pairs(&set.labels).eq(texts(labels)))
@@ -80,15 +138,15 @@ impl LabelSets {
             return number;
         }
         let number = self.free_number();
-        let labels = texts(labels).map(|(k, v)| (k.into(), v.into())).collect();
+        let labels: Labels = texts(labels).map(|(k, v)| (k.into(), v.into())).collect();
+        self.text_bytes += bytes_of(&labels);
         self.sets.insert(number, LabelSet { labels, holders: 1 });
-        let (sets, hashing) = (&self.sets, &self.hashing);
+        let sets = &self.sets;
         self.by_content.insert_unique(hash, number, |number| hash_of(sets, hashing, *number));
         number
     }
 
-    /// One holder less.
-    pub(super) fn give_back(&mut self, number: SetNumber) {
+    fn give_back(&mut self, hashing: &RandomState, number: SetNumber) {
         let Some(set) = self.sets.get_mut(&number) else {
             return;
         };
@@ -96,52 +154,39 @@ impl LabelSets {
         if set.holders > 0 {
             return;
         }
-        let hash = hash(&self.hashing, pairs(&set.labels));
+        self.text_bytes -= bytes_of(&set.labels);
+        let hash = hash(hashing, pairs(&set.labels));
         if let Ok(entry) = self.by_content.find_entry(hash, |other| *other == number) {
             entry.remove();
         }
         self.sets.remove(&number);
         if self.sets.capacity() > self.sets.len() * 8 + SLACK {
             self.sets.shrink_to(self.sets.len() * 2);
-            let (sets, hashing) = (&self.sets, &self.hashing);
+            let sets = &self.sets;
             self.by_content.shrink_to(sets.len() * 2, |number| hash_of(sets, hashing, *number));
         }
     }
 
-    /// The labels; `None` when nobody holds the set any more.
-    pub(super) fn get(&self, number: SetNumber) -> Option<Labels> {
-        if number == SetNumber::EMPTY {
-            return Some(Labels::clone(&self.empty));
-        }
-        self.sets.get(&number).map(|set| Labels::clone(&set.labels))
+    fn bytes(&self) -> usize {
+        let places = self.sets.capacity() * size_of::<(SetNumber, LabelSet)>();
+        self.text_bytes + self.by_content.allocation_size() + places
     }
 
-    /// How many sets are in use.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.sets.len()
-    }
-
-    /// Bytes of the tables, and of the labels themselves.
-    pub(super) fn bytes(&self) -> usize {
-        let texts: usize = self
-            .sets
-            .values()
-            .flat_map(|set| pairs(&set.labels))
-            .map(|(k, v)| k.len() + v.len() + 2 * size_of::<Box<str>>())
-            .sum();
-        texts + self.by_content.allocation_size() + self.sets.capacity() * size_of::<(SetNumber, LabelSet)>()
-    }
-
-    /// A number that no set in use has.
+    /// A number of this shard that no set in use has.
     fn free_number(&mut self) -> SetNumber {
         loop {
-            self.last = SetNumber::of_bits(self.last.0.wrapping_add(1));
+            self.last = SetNumber::of_bits(self.last.0.wrapping_add(SHARDS as u32));
             if self.last != SetNumber::EMPTY && !self.sets.contains_key(&self.last) {
                 return self.last;
             }
         }
     }
+}
+
+/// Bytes of a set on the heap: two counts, the list, the texts.
+fn bytes_of(labels: &Labels) -> usize {
+    let texts: usize = pairs(labels).map(|(k, v)| k.len() + v.len() + 2 * size_of::<Box<str>>()).sum();
+    texts + 2 * size_of::<usize>()
 }
 
 /// The labels of a set to store, as text.
@@ -186,7 +231,7 @@ mod tests {
 
     #[test]
     fn equal_sets_are_one_and_the_last_holder_frees_it() {
-        let mut sets = LabelSets::new();
+        let sets = LabelSets::new();
         let one = sets.hold(&labels("os=linux zone=a"));
         let same = sets.hold(&labels("os=linux zone=a"));
         let other = sets.hold(&labels("os=linux zone=b"));
@@ -205,14 +250,15 @@ mod tests {
 
     #[test]
     fn texts_do_not_run_into_each_other() {
-        let mut sets = LabelSets::new();
-        let numbers: Vec<_> = ["ab=c", "a=bc", "a=b c=d", "a=bc d="].map(|text| sets.hold(&labels(text)).bits()).into();
-        assert_eq!(numbers, [1, 2, 3, 4]);
+        let sets = LabelSets::new();
+        let numbers = ["ab=c", "a=bc", "a=b c=d", "a=bc d="].map(|text| sets.hold(&labels(text)).bits());
+        assert_eq!(numbers.into_iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(sets.len(), 4);
     }
 
     #[test]
     fn no_labels_are_always_there() {
-        let mut sets = LabelSets::new();
+        let sets = LabelSets::new();
         let none = sets.hold(&[]);
         sets.give_back(none);
         sets.give_back(none);
@@ -221,7 +267,7 @@ mod tests {
 
     #[test]
     fn churn_leaves_nothing() {
-        let mut sets = LabelSets::new();
+        let sets = LabelSets::new();
         let empty = sets.bytes();
         let held: Vec<_> = (0..5000).map(|n| sets.hold(&labels(&format!("build={n}")))).collect();
         assert!(sets.bytes() > empty + 5000 * 32);
@@ -229,15 +275,26 @@ mod tests {
             sets.give_back(number);
         }
         assert_eq!(sets.len(), 0);
-        assert!(sets.bytes() < 8192, "{}", sets.bytes());
+        // Each shard keeps what is not worth giving back.
+        assert!(sets.bytes() < SHARDS * 8192, "{}", sets.bytes());
+        assert!(sets.shards.iter().all(|shard| lock(shard).text_bytes == 0));
     }
 
     #[test]
     fn numbers_come_round_without_a_clash() {
-        let mut sets = LabelSets::new();
-        let kept = sets.hold(&labels("a=1"));
-        sets.last = SetNumber(u32::MAX >> 1);
-        let next = sets.hold(&labels("a=2"));
-        assert_eq!((kept.bits(), next.bits()), (1, 2));
+        let hashing = RandomState::new();
+        // Shard 0 has the number that means no labels.
+        for index in [0, 1, SHARDS as u32 - 1] {
+            let mut shard = Shard::new(index);
+            let hold = |shard: &mut Shard, text| {
+                let labels = labels(text);
+                shard.hold(&hashing, hash(&hashing, texts(&labels)), &labels)
+            };
+            let kept = hold(&mut shard, "a=1");
+            shard.last = SetNumber(u32::MAX >> 1 & !(SHARDS as u32 - 1) | index);
+            let numbers = [kept, hold(&mut shard, "a=2"), hold(&mut shard, "a=3")];
+            assert!(numbers.iter().all(|n| n.bits() % SHARDS as u32 == index && *n != SetNumber::EMPTY));
+            assert!(numbers[0] != numbers[1] && numbers[0] != numbers[2] && numbers[1] != numbers[2]);
+        }
     }
 }

@@ -147,13 +147,10 @@ impl Directory {
     /// Gives the candidates their labels, and drops those whose labels do not fit.
     fn fill_in_labels(&self, shard: u32, tenant: TenantId, filter: &Filter, found: &mut Vec<Candidate>) {
         let mut stale = Vec::new();
-        {
-            let sets = lock(&self.label_sets);
-            for (n, candidate) in found.iter_mut().enumerate() {
-                match sets.get(candidate.labels) {
-                    Some(labels) => candidate.listed.labels = labels,
-                    None => stale.push(n),
-                }
+        for (n, candidate) in found.iter_mut().enumerate() {
+            match self.label_sets.get(candidate.labels) {
+                Some(labels) => candidate.listed.labels = labels,
+                None => stale.push(n),
             }
         }
         // From the last to the first, so that the places before stay what they were.
@@ -174,7 +171,7 @@ impl Directory {
                 let table = lock(self.shards.get(shard as usize)?);
                 Candidate::of(index, table.at(index)?, tenant, filter, &none)?
             };
-            if let Some(labels) = lock(&self.label_sets).get(candidate.labels) {
+            if let Some(labels) = self.label_sets.get(candidate.labels) {
                 candidate.listed.labels = labels;
                 return Some(candidate);
             }

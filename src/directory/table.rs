@@ -74,6 +74,8 @@ pub(super) fn hash(hashing: &RandomState, tenant: TenantId, id: &str) -> u64 {
 pub(super) struct Table {
     entries: Slots<Entry>,
     by_name: HashTable<u32>,
+    /// Bytes of ids that are too long for their entries.
+    spilled: usize,
 }
 
 /// What [`Table::put`] did.
@@ -87,7 +89,7 @@ pub(super) struct Put {
 impl Table {
     /// An empty shard.
     pub(super) fn new() -> Self {
-        Self { entries: Slots::with_chunk(CHUNK), by_name: HashTable::new() }
+        Self { entries: Slots::with_chunk(CHUNK), by_name: HashTable::new(), spilled: 0 }
     }
 
     /// Puts an agent in, or changes its entry in place. `name` is its [`hash`].
@@ -100,8 +102,9 @@ impl Table {
             entry.profile = profile;
             return Put { index, before };
         }
-        let index =
-            self.entries.insert(Entry { id: AgentId::new(agent.id), tenant: agent.tenant, profile, conn: agent.conn });
+        let id = AgentId::new(agent.id);
+        self.spilled += spilled(&id);
+        let index = self.entries.insert(Entry { id, tenant: agent.tenant, profile, conn: agent.conn });
         let entries = &self.entries;
         self.by_name.insert_unique(name, index, |index| hash_at(entries, hashing, *index));
         Put { index, before: None }
@@ -117,6 +120,7 @@ impl Table {
             mark.remove();
         }
         let entry = self.entries.remove(index);
+        self.spilled -= entry.as_ref().map_or(0, |entry| spilled(&entry.id));
         if self.by_name.capacity() > self.by_name.len() * 8 + SLACK {
             let entries = &self.entries;
             self.by_name.shrink_to(self.by_name.len() * 2, |index| hash_at(entries, hashing, *index));
@@ -144,9 +148,14 @@ impl Table {
         self.entries.span()
     }
 
-    /// Bytes of entries and table, without ids that spilled.
-    pub(super) fn bytes(&self) -> usize {
-        self.entries.bytes() + self.by_name.allocation_size()
+    /// Bytes of ids.
+    pub(super) fn id_bytes(&self) -> usize {
+        self.entries.len() * size_of::<AgentId>() + self.spilled
+    }
+
+    /// Bytes of the rest of the entries, of room for more, and of the hash table.
+    pub(super) fn table_bytes(&self) -> usize {
+        self.entries.bytes() - self.entries.len() * size_of::<AgentId>() + self.by_name.allocation_size()
     }
 
     /// The index of an agent.
@@ -157,6 +166,11 @@ impl Table {
         });
         found.copied()
     }
+}
+
+/// Bytes that an id takes beside its entry.
+fn spilled(id: &AgentId) -> usize {
+    if id.len() > size_of::<AgentId>() { id.len() } else { 0 }
 }
 
 /// The hash of the entry at an index, for the table when it grows or shrinks.

@@ -14,12 +14,14 @@ pub(super) struct Tenants {
     by_name: HashMap<Arc<str>, TenantId>,
     tenants: Vec<(Arc<str>, Arc<Quota>)>,
     calls_max: u32,
+    /// Bytes of names and counts.
+    held: usize,
 }
 
 impl Tenants {
     /// None yet; each will have at most `calls_max` calls in flight.
     pub(super) fn new(calls_max: u32) -> Self {
-        Self { by_name: HashMap::new(), tenants: Vec::new(), calls_max }
+        Self { by_name: HashMap::new(), tenants: Vec::new(), calls_max, held: 0 }
     }
 
     /// Changes the limit of those who are there and those who come.
@@ -37,9 +39,17 @@ impl Tenants {
         }
         let tenant = TenantId(self.tenants.len() as u32);
         let name: Arc<str> = name.into();
+        // Beside each of the two there are its counts of owners.
+        self.held += name.len() + size_of::<Quota>() + 4 * size_of::<usize>();
         self.tenants.push((Arc::clone(&name), Quota::new(self.calls_max)));
         self.by_name.insert(name, tenant);
         tenant
+    }
+
+    /// Bytes of all of it.
+    pub(super) fn bytes(&self) -> usize {
+        let places = self.by_name.capacity() * size_of::<(Arc<str>, TenantId)>();
+        self.held + places + self.tenants.capacity() * size_of::<(Arc<str>, Arc<Quota>)>()
     }
 
     /// Name and calls in flight of a tenant.

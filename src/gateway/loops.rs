@@ -9,16 +9,17 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::bounded;
 
 use crate::config::Settings;
+use crate::kit::budget::Budget;
 use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
-use crate::net::intake::{self, Hatch, Intake, Tray};
+use crate::net::intake::{self, Hatch, Intake, QueueBytes, Tray};
 use crate::net::io_mio::MioIo;
 use crate::net::mailbox::Mailbox;
 use crate::net::{fd_table, listener};
 use crate::work::dispatch::LoopDoor;
 
-use super::plan::Plan;
+use super::plan::{Doors, Plan};
 use super::{GatewayError, cannot_listen};
 
 /// Everything that must exist before the first loop starts.
@@ -27,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) listen: SocketAddr,
     pub(super) loops: Vec<Ready>,
     pub(super) trays: Vec<Tray>,
+    queues: Vec<QueueBytes>,
+    budget: Arc<Budget>,
 }
 
 /// A loop that is ready to start.
@@ -46,9 +49,13 @@ pub(super) struct Started {
 }
 
 impl Prepared {
-    pub(super) fn doors(&self) -> Vec<LoopDoor> {
+    pub(super) fn doors(&self) -> Doors {
         let door = |ready: &Ready| LoopDoor { mailbox: ready.mailbox.clone(), status: Arc::clone(&ready.parts.status) };
-        self.loops.iter().map(door).collect()
+        Doors {
+            loops: self.loops.iter().map(door).collect(),
+            queues: self.queues.clone(),
+            budget: Arc::clone(&self.budget),
+        }
     }
 }
 
@@ -61,11 +68,12 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
     let listen = listeners.first().map_or(Ok(listen), TcpListener::local_addr).map_err(&no_loop)?;
     let (hatches, trays): (Vec<Hatch>, Vec<Tray>) = (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
     let room = Quota::new(plan.connections);
+    let (queues, budget) = (hatches.iter().map(Hatch::queue_bytes).collect(), Budget::new(plan.budget));
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let (io, waker) = MioIo::new(listener, clock).map_err(&no_loop)?;
         let own = io.own_descriptors();
-        let (mailbox, letters) = Mailbox::new(settings.limits.mailbox, waker);
+        let (mailbox, letters) = Mailbox::new(plan.mailbox, waker);
         let parts = LoopParts {
             index: u8::try_from(index).map_err(|_| GatewayError("`server.loops` is over 256".to_owned()))?,
             io,
@@ -75,10 +83,11 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
             limits: plan.limits,
             status: Arc::new(LoopStatus::default()),
             room: Arc::clone(&room),
+            budget: Arc::clone(&budget),
         };
         loops.push(Ready { parts, own, mailbox });
     }
-    Ok(Prepared { listen, loops, trays })
+    Ok(Prepared { listen, loops, trays, queues, budget })
 }
 
 /// Starts the threads, one after the other: each copies the table of this one, and closes what is not its own.

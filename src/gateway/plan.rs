@@ -1,5 +1,7 @@
 //! From settings to what each floor wants: the one place where names of settings meet names of limits.
 
+use std::sync::Arc;
+
 use crate::auth::api_key::ApiKeys;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
@@ -7,8 +9,9 @@ use crate::config::Settings;
 use crate::config::derived::Derived;
 use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live};
 use crate::directory::Directory;
+use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::tick::{Clock, millis};
-use crate::net::intake::QueueLimits;
+use crate::net::intake::{QueueBytes, QueueLimits};
 use crate::net::limits::Limits;
 use crate::session::rules::Rules;
 use crate::wire::upgrade::HeadLimits;
@@ -27,7 +30,16 @@ pub(super) struct Plan {
     pub(super) connections: u32,
     pub(super) loops: usize,
     pub(super) workers: usize,
+    pub(super) mailbox: usize,
+    pub(super) budget: BudgetLimit,
     dev: bool,
+}
+
+/// What others see of loops and queues.
+pub(super) struct Doors {
+    pub(super) loops: Vec<LoopDoor>,
+    pub(super) queues: Vec<QueueBytes>,
+    pub(super) budget: Arc<Budget>,
 }
 
 impl Plan {
@@ -51,12 +63,15 @@ impl Plan {
                 queue_soft: limits.queue_soft,
                 queue_hard: limits.queue_hard,
                 write_deadline_ms: ms(limits.write_deadline),
+                lease_bytes: limits.lease_bytes,
                 turn_bytes: limits.turn_bytes,
             },
             queue: QueueLimits { batches_max: limits.worker_queue, bytes_max: limits.worker_queue_bytes },
             connections: u32::try_from(derived.connections).unwrap_or(u32::MAX),
             loops: derived.loops,
             workers: derived.workers,
+            mailbox: derived.mailbox,
+            budget: derived.budget,
             dev,
         }
     }
@@ -65,7 +80,7 @@ impl Plan {
         &self,
         settings: &Settings,
         clock: Clock,
-        loops: Vec<LoopDoor>,
+        doors: Doors,
         alarm: Alarm,
     ) -> Result<Dispatch, GatewayError> {
         let limits = &settings.limits;
@@ -75,7 +90,9 @@ impl Plan {
             clock,
             directory: Directory::new(limits.calls_per_tenant, limits.closes_kept),
             calls: Calls::new(fastrand::u64(..), limits.calls_per_agent),
-            loops,
+            loops: doors.loops,
+            queues: doors.queues,
+            budget: doors.budget,
             gate: self.gate(settings)?,
             heartbeat_ms: self.rules.heartbeat_ms,
             connections_max: self.connections,

@@ -51,6 +51,7 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
         settings.limits.calls_per_tenant,
         plan.rules.heartbeat_ms,
     );
+    running.dispatch.budget().set(plan.budget);
     running.dispatch.tell_loops(|| Order::Limits(Box::new((plan.rules, limits))));
     running.settings = settings;
     Ok(fixed)

@@ -14,24 +14,36 @@ pub struct BufferPool {
     idle: Vec<Lease>,
     idle_max: usize,
     lent: usize,
+    /// Bytes of the buffers on loan, with what they grew by.
+    lent_bytes: usize,
 }
 
 impl BufferPool {
     /// Keeps at most `idle_max` buffers while nobody needs them.
     #[must_use]
     pub fn new(idle_max: usize) -> Self {
-        Self { idle: Vec::new(), idle_max, lent: 0 }
+        Self { idle: Vec::new(), idle_max, lent: 0, lent_bytes: 0 }
     }
 
     /// Lends an empty buffer.
     pub fn lend(&mut self) -> Lease {
         self.lent += 1;
-        self.idle.pop().unwrap_or_else(|| Vec::with_capacity(LEASE_BYTES))
+        let lease = self.idle.pop().unwrap_or_else(|| Vec::with_capacity(LEASE_BYTES));
+        self.lent_bytes += lease.capacity();
+        lease
+    }
+
+    /// Adds bytes to a buffer on loan: the one way in which it may grow, so that what is lent is known.
+    pub fn extend(&mut self, lease: &mut Lease, bytes: &[u8]) {
+        let before = lease.capacity();
+        lease.extend_from_slice(bytes);
+        self.lent_bytes += lease.capacity() - before;
     }
 
     /// Takes a buffer back; one that grew, or one too many, is freed.
     pub fn take_back(&mut self, mut lease: Lease) {
         self.lent -= 1;
+        self.lent_bytes -= lease.capacity();
         if lease.capacity() == LEASE_BYTES && self.idle.len() < self.idle_max {
             lease.clear();
             self.idle.push(lease);
@@ -51,6 +63,18 @@ impl BufferPool {
         self.lent
     }
 
+    /// Bytes of the buffers on loan.
+    #[must_use]
+    pub fn lent_bytes(&self) -> usize {
+        self.lent_bytes
+    }
+
+    /// Bytes of the buffers on loan and of the idle ones.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.lent_bytes + self.idle.len() * LEASE_BYTES + self.idle.capacity() * size_of::<Lease>()
+    }
+
     /// Frees the idle buffers, for a loop that has been quiet.
     pub fn trim(&mut self) {
         self.idle = Vec::new();
@@ -65,11 +89,15 @@ mod tests {
     fn a_grown_buffer_is_not_kept() {
         let mut pool = BufferPool::new(1);
         let (mut big, small, spare) = (pool.lend(), pool.lend(), pool.lend());
-        big.resize(LEASE_BYTES + 1, 0);
+        pool.extend(&mut big, &[0; LEASE_BYTES + 1]);
+        assert_eq!(pool.lent_bytes(), big.capacity() + 2 * LEASE_BYTES);
         pool.take_back(big);
         assert!(pool.idle.is_empty());
         pool.take_back(small);
         pool.take_back(spare);
-        assert_eq!((pool.idle.len(), pool.lent()), (1, 0));
+        assert_eq!((pool.idle.len(), pool.lent(), pool.lent_bytes()), (1, 0, 0));
+        assert!(pool.bytes() >= LEASE_BYTES);
+        pool.trim();
+        assert_eq!(pool.bytes(), 0);
     }
 }

@@ -31,6 +31,8 @@ metrics! {
     BYTES_IN = Counter "holdfast_bytes_in_total", "Bytes read from sockets, by loop.";
     BYTES_OUT = Counter "holdfast_bytes_out_total", "Bytes written to sockets, by loop.";
     TURNS = Counter "holdfast_loop_turns_total", "Turns of an event loop.";
+    LONG_TURNS = Counter "holdfast_loop_long_turns_total", "Turns of an event loop that took this many seconds or longer (label over), by loop.";
+    TURN_LONGEST = Gauge "holdfast_loop_turn_longest_seconds", "The longest turn since the start, by loop; of=\"wall\" as the clock has it, of=\"cpu\" at most what the thread ran.";
     WORKERS_FULL = Counter "holdfast_workers_full_total", "Times a loop stopped reading because the workers were full.";
     CALLS = Counter "holdfast_calls_total", "Calls that ended, by outcome.";
     CALLS_IN_FLIGHT = Gauge "holdfast_calls_in_flight", "Calls that wait for their outcome.";
@@ -40,6 +42,10 @@ metrics! {
     AUTH_FAILURES = Counter "holdfast_auth_failures_total", "Upgrades refused for their token.";
     REPLACED = Counter "holdfast_agents_replaced_total", "Connections that a newer one of the same agent replaced.";
     HTTP_REQUESTS = Counter "holdfast_http_requests_total", "Requests to the control port, by route and status.";
+    MEMORY = Gauge "holdfast_memory_bytes", "Memory of the process, by part; the parts add up to what is resident.";
+    MEMORY_USED = Gauge "holdfast_memory_used_bytes", "What counts against the memory budget.";
+    MEMORY_BUDGET = Gauge "holdfast_memory_budget_bytes", "The memory budget; not there where there is none.";
+    OVER_BUDGET = Gauge "holdfast_memory_over_budget", "1 while the node is over its memory budget and lets nobody else in.";
     DRAINING = Gauge "holdfast_draining", "1 while the node drains.";
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows of sockets, agents or protocols.
 
+pub mod budget;
 pub mod buffer_pool;
 pub mod delivery;
 pub mod ids;

@@ -18,16 +18,19 @@ mod meter;
 mod obey;
 mod read;
 mod reap;
+mod status;
 
 pub use accept::CONNECTIONS_MAX;
+pub use status::{LONG_TURNS_MS, LoopMemory, LoopStatus, Turns};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::kit::budget::Budget;
 use crate::kit::buffer_pool::BufferPool;
 use crate::kit::ids::ConnId;
 use crate::kit::pace::Pace;
@@ -66,13 +69,6 @@ const TURNED_AWAY: u8 = 2;
 /// A session's mark: its request was refused, and it may linger for the answer to arrive.
 const REFUSED: u8 = 4;
 
-/// What is told about a loop while it runs.
-#[derive(Debug, Default)]
-pub struct LoopStatus {
-    /// Open connections.
-    pub connections: AtomicU32,
-}
-
 /// What a loop is made of.
 pub struct LoopParts<I: Io> {
     /// Its index: the first part of its connections' ids.
@@ -91,6 +87,8 @@ pub struct LoopParts<I: Io> {
     pub status: Arc<LoopStatus>,
     /// Room for connections, shared by all loops of the node.
     pub room: Arc<Quota>,
+    /// What all loops together may take.
+    pub budget: Arc<Budget>,
 }
 
 /// Whether a loop goes on.
@@ -112,6 +110,9 @@ pub struct EventLoop<I: Io> {
     limits: Limits,
     status: Arc<LoopStatus>,
     room: Arc<Quota>,
+    budget: Arc<Budget>,
+    /// Connections that the budget knows of.
+    told_connections: u64,
     /// The moment of this turn, read once, after `wait`.
     now: Now,
     ready: Vec<Ready>,
@@ -163,6 +164,8 @@ impl<I: Io> EventLoop<I> {
             limits: parts.limits,
             status: parts.status,
             room: parts.room,
+            budget: parts.budget,
+            told_connections: 0,
             now: Now::default(),
             ready: Vec::new(),
             conns: Slots::default(),
@@ -191,6 +194,7 @@ impl<I: Io> EventLoop<I> {
 
     /// Turns until it is told to stop.
     pub fn run(mut self) {
+        self.tell_memory();
         while self.turn() == Turned::Again {}
     }
 
@@ -209,6 +213,7 @@ impl<I: Io> EventLoop<I> {
         self.expire();
         self.flush();
         self.reap();
+        self.status.turns.note(self.io.turn_took());
         if self.stopping { Turned::Stopped } else { Turned::Again }
     }
 
@@ -242,8 +247,29 @@ impl<I: Io> EventLoop<I> {
         ConnId::new(self.index, token.slot, token.generation)
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         self.status.connections.store(self.conns.len() as u32, Ordering::Relaxed);
         self.meter.connections(self.conns.len());
+        let connections = self.conns.len() as u64;
+        if connections != self.told_connections {
+            self.budget.moved(self.told_connections, connections);
+            self.told_connections = connections;
+        }
+    }
+
+    /// Tells what holds this loop's memory. Looks at nothing but counts.
+    fn tell_memory(&self) {
+        let memory = &self.status.memory;
+        memory.slots.store(self.conns.bytes(), Ordering::Relaxed);
+        memory.leases.store(self.pool.bytes(), Ordering::Relaxed);
+        let idle: usize = self.spare_outboxes.iter().map(|outbox| outbox.bytes()).sum();
+        memory.outboxes.store(self.sweep.outbox_bytes + idle, Ordering::Relaxed);
+        let lists = [self.again.capacity(), self.dirty.capacity(), self.dead.capacity()].iter().sum::<usize>();
+        let turn = self.scratch.len()
+            + lists * size_of::<Token>()
+            + self.ready.capacity() * size_of::<Ready>()
+            + self.effects.capacity() * size_of::<Effect>()
+            + self.early.capacity() * size_of::<Order>();
+        memory.turn.store(turn, Ordering::Relaxed);
     }
 }

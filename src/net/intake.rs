@@ -86,6 +86,31 @@ pub struct Hatch {
     bytes_max: usize,
 }
 
+/// Tells how many bytes wait in one worker's queue, without keeping it open.
+#[derive(Clone, Debug)]
+pub struct QueueBytes {
+    bytes: Arc<AtomicUsize>,
+    places: usize,
+}
+
+impl QueueBytes {
+    /// Bytes of the queue and of what waits in it.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.places + self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Hatch {
+    /// To be asked how many bytes wait.
+    #[must_use]
+    pub fn queue_bytes(&self) -> QueueBytes {
+        // Beside each place there is its stamp.
+        let places = self.batches.capacity().unwrap_or(0) * (size_of::<Batch>() + size_of::<usize>());
+        QueueBytes { bytes: Arc::clone(&self.bytes), places }
+    }
+}
+
 /// The worker's end.
 pub struct Tray {
     batches: Receiver<Batch>,

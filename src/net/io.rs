@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::kit::tick::Now;
+use crate::kit::tick::{Now, Took};
 
 /// What a registered socket is called: slot (low 32 bits) and generation (high 32 bits), so that an event that
 /// outlived its connection is recognised.
@@ -53,6 +53,11 @@ pub trait Io {
     /// Waits at most `timeout` (`None`: for ever), replaces what is in `ready`, and reads the clock once. Being
     /// interrupted is no error: nothing is ready then.
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Now;
+
+    /// The turn is over: how long it took since the wait. A system without a clock of its own says zero.
+    fn turn_took(&mut self) -> Took {
+        Took::default()
+    }
 
     /// Takes the next connection off the listener.
     ///

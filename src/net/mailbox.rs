@@ -163,6 +163,12 @@ impl Mailbox {
         }
     }
 
+    /// Bytes of its places, which it has from the start; beside each there is its stamp. What orders point to is not in it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.orders.capacity().unwrap_or(0) * (size_of::<Order>() + size_of::<usize>())
+    }
+
     /// How many orders it takes before it is full.
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {

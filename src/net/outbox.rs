@@ -49,6 +49,12 @@ impl Outbox {
         self.queued_bytes
     }
 
+    /// Bytes of memory: its own, and of its frames, also of those that are queued to others too.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.segments.capacity() * size_of::<Segment>() + self.taken + self.queued_bytes
+    }
+
     /// Bytes that wait behind the first frame.
     #[must_use]
     pub fn backlog_bytes(&self) -> usize {

@@ -99,6 +99,12 @@ impl Session {
         self.heard
     }
 
+    /// Since when a message that is cut in two has a buffer on loan; `None` when none has.
+    #[must_use]
+    pub fn message_open_since(&self) -> Option<Tick> {
+        self.partial.as_ref().filter(|partial| partial.body.is_some()).map(|partial| partial.since)
+    }
+
     /// The workers let the agent in: `response` is the 101 and whatever goes with it. Nothing happens unless one was asked for.
     pub fn admit(
         &mut self,

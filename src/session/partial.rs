@@ -1,6 +1,7 @@
 //! What a connection needs while something is cut in two: nothing of it exists at rest.
 
 use crate::kit::buffer_pool::{BufferPool, Lease};
+use crate::kit::tick::Tick;
 use crate::wire::decoder::Decoder;
 
 /// The pieces that came so far.
@@ -10,6 +11,8 @@ pub struct Partial {
     pub decoder: Decoder,
     /// The message so far.
     pub body: Option<Lease>,
+    /// Since when there is a body; means nothing without one.
+    pub since: Tick,
     /// Bytes that came in and were not decoded yet: a cut request head, or what was over the budget of a turn.
     pub pending: Option<Lease>,
 }

@@ -41,6 +41,9 @@ pub enum Reason {
     HeartbeatLost,
     /// The peer did not take what was queued for it.
     SlowConsumer,
+    /// All messages that are being received together take more memory than there is for them, and this one came last, or
+    /// has been open for too long.
+    NoBuffer,
     /// The token ran out; come back with a new one.
     TokenExpired,
     /// The node is stopping; come back, elsewhere or later.
@@ -68,7 +71,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,
@@ -80,6 +83,7 @@ impl Reason {
         Self::WrongType,
         Self::HeartbeatLost,
         Self::SlowConsumer,
+        Self::NoBuffer,
         Self::TokenExpired,
         Self::Drain,
         Self::Replaced,
@@ -103,6 +107,7 @@ impl Reason {
             Self::WrongType => (Some(1003), "wrong_type", "message type not of this subprotocol", Info),
             Self::HeartbeatLost => (Some(4000), "heartbeat_lost", "no heartbeat", Debug),
             Self::SlowConsumer => (Some(4001), "slow_consumer", "queue full, reader too slow", Warn),
+            Self::NoBuffer => (Some(1013), "no_buffer", "no memory for this message, try again later", Warn),
             Self::TokenExpired => (Some(4002), "token_expired", "token expired, connect with a new one", Info),
             Self::Drain => (Some(4003), "drain", "node is stopping, reconnect", Debug),
             Self::Disconnected => (Some(4005), "disconnected", "disconnected by the operator", Info),

@@ -96,9 +96,11 @@ impl Session {
     }
 
     fn decode(&mut self, input: &mut [u8], mut at: usize, lent: &mut Lent<'_>) -> Flow {
-        let (mut decoder, mut body) = match self.partial.take() {
-            Some(partial) => (partial.decoder, partial.body),
-            None => (Decoder::default(), None),
+        let now = lent.now.tick();
+        let (mut decoder, mut body, mut since) = match self.partial.take() {
+            Some(partial) if partial.body.is_some() => (partial.decoder, partial.body, partial.since),
+            Some(partial) => (partial.decoder, None, now),
+            None => (Decoder::default(), None, now),
         };
         let message_bytes_max = match self.phase {
             Phase::Echo => lent.rules.echo_bytes_max.unwrap_or(0),
@@ -114,7 +116,13 @@ impl Session {
             frames += 1;
             match decoder.next(input, &mut at, message_bytes_max) {
                 Ok(None) => {}
-                Ok(Some(piece)) => self.take(piece, input, &mut body, lent),
+                Ok(Some(piece)) => {
+                    self.take(piece, input, &mut body, lent);
+                    // Whatever is open at the end began in this call, unless it has been open all the time.
+                    if body.is_none() {
+                        since = now;
+                    }
+                }
                 Err(violation) => self.fail(Reason::of(violation), lent),
             }
             if !self.phase.decodes() {
@@ -123,7 +131,7 @@ impl Session {
                 return Flow::Drained;
             }
         }
-        let partial = Partial { decoder, body, pending: None };
+        let partial = Partial { decoder, body, since, pending: None };
         if !partial.is_empty() {
             self.partial = Some(Box::new(partial));
         }
@@ -146,7 +154,7 @@ impl Session {
             }
             Piece::Data { text, range, last, .. } => {
                 let lease = body.get_or_insert_with(|| lent.pool.lend());
-                lease.extend_from_slice(&input[range]);
+                lent.pool.extend(lease, &input[range]);
                 if last && let Some(lease) = body.take() {
                     self.message(text, Body::Leased(lease), input, lent);
                 }
@@ -199,7 +207,7 @@ impl Session {
         }
         let partial = self.partial.get_or_insert_default();
         let pending = partial.pending.get_or_insert_with(|| lent.pool.lend());
-        pending.extend_from_slice(bytes);
+        lent.pool.extend(pending, bytes);
     }
 
     fn drop_empty_partial(&mut self) {

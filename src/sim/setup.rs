@@ -7,6 +7,7 @@ use fastrand::Rng;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::Directory;
+use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
@@ -56,6 +57,7 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         queue_soft,
         queue_hard: queue_soft + rng.usize(500..6000),
         write_deadline_ms: rng.u32(200..900),
+        lease_bytes: rng.usize(8192..100_000),
         turn_bytes: rng.usize(50..5000),
     }
 }
@@ -65,6 +67,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let (rules, limits) = (rules(rng), limits(rng));
     let queue_limits = QueueLimits { batches_max: rng.usize(1..5), bytes_max: rng.usize(200..4000) };
     let (hatches, trays): (Vec<_>, Vec<_>) = (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
+    let budget = Budget::new(BudgetLimit::NONE);
     let doors = kernel.borrow().doors.len();
     let room = Quota::new(rng.u32(4..20 * doors as u32));
     let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
@@ -83,6 +86,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
             limits,
             status,
             room: Arc::clone(&room),
+            budget: Arc::clone(&budget),
         }));
     }
     let (alarm, sleeper) = Alarm::new();
@@ -93,6 +97,8 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         directory: Directory::new(rng.u32(5..60), 64),
         calls: Calls::new(rng.u64(..), rng.u32(1..10)),
         loops: dispatch_doors,
+        queues: Vec::new(),
+        budget,
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
             leeway_secs: 0,

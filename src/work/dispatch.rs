@@ -11,12 +11,15 @@ use bytes::Bytes;
 
 use crate::calls::{Abandoned, Calls, NewCall, OnEnd, Outcome};
 use crate::directory::{Directory, Filter, Labels, LastClose, Located, Page};
+use crate::kit::budget::Budget;
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{CallId, ConnId, TenantId};
 use crate::kit::lock::lock;
+use crate::kit::memory;
 use crate::kit::pace::Pace;
 use crate::kit::tick::{Clock, Now, millis};
-use crate::net::event_loop::LoopStatus;
+use crate::net::event_loop::{LONG_TURNS_MS, LoopStatus};
+use crate::net::intake::QueueBytes;
 use crate::net::mailbox::{Described, Full, Mailbox, Order, Undescribed};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
@@ -98,6 +101,10 @@ pub struct NodeView {
     pub connections: Vec<u32>,
     /// Most connections of the node.
     pub connections_max: u32,
+    /// How long turns of each loop took.
+    pub turns: Vec<TurnsView>,
+    /// Whether the node takes more memory than it may, and lets nobody else in.
+    pub over_budget: bool,
     /// Most connections of one loop.
     pub connections_max_per_loop: u32,
     /// Agents in the directory.
@@ -108,6 +115,17 @@ pub struct NodeView {
     pub draining: bool,
     /// How long it runs.
     pub uptime: Duration,
+}
+
+/// How long turns of a loop took, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TurnsView {
+    /// The longest, by the wall's clock.
+    pub longest: Duration,
+    /// The most that one kept a core.
+    pub longest_cpu: Duration,
+    /// How many took as long as each of [`LONG_TURNS_MS`].
+    pub long: [u64; LONG_TURNS_MS.len()],
 }
 
 /// One event loop, as others reach it.
@@ -132,6 +150,10 @@ pub struct DispatchParts {
     pub calls: Calls,
     /// Event loops, by index.
     pub loops: Vec<LoopDoor>,
+    /// Of each worker.
+    pub queues: Vec<QueueBytes>,
+    /// What all of it may take.
+    pub budget: Arc<Budget>,
     /// Who is let in.
     pub gate: Gate,
     /// Told to agents, in milliseconds.
@@ -152,6 +174,8 @@ pub struct Dispatch {
     pub(super) directory: Directory,
     pub(super) calls: Calls,
     loops: Vec<LoopDoor>,
+    queues: Vec<QueueBytes>,
+    budget: Arc<Budget>,
     gate: RwLock<Arc<Gate>>,
     heartbeat_ms: AtomicU32,
     connections_max: u32,
@@ -173,6 +197,8 @@ impl Dispatch {
             directory: parts.directory,
             calls: parts.calls,
             loops: parts.loops,
+            queues: parts.queues,
+            budget: parts.budget,
             gate: RwLock::new(Arc::new(parts.gate)),
             heartbeat_ms: AtomicU32::new(parts.heartbeat_ms),
             connections_max: parts.connections_max,
@@ -304,6 +330,8 @@ impl Dispatch {
             name: self.name.clone(),
             connections: self.loops.iter().map(|door| door.status.connections.load(Ordering::Relaxed)).collect(),
             connections_max: self.connections_max,
+            turns: self.loops.iter().map(|door| TurnsView::of(&door.status)).collect(),
+            over_budget: self.budget.is_over(memory::process_bytes()),
             connections_max_per_loop: self.connections_max_per_loop,
             agents: self.directory.len(),
             calls_in_flight: self.calls.len(),
@@ -343,6 +371,12 @@ impl Dispatch {
     /// Posts an order that `make` builds to every loop; waits while a mailbox is full.
     pub fn tell_loops(&self, make: impl Fn() -> Order) {
         self.loops.iter().for_each(|door| door.mailbox.post(make()));
+    }
+
+    /// What the process may take.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// The process' clock.
@@ -400,8 +434,24 @@ impl Dispatch {
         }
     }
 
+    pub(super) fn loops(&self) -> &[LoopDoor] {
+        &self.loops
+    }
+
+    /// Bytes of the workers' queues.
+    pub(super) fn worker_queue_bytes(&self) -> usize {
+        self.queues.iter().map(QueueBytes::get).sum()
+    }
+
     fn mailbox(&self, conn: ConnId) -> Option<&Mailbox> {
         self.loops.get(conn.loop_index()).map(|door| &door.mailbox)
+    }
+}
+
+impl TurnsView {
+    fn of(status: &LoopStatus) -> Self {
+        let turns = &status.turns;
+        Self { longest: turns.longest(), longest_cpu: turns.longest_cpu(), long: turns.long() }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod drain;
 pub mod gate;
 mod handlers;
+pub mod holdings;
 pub mod pool;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -17,6 +17,7 @@ use super::pool;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::Directory;
+use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::ids::ConnId;
 use crate::kit::lock::lock;
 use crate::kit::tick::{Clock, Now};
@@ -69,7 +70,7 @@ fn logged(level: Level, run: impl FnOnce()) -> String {
 
 fn node() -> (Dispatch, Letters) {
     let (mailbox, letters) = Mailbox::new(16, Arc::new(Deaf));
-    let status = Arc::new(LoopStatus { connections: AtomicU32::new(0) });
+    let status = Arc::new(LoopStatus { connections: AtomicU32::new(0), ..LoopStatus::default() });
     let dispatch = Dispatch::new(DispatchParts {
         name: "n1".to_owned(),
         epoch: 0x6058_6658,
@@ -77,6 +78,8 @@ fn node() -> (Dispatch, Letters) {
         directory: Directory::new(100, 10),
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
+        queues: Vec::new(),
+        budget: Budget::new(BudgetLimit::NONE),
         gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), openness: Openness::Dev, leeway_secs: 0 },
         heartbeat_ms: 1000,
         connections_max: 20,

@@ -44,10 +44,8 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway with `--dev` and a token key; `settings` is TOML that comes before the keys.
     pub fn start(settings: &str) -> Self {
-        let config =
-            format!("{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n");
         let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
-        Self::launch(&config, &flags)
+        Self::launch(&Self::config(settings), &flags)
     }
 
     /// Starts a gateway with this configuration file and these flags, and no more.
@@ -187,11 +185,27 @@ impl Gateway {
 
     /// Resident memory of the process, in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.rollup("Rss:")
+    }
+
+    /// A line of the process' `smaps_rollup`, in bytes.
+    pub fn rollup(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.child.id());
         let rollup = fs::read_to_string(path).expect("the gateway runs");
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.expect("smaps_rollup has Rss") * 1024
+        kilobytes.expect("a line of smaps_rollup") * 1024
+    }
+
+    /// What the gateway says of its memory.
+    pub fn memory(&self) -> Value {
+        let node: Value = serde_json::from_str(&self.page("/v1/node")).expect("JSON");
+        node["memory"].clone()
+    }
+
+    /// The configuration file of a gateway that was started with these settings.
+    pub fn config(settings: &str) -> String {
+        format!("{settings}\n[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n")
     }
 
     /// The load client, told where this gateway is and how to prove who it is.

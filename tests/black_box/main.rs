@@ -5,6 +5,7 @@
 
 mod agent;
 mod backend;
+mod budget;
 mod endings;
 mod fleet;
 mod gateway;

@@ -1,12 +1,21 @@
 //! What a resting agent costs, as the kernel counts it. The agents live in another process.
 
-use crate::gateway::{Gateway, json_of};
+use serde_json::Value;
+
+use crate::budget::Crowd;
+use crate::gateway::{Gateway, json_of, until};
 
 /// Resident bytes for an idle, authenticated agent.
 const BYTES_PER_AGENT_MAX: f64 = 160.0;
 
 /// How much of that may stay behind after a burst.
 const BYTES_KEPT_MAX: f64 = 16.0;
+
+/// What the agents added, as the gateway counts it, differs from what the kernel counts by at most this part of it.
+const TOLD_SLACK: f64 = 0.2;
+
+/// Live memory that is in no named part, in bytes: keys, metrics, settings, HTTP connections, the threads' own.
+const OTHER_MAX: f64 = 1_500_000.0;
 
 #[test]
 fn idle_agents_cost_almost_nothing_and_a_burst_is_given_back() {
@@ -22,4 +31,54 @@ fn idle_agents_cost_almost_nothing_and_a_burst_is_given_back() {
     let after = of("process bytes for each agent after a burst");
     assert!(before <= BYTES_PER_AGENT_MAX, "{result:#}");
     assert!(after <= before + BYTES_KEPT_MAX, "{result:#}");
+}
+
+/// Agents that rest while the parts are added up.
+const AGENTS: u32 = 15_000;
+
+/// Parts that are not counted but follow from what the system says.
+const DIFFERENCES: [&str; 3] = ["other", "allocator", "program"];
+
+/// Bytes of the parts that are counted where they are held.
+fn counted(memory: &Value) -> f64 {
+    let parts = memory["parts"].as_object().expect("parts");
+    let counted = parts.iter().filter(|(name, _)| !DIFFERENCES.contains(&name.as_str()));
+    counted.map(|(_, bytes)| bytes.as_f64().expect("a number")).sum()
+}
+
+/// Holds what the gateway says against the kernel's count. `before` are its counted parts and its anonymous memory without agents.
+fn hold(gateway: &Gateway, when: &str, before: (f64, f64)) {
+    let fits = || {
+        let (memory, resident) = (gateway.memory(), gateway.resident_bytes() as f64);
+        let sum = memory["bytes"].as_f64().expect("a number");
+        (sum - resident).abs() <= resident / 10.0
+    };
+    until(fits, &format!("{when}: the parts add up to what is resident, within a tenth"));
+    let (memory, anonymous) = (gateway.memory(), gateway.rollup("Anonymous:") as f64);
+    // What the agents brought is in the parts that are counted, and not in what is left over.
+    let (grown, told) = (anonymous - before.1, counted(&memory) - before.0);
+    assert!((told - grown).abs() <= grown * TOLD_SLACK, "{when}: {told} of {grown}: {memory:#}");
+    let other = memory["parts"]["other"].as_f64().expect("a number");
+    assert!(other <= OTHER_MAX, "{when}: {memory:#}");
+}
+
+#[test]
+fn the_parts_add_up_to_what_the_kernel_counts() {
+    let gateway = Gateway::start("");
+    // What the first agents touch once is there before it is looked at.
+    drop(Crowd::connect(&gateway, 64));
+    gateway.wait_no_agents();
+    let before = (counted(&gateway.memory()), gateway.rollup("Anonymous:") as f64);
+    let crowd = Crowd::connect(&gateway, AGENTS);
+    hold(&gateway, "at rest", before);
+    let slots = gateway.memory()["parts"]["slots"].as_u64().expect("a number");
+    assert!(slots >= u64::from(AGENTS) * 64, "{slots}");
+    assert_eq!(gateway.metric("holdfast_memory_bytes", "slots"), slots);
+
+    let mut burst = gateway.load("calls");
+    burst.args(["--agents", &AGENTS.to_string(), "--count", "30000", "--json", "-"]);
+    let tally = json_of(&mut burst);
+    assert_eq!(tally["right"], 30_000, "{tally:#}");
+    hold(&gateway, "after a burst", before);
+    drop(crowd);
 }

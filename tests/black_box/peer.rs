@@ -87,6 +87,15 @@ impl Peer {
         }
     }
 
+    /// The same, or `None` when it has not closed within the read time-out.
+    pub fn try_close_code(&mut self) -> Option<u16> {
+        loop {
+            if let Message::Close(close) = self.socket.read().ok()? {
+                return close.map(|close| close.code.into());
+            }
+        }
+    }
+
     /// The socket below, for bytes that no library would send.
     pub fn raw(&mut self) -> &mut TcpStream {
         self.socket.get_mut()

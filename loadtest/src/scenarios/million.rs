@@ -102,7 +102,10 @@ fn grow(run: &mut Run, few: u32) -> Result<Crew, String> {
     let node = Node::ask(&run.server.target)?;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     run.draft.figure("longest turn of a loop, on the wall", "ms", milliseconds(node.longest_turn())).lower();
-    run.draft.figure("longest turn of a loop, on a core", "ms", milliseconds(node.longest_turn_cpu())).lower().must(5.0);
+    run.draft
+        .figure("longest turn of a loop, on a core", "ms", milliseconds(node.longest_turn_cpu()))
+        .lower()
+        .must(5.0);
     Ok(crew)
 }
 
@@ -124,8 +127,7 @@ fn rest_and_weigh(options: &Options, run: &mut Run, empty: &Mark) -> Result<f64,
 
 /// Rounds of calls to random ones of the first `agents`. Returns the median of their p99s, in microseconds.
 fn calls(options: &Options, run: &mut Run, agents: u32, name: &str) -> Result<f64, String> {
-    let plan =
-        Plan { in_flight: options.in_flight, timeout: Duration::from_secs(20), pad_bytes: 0, limit: run.left() };
+    let plan = Plan { in_flight: options.in_flight, timeout: Duration::from_secs(20), pad_bytes: 0, limit: run.left() };
     let mut campaign = Campaign::new(&run.server.target, plan, None)?;
     let (mut p99s, mut costs) = (Vec::new(), Vec::new());
     let stage = Stage::of(name, u64::from(options.calls) * (ROUNDS as u64 + 1));

@@ -17,6 +17,7 @@ use crate::auth::api_key::{ApiKeySource, ApiKeys};
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::{Directory, NewAgent};
+use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::ids::{CallId, ConnId};
 use crate::kit::tick::{Clock, Now};
 use crate::net::event_loop::LoopStatus;
@@ -101,7 +102,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         conn: ConnId::new(0, 1, 1),
         encoding: Encoding::Json,
     });
-    let status = Arc::new(LoopStatus { connections: AtomicU32::new(1) });
+    let status = Arc::new(LoopStatus { connections: AtomicU32::new(1), ..LoopStatus::default() });
     let dispatch = Arc::new(Dispatch::new(DispatchParts {
         name: "n1".to_owned(),
         epoch: 1,
@@ -109,6 +110,8 @@ pub fn start(access: Access, limits: Limits) -> Node {
         directory,
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
+        queues: Vec::new(),
+        budget: Budget::new(BudgetLimit::NONE),
         gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), leeway_secs: 0, openness: Openness::Dev },
         heartbeat_ms: 1000,
         connections_max: 20,

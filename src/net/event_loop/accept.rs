@@ -5,7 +5,9 @@
 
 use std::io;
 
+use crate::kit::budget::Verdict;
 use crate::kit::ids::SLOTS_MAX;
+use crate::kit::memory;
 use crate::kit::tick::Now;
 use crate::net::conn::Conn;
 use crate::net::io::{Io, Ready, Token};
@@ -14,8 +16,8 @@ use crate::wire::upgrade::Refusal;
 
 use super::{EventLoop, TURNED_AWAY};
 
-/// Accepts in one turn, so that a storm of them does not starve those who are in.
-const ACCEPTS_A_TURN: u32 = 256;
+/// Accepts in one turn, so that a storm of them does not starve those who are in: a third of a millisecond.
+const ACCEPTS_A_TURN: u32 = 64;
 /// Connections over a limit that may wait until their 503 has arrived; more are just closed. They come out of the
 /// descriptors that are kept in reserve.
 const TURNED_AWAY_MAX: u32 = 64;
@@ -99,7 +101,8 @@ impl<I: Io> EventLoop<I> {
         self.meter.accepted.increment(1);
         let connections_max = self.limits.connections_max.min(CONNECTIONS_MAX);
         let full = self.conns.len() as u32 - self.turned_away >= connections_max;
-        let turn_away = full || self.half_open >= self.limits.half_open_max || !self.room.take();
+        let turn_away =
+            full || self.half_open >= self.limits.half_open_max || self.is_over_budget() || !self.room.take();
         if turn_away && self.turned_away == TURNED_AWAY_MAX {
             self.meter.turned_away.increment(1);
             return;
@@ -123,5 +126,17 @@ impl<I: Io> EventLoop<I> {
         if turn_away {
             self.with_session(token, |session, _, lent| session.refuse(Refusal::Unavailable, lent));
         }
+    }
+    /// Whether the process has taken all the memory that it may: three loads, nothing is asked of the system.
+    fn is_over_budget(&self) -> bool {
+        let bytes = memory::process_bytes();
+        let verdict = self.budget.judge(bytes);
+        let used = self.budget.used(bytes);
+        match verdict {
+            Verdict::NowOver => tracing::warn!(used, "over the memory budget (`limits.memory`): no more connections"),
+            Verdict::BackWithin => tracing::info!(used, "within the memory budget again: connections are let in"),
+            Verdict::Over | Verdict::Within => {}
+        }
+        verdict.is_over()
     }
 }

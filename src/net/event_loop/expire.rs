@@ -8,6 +8,7 @@ use crate::kit::slots::Slots;
 use crate::kit::tick::Now;
 use crate::net::conn::Conn;
 use crate::net::io::Io;
+use crate::session::reason::Reason;
 
 use super::EventLoop;
 use super::carry_out::live;
@@ -28,6 +29,9 @@ pub(super) struct Sweep {
     pub(super) busy: bool,
     /// Sweeps with something else beside them since memory was last given back.
     sweeps_busy: u32,
+    /// Bytes of outboxes that this sweep has seen, and those that the last one saw: a sweep looks at every connection anyway.
+    outbox_bytes_seen: usize,
+    pub(super) outbox_bytes: usize,
 }
 
 impl Sweep {
@@ -50,24 +54,38 @@ impl<I: Io> EventLoop<I> {
         self.sweep.due_at = Now(self.now.0 + u64::from((self.whole_ms() / slices).max(1)));
 
         let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
+        // Half of the bytes for messages being received are taken: who keeps one open for long makes room.
+        let scarce = self.pool.lent_bytes() > self.limits.lease_bytes / 2;
+        let holds_up = |conn: &Conn<I::Stream>| scarce && is_open_too_long(conn, now, patience_ms);
         let is_due = |conn: &Conn<I::Stream>| {
-            conn.session.is_due(now, conn.generation, &rules) || is_too_slow(conn, now, patience_ms)
+            conn.session.is_due(now, conn.generation, &rules) || is_too_slow(conn, now, patience_ms) || holds_up(conn)
         };
-        let due: Vec<_> =
-            self.conns.range(from, to).filter(|(_, conn)| is_due(conn)).map(|(slot, conn)| conn.token(slot)).collect();
+        let mut due = Vec::new();
+        for (slot, conn) in self.conns.range(from, to) {
+            if let Some(outbox) = &conn.outbox {
+                self.sweep.outbox_bytes_seen += outbox.bytes();
+            }
+            if is_due(conn) {
+                due.push(conn.token(slot));
+            }
+        }
         for token in due {
             let Some(conn) = live(&mut self.conns, token) else {
                 continue;
             };
             if is_too_slow(conn, now, patience_ms) {
                 self.slow_consumer(token);
+            } else if holds_up(conn) {
+                self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
             } else {
                 let spread = token.generation;
                 self.with_session(token, |session, _, lent| session.sweep(spread, lent));
             }
         }
         if self.sweep.cursor == 0 {
+            self.sweep.outbox_bytes = std::mem::take(&mut self.sweep.outbox_bytes_seen);
             self.rest_after_burst();
+            self.tell_memory();
         }
     }
 
@@ -96,6 +114,12 @@ impl<I: Io> EventLoop<I> {
         self.ready.shrink_to_fit();
         memory::quiet();
     }
+}
+
+/// Whether a message has been coming in for longer than a peer may be slow.
+fn is_open_too_long<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
+    let since = conn.session.message_open_since();
+    since.is_some_and(|since| now.tick().since(since) > patience_ms)
 }
 
 /// Whether the peer has had its time to come back under the soft mark.

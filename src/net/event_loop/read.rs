@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::net::conn::Conn;
 use crate::net::io::{Io, Ready, Token};
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
@@ -93,7 +94,24 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn receive(&mut self, token: Token, count: usize) -> Option<Flow> {
-        self.with_session(token, |session, scratch, lent| session.received(&mut scratch[..count], lent))
+        let flow = self.with_session(token, |session, scratch, lent| session.received(&mut scratch[..count], lent));
+        self.bound_leases(token);
+        flow
+    }
+
+    /// Messages that are cut in two may together take [`Limits::lease_bytes`](crate::net::limits::Limits::lease_bytes).
+    ///
+    /// Above that, whoever asked for more is closed, and not merely left unread: the bytes that it sent are out of the
+    /// kernel already, and those who are let wait for each other's buffers would wait for ever. The agents that hold theirs go
+    /// on and finish. Who never finishes is found by the sweep, so that half-sent messages cannot keep others out for long.
+    fn bound_leases(&mut self, token: Token) {
+        if self.pool.lent_bytes() <= self.limits.lease_bytes {
+            return;
+        }
+        let holds = |conn: &mut Conn<I::Stream>| conn.session.message_open_since().is_some();
+        if live(&mut self.conns, token).is_some_and(holds) {
+            self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
+        }
     }
 
     /// Bytes that an earlier turn had no budget for are heard before the end of the stream behind them. A cut request

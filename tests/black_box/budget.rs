@@ -1,0 +1,132 @@
+//! The memory that the gateway allows itself, and what it does when that is taken: nobody else comes in, and no message that is
+//! sent by halves holds memory for ever.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::agent::{Agent, Encoding};
+use crate::backend::Backend;
+use crate::gateway::{Gateway, SOON, until};
+use crate::peer::Peer;
+
+/// Many agents in a process of their own, until it is dropped.
+pub struct Crowd(Child);
+
+impl Crowd {
+    /// Connects them.
+    pub fn connect(gateway: &Gateway, count: u32) -> Self {
+        let mut agents = gateway.load("agents");
+        agents.args(["--count", &count.to_string()]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = agents.spawn().expect("agents start");
+        let line = BufReader::new(child.stdout.take().expect("piped")).lines().next();
+        assert!(matches!(&line, Some(Ok(line)) if line.starts_with("ready ")), "agents are not ready: {line:?}");
+        gateway.wait_metric("holdfast_agents", "", count.into());
+        Self(child)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a stranger gets who says nothing at all.
+fn answer_to_silence(gateway: &Gateway) -> String {
+    let mut stream = TcpStream::connect(gateway.agents).expect("connects");
+    stream.set_read_timeout(Some(SOON)).expect("a time-out");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer, and the end");
+    answer
+}
+
+fn is_ready(gateway: &Gateway) -> bool {
+    gateway.page("/readyz").contains("\"ready\":true")
+}
+
+#[test]
+fn over_its_budget_it_lets_nobody_in_until_agents_have_left() {
+    let gateway = Gateway::start("[limits]\nmemory = \"1GiB\"\n");
+    let crowd = Crowd::connect(&gateway, 15_000);
+    let mut inside = Agent::connect(&gateway, "inside", Encoding::Json);
+    assert!(is_ready(&gateway));
+    assert_eq!(gateway.memory()["budget"], 1 << 30);
+
+    let used = gateway.memory()["used"].as_u64().expect("a number");
+    let budget = used - used / 50;
+    gateway.configure(&Gateway::config(&format!("[limits]\nmemory = \"{budget}B\"\n")));
+    gateway.reload();
+    let answer = answer_to_silence(&gateway);
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer}");
+    assert!(gateway.page("/readyz").contains("memory budget"));
+    assert_eq!(gateway.metric("holdfast_memory_over_budget", ""), 1);
+    assert_eq!(gateway.memory()["over_budget"], true);
+    assert_eq!(answer_to_silence(&gateway), answer);
+    assert!(gateway.metric("holdfast_refused_total", "503") >= 2);
+    let told = gateway.log().lines().filter(|line| line.contains("over the memory budget")).count();
+    assert_eq!(told, 1, "one line for many connections");
+
+    // Who is in stays in, and is served.
+    let backend = Backend::of(&gateway);
+    let call = backend.begin("inside", json!({"method": "m"}));
+    let order = inside.call();
+    inside.answer(order.call, &json!(7));
+    call.end().expect_result("inside", &json!(7), order.call);
+
+    drop(crowd);
+    until(|| is_ready(&gateway), "there is room again");
+    let mut late = Agent::connect(&gateway, "late", Encoding::Binary);
+    assert!(gateway.log().contains("within the memory budget again"));
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(late.envelope().kind, "goaway");
+}
+
+/// The head of a masked frame of text, whose payload is `length` bytes and comes as it is.
+fn frame_head(length: u32) -> Vec<u8> {
+    let mut head = vec![0x81, 0x80 | 127];
+    head.extend(u64::from(length).to_be_bytes());
+    head.extend([0; 4]);
+    head
+}
+
+#[test]
+fn half_sent_messages_have_a_bound_and_do_not_hold_others_up() {
+    const LEASES: u64 = 1 << 20;
+    let gateway = Gateway::start(
+        "[server]\nloops = 1\n[limits]\nlease_bytes = \"1MiB\"\nmessage_max = \"256KiB\"\nwrite_deadline = \"1s\"\n",
+    );
+    let mut half = frame_head(200_000);
+    half.resize(half.len() + 100_000, b'1');
+    let leased = || gateway.memory()["parts"]["leases"].as_u64().expect("a number");
+    // Each takes 128 KiB: the ninth has no room.
+    let mut flood: Vec<Peer> = (0..24).map(|n| Peer::agent(&gateway, &format!("half-{n}"))).collect();
+    for peer in &mut flood {
+        peer.raw().write_all(&half).expect("sent");
+        assert!(leased() <= LEASES + (256 << 10), "{}", leased());
+    }
+    until(|| gateway.closed_for("no_buffer") + 8 >= 24, "those without room are closed");
+
+    // The others have had their time: half of the room is free again.
+    until(|| leased() <= LEASES / 2 && leased() > 0, "who never finishes makes room");
+    let closed = gateway.closed_for("no_buffer");
+    assert!((20..24).contains(&closed), "{closed} of 24");
+    let mut codes: Vec<u16> = Vec::new();
+    for mut peer in flood {
+        peer.raw().set_read_timeout(Some(std::time::Duration::from_millis(300))).expect("a time-out");
+        codes.extend(peer.try_close_code());
+    }
+    assert!(codes.len() as u64 == closed && codes.iter().all(|code| *code == 1013), "{codes:?}");
+
+    let mut honest = Agent::connect(&gateway, "honest", Encoding::Json);
+    let backend = Backend::of(&gateway);
+    let call = backend.begin("honest", json!({"method": "m"}));
+    let order = honest.call();
+    let result: Value = json!("x".repeat(200_000));
+    honest.answer(order.call, &result);
+    call.end().expect_result("honest", &result, order.call);
+}
