@@ -1,7 +1,7 @@
 //! Label sets, each stored once however many agents carry it.
 //!
 //! Owns the sets that are in use, and no other: the last agent that gives a set back frees it, so labels that change
-//! with each connection do not add up. It never uses a number for another set before some thirty million others have come
+//! with each connection do not add up. It never uses a number for another set before some eight million others have come
 //! to its shard, so a number that was read a moment ago means its set or nothing.
 //!
 //! The sets are cut into shards by their content, each with a lock, and a number names its shard in its low bits: where every
@@ -19,8 +19,8 @@ use crate::kit::lock::lock;
 /// Bits of a set's number.
 const NUMBER_BITS: u32 = 31;
 /// Bits of a number that name its shard.
-const SHARD_BITS: u32 = 6;
-/// Parts with a lock each.
+const SHARD_BITS: u32 = 8;
+/// Parts with a lock each: more than agents have, since a set takes longer to hash.
 const SHARDS: usize = 1 << SHARD_BITS;
 /// Idle capacity that is not worth giving back.
 const SLACK: usize = 64;

@@ -21,8 +21,10 @@ pub struct Slots<T> {
     open: BTreeSet<u32>,
     /// One empty chunk that keeps its memory: else a value that comes and goes would allocate each time.
     spare: Option<u32>,
-    /// Chunks that hold memory, so that nobody walks over all of them to tell its bytes.
-    held: usize,
+    /// Places of each chunk that were ever used: the others are promised by the system and not taken yet.
+    touched: Vec<u32>,
+    /// All of them, so that nobody walks over the chunks to tell its bytes.
+    places: usize,
     len: usize,
 }
 
@@ -41,7 +43,8 @@ impl<T> Slots<T> {
             chunk_places: chunk_places.next_power_of_two(),
             open: BTreeSet::new(),
             spare: None,
-            held: 0,
+            touched: Vec::new(),
+            places: 0,
             len: 0,
         }
     }
@@ -64,12 +67,12 @@ impl<T> Slots<T> {
         (self.chunks.len() * self.chunk_places) as u32
     }
 
-    /// Bytes that the table itself takes. Looks at nothing but counts.
+    /// Bytes that the table itself takes: what was never used is not counted. Looks at nothing but counts.
     #[must_use]
     pub fn bytes(&self) -> usize {
         // A place is the value or the index of the next free place.
-        let places = self.held * self.chunk_places;
-        places * size_of::<Result<usize, T>>() + self.chunks.capacity() * size_of::<Slab<T>>()
+        let lists = self.chunks.capacity() * size_of::<Slab<T>>() + self.touched.capacity() * size_of::<u32>();
+        self.places * size_of::<Result<usize, T>>() + lists
     }
 
     /// Puts a value in and returns its index.
@@ -79,6 +82,7 @@ impl<T> Slots<T> {
             None => {
                 let chunk = self.chunks.len() as u32;
                 self.chunks.push(Slab::new());
+                self.touched.push(0);
                 self.open.insert(chunk);
                 chunk
             }
@@ -86,9 +90,13 @@ impl<T> Slots<T> {
         let slab = &mut self.chunks[chunk as usize];
         if slab.capacity() == 0 {
             *slab = Slab::with_capacity(self.chunk_places);
-            self.held += 1;
         }
         let place = slab.insert(value);
+        let touched = &mut self.touched[chunk as usize];
+        if place as u32 == *touched {
+            *touched += 1;
+            self.places += 1;
+        }
         if slab.len() == self.chunk_places {
             self.open.remove(&chunk);
         }
@@ -161,13 +169,15 @@ impl<T> Slots<T> {
             }
         };
         self.chunks[freed as usize] = Slab::new();
-        self.held -= 1;
+        self.places -= std::mem::take(&mut self.touched[freed as usize]) as usize;
         while self.chunks.last().is_some_and(|slab| slab.capacity() == 0) {
             self.chunks.pop();
+            self.touched.pop();
             self.open.remove(&(self.chunks.len() as u32));
         }
         if self.chunks.len() < self.chunks.capacity() / 4 {
             self.chunks.shrink_to(self.chunks.len() * 2);
+            self.touched.shrink_to(self.chunks.len() * 2);
         }
     }
 }
@@ -205,11 +215,11 @@ mod tests {
     #[test]
     fn memory_falls_back_but_for_one_spare_chunk() {
         let mut slots = Slots::with_chunk(64);
-        let one_chunk = {
-            slots.insert(0u64);
-            slots.bytes()
-        };
-        for n in 1..64 * 100 {
+        for n in 0u64..64 {
+            slots.insert(n);
+        }
+        let one_chunk = slots.bytes();
+        for n in 64..64 * 100 {
             slots.insert(n);
         }
         assert!(slots.bytes() > 50 * one_chunk);
@@ -261,8 +271,10 @@ mod tests {
                 prop_assert_eq!(slots.len(), model.len());
                 let idle = slots.chunks.iter().filter(|c| c.capacity() > 0 && c.is_empty()).count();
                 prop_assert!(idle <= 1, "{} idle chunks", idle);
-                let held = slots.chunks.iter().filter(|c| c.capacity() > 0).count();
-                prop_assert_eq!(slots.held, held);
+                let touched: u32 = slots.touched.iter().sum();
+                prop_assert_eq!((slots.places, slots.touched.len()), (touched as usize, slots.chunks.len()));
+                let fits = |(chunk, touched): (&Slab<u32>, &u32)| chunk.len() <= *touched as usize && *touched as usize <= chunk.capacity();
+                prop_assert!(slots.chunks.iter().zip(&slots.touched).all(fits));
                 prop_assert!(slots.chunks.iter().all(|c| c.capacity() <= 4), "a chunk has the places that it counts with");
             }
         }

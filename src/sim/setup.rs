@@ -57,7 +57,7 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         queue_soft,
         queue_hard: queue_soft + rng.usize(500..6000),
         write_deadline_ms: rng.u32(200..900),
-        lease_bytes: rng.usize(8192..100_000),
+        lease_bytes: rng.usize(16_384..60_000),
         turn_bytes: rng.usize(50..5000),
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::kit::memory::{self, Resident};
+use crate::net::event_loop::LoopMemory;
 
 use super::dispatch::Dispatch;
 
@@ -59,7 +60,7 @@ impl Dispatch {
     /// agents; loops tell of theirs about once a second.
     #[must_use]
     pub fn holdings(&self, control: usize) -> Holdings {
-        let of_loops = |part: fn(&crate::net::event_loop::LoopMemory) -> &AtomicUsize| -> usize {
+        let of_loops = |part: fn(&LoopMemory) -> &AtomicUsize| -> usize {
             self.loops().iter().map(|door| part(&door.status.memory).load(Ordering::Relaxed)).sum()
         };
         let directory = self.directory.bytes();

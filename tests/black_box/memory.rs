@@ -11,8 +11,9 @@ const BYTES_PER_AGENT_MAX: f64 = 160.0;
 /// How much of that may stay behind after a burst.
 const BYTES_KEPT_MAX: f64 = 16.0;
 
-/// What the agents added, as the gateway counts it, differs from what the kernel counts by at most this part of it.
-const TOLD_SLACK: f64 = 0.2;
+/// What the agents added, as the gateway counts it, differs from what the kernel counts by at most this part of it, and by what a
+/// crowd of handshakes leaves in the allocator's pages however many come.
+const TOLD_SLACK: (f64, f64) = (0.1, 768.0 * 1024.0);
 
 /// Live memory that is in no named part, in bytes: keys, metrics, settings, HTTP connections, the threads' own.
 const OTHER_MAX: f64 = 1_500_000.0;
@@ -54,10 +55,14 @@ fn hold(gateway: &Gateway, when: &str, before: (f64, f64)) {
         (sum - resident).abs() <= resident / 10.0
     };
     until(fits, &format!("{when}: the parts add up to what is resident, within a tenth"));
-    let (memory, anonymous) = (gateway.memory(), gateway.rollup("Anonymous:") as f64);
-    // What the agents brought is in the parts that are counted, and not in what is left over.
-    let (grown, told) = (anonymous - before.1, counted(&memory) - before.0);
-    assert!((told - grown).abs() <= grown * TOLD_SLACK, "{when}: {told} of {grown}: {memory:#}");
+    // What the agents brought is in the parts that are counted, and not in what is left over. Loops tell of theirs once a second,
+    // and what a burst has left goes back to the system a little later.
+    let told = || {
+        let (grown, told) = (gateway.rollup("Anonymous:") as f64 - before.1, counted(&gateway.memory()) - before.0);
+        (told - grown).abs() <= grown * TOLD_SLACK.0 + TOLD_SLACK.1
+    };
+    until(told, &format!("{when}: what the agents added is in the parts that are counted"));
+    let memory = gateway.memory();
     let other = memory["parts"]["other"].as_f64().expect("a number");
     assert!(other <= OTHER_MAX, "{when}: {memory:#}");
 }
@@ -66,13 +71,15 @@ fn hold(gateway: &Gateway, when: &str, before: (f64, f64)) {
 fn the_parts_add_up_to_what_the_kernel_counts() {
     let gateway = Gateway::start("");
     // What the first agents touch once is there before it is looked at.
-    drop(Crowd::connect(&gateway, 64));
+    drop(Crowd::connect(&gateway, 1000));
     gateway.wait_no_agents();
+    until(|| counted(&gateway.memory()) > 0.0, "loops have told of theirs");
     let before = (counted(&gateway.memory()), gateway.rollup("Anonymous:") as f64);
     let crowd = Crowd::connect(&gateway, AGENTS);
     hold(&gateway, "at rest", before);
-    let slots = gateway.memory()["parts"]["slots"].as_u64().expect("a number");
-    assert!(slots >= u64::from(AGENTS) * 64, "{slots}");
+    let slots = || gateway.memory()["parts"]["slots"].as_u64().expect("a number");
+    until(|| slots() >= u64::from(AGENTS) * 64, "loops have told of all slots");
+    let slots = slots();
     assert_eq!(gateway.metric("holdfast_memory_bytes", "slots"), slots);
 
     let mut burst = gateway.load("calls");

@@ -54,11 +54,14 @@ impl<I: Io> EventLoop<I> {
         self.sweep.due_at = Now(self.now.0 + u64::from((self.whole_ms() / slices).max(1)));
 
         let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
-        // Half of the bytes for messages being received are taken: who keeps one open for long makes room.
-        let scarce = self.pool.lent_bytes() > self.limits.lease_bytes / 2;
-        let holds_up = |conn: &Conn<I::Stream>| scarce && is_open_too_long(conn, now, patience_ms);
+        // When half of the bytes for messages that are being received are taken, who keeps one open for long makes room.
+        let half = self.limits.lease_bytes / 2;
+        let scarce = self.pool.lent_bytes() > half;
+        let holds_up = |conn: &Conn<I::Stream>| is_open_too_long(conn, now, patience_ms);
         let is_due = |conn: &Conn<I::Stream>| {
-            conn.session.is_due(now, conn.generation, &rules) || is_too_slow(conn, now, patience_ms) || holds_up(conn)
+            conn.session.is_due(now, conn.generation, &rules)
+                || is_too_slow(conn, now, patience_ms)
+                || scarce && holds_up(conn)
         };
         let mut due = Vec::new();
         for (slot, conn) in self.conns.range(from, to) {
@@ -75,7 +78,7 @@ impl<I: Io> EventLoop<I> {
             };
             if is_too_slow(conn, now, patience_ms) {
                 self.slow_consumer(token);
-            } else if holds_up(conn) {
+            } else if holds_up(conn) && self.pool.lent_bytes() > half {
                 self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
             } else {
                 let spread = token.generation;

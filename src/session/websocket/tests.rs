@@ -292,3 +292,30 @@ fn a_session_that_closes_keeps_no_part_of_a_message() {
     assert_eq!((bench.session.phase(), bench.pool.lent()), (Phase::Finishing, 0), "the peer's close is still found");
     assert!(bench.delivered.is_empty());
 }
+
+#[test]
+fn a_message_is_open_since_its_first_piece() {
+    let mut bench = Bench::agent(Encoding::Json);
+    // Unmasked by a key of zeros. Moment, bytes that come then, since when a message is open after them.
+    let steps: [(u64, &[u8], Option<u64>); 7] = [
+        (100, b"\x81", None),
+        (200, b"\x84\0\0\0\0a", Some(200)),
+        (300, b"b", Some(200)),
+        (400, b"", Some(200)),
+        (500, b"cd", None),
+        (600, b"\x01\x81\0\0\0\0a", Some(600)),
+        (700, b"\x80\x81\0\0\0\0b\x81\x82\0\0\0\0c", Some(700)),
+    ];
+    for (now, bytes, since) in steps {
+        let mut effects = Vec::new();
+        let mut input = bytes.to_vec();
+        let mut lent = Lent { now: Now(now), rules: &bench.rules, pool: &mut bench.pool, effects: &mut effects };
+        bench.session.received(&mut input, &mut lent);
+        assert_eq!(bench.session.message_open_since(), since.map(|at| Now(at).tick()), "{now}");
+        for effect in effects {
+            if let Effect::Deliver(_, Body::Leased(lease)) = effect {
+                bench.pool.take_back(lease);
+            }
+        }
+    }
+}
