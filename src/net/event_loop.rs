@@ -214,7 +214,8 @@ impl<I: Io> EventLoop<I> {
         self.flush();
         self.reap();
         self.status.turns.note(self.io.turn_took());
-        if self.stopping { Turned::Stopped } else { Turned::Again }
+        // What was heard goes to the workers first, however full they are: an answer may be among it.
+        if self.stopping && !self.backed_up { Turned::Stopped } else { Turned::Again }
     }
 
     /// How long the next wait may last, from the moment on at which posters wake the loop.

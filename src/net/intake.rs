@@ -223,7 +223,9 @@ impl Intake {
             hatch.bytes.fetch_add(bytes, Ordering::Relaxed);
             match hatch.batches.try_send(batch) {
                 Ok(()) => {}
-                Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
+                // A worker that is gone takes nothing ever again, and a loop that ends must not wait for it.
+                Err(TrySendError::Disconnected(_)) => drop(hatch.bytes.fetch_sub(bytes, Ordering::Relaxed)),
+                Err(TrySendError::Full(batch)) => {
                     hatch.bytes.fetch_sub(bytes, Ordering::Relaxed);
                     *waiting = Waiting { batch, bytes };
                     all = false;

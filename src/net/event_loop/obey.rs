@@ -149,6 +149,7 @@ impl<I: Io> EventLoop<I> {
             let Some(token) = self.conns.get(slot).map(|conn| conn.token(slot)) else {
                 continue;
             };
+            self.hear_kept(token);
             self.with_session(token, |session, _, lent| session.close(Reason::Shutdown, lent));
         }
         self.stopping = true;

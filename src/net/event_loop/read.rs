@@ -125,6 +125,19 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
+    /// Hears all that was read and had no budget or no worker yet: before the end, since an answer may be among it.
+    pub(super) fn hear_kept(&mut self, token: Token) {
+        loop {
+            let Some(conn) = live(&mut self.conns, token) else {
+                return;
+            };
+            let count = conn.session.restore(&mut self.scratch, &mut self.pool);
+            if count == 0 || self.receive(token, count) != Some(Flow::Budget) {
+                return;
+            }
+        }
+    }
+
     /// Whether this connection may bring in more now. One whose worker is full comes again; one that does not take what
     /// is queued for it is read again when it has.
     fn may_read(&mut self, token: Token) -> bool {
