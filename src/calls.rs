@@ -121,8 +121,9 @@ pub struct Abandoned {
 }
 
 /// Bits of a call's id that name its shard.
-const SHARD_BITS: u32 = 6;
-/// Parts with a lock each. Many, since a part is locked while its maps grow, for as long as it has calls.
+const SHARD_BITS: u32 = 4;
+/// Parts with a lock each. Its maps grow under the lock, a sixteenth of all calls at a time; and it keeps some kilobytes when
+/// its calls have ended, so there are no more of them.
 const SHARDS: usize = 1 << SHARD_BITS;
 
 /// All waiters of this node.

@@ -10,6 +10,9 @@ use slab::Slab;
 /// Places in one chunk, where the owner asks for nothing else.
 const CHUNK: usize = 4096;
 
+/// The system gives memory a page at a time: of a smaller chunk all places count from the start.
+const PAGE_BYTES: usize = 4096;
+
 /// Values by `u32` index; a freed index is used again.
 #[derive(Debug)]
 pub struct Slots<T> {
@@ -23,7 +26,9 @@ pub struct Slots<T> {
     spare: Option<u32>,
     /// Places of each chunk that were ever used: the others are promised by the system and not taken yet.
     touched: Vec<u32>,
-    /// All of them, so that nobody walks over the chunks to tell its bytes.
+    /// Chunks that have memory.
+    held: usize,
+    /// All touched places, so that nobody walks over the chunks to tell its bytes.
     places: usize,
     len: usize,
 }
@@ -44,6 +49,7 @@ impl<T> Slots<T> {
             open: BTreeSet::new(),
             spare: None,
             touched: Vec::new(),
+            held: 0,
             places: 0,
             len: 0,
         }
@@ -75,6 +81,12 @@ impl<T> Slots<T> {
         self.places * size_of::<Result<usize, T>>() + lists
     }
 
+    /// Bytes that were asked for and never used: they are live for an allocator, but no memory yet.
+    #[must_use]
+    pub fn promised_bytes(&self) -> usize {
+        (self.held * self.chunk_places - self.places) * size_of::<Result<usize, T>>()
+    }
+
     /// Puts a value in and returns its index.
     pub fn insert(&mut self, value: T) -> u32 {
         let chunk = match self.open.first() {
@@ -90,6 +102,11 @@ impl<T> Slots<T> {
         let slab = &mut self.chunks[chunk as usize];
         if slab.capacity() == 0 {
             *slab = Slab::with_capacity(self.chunk_places);
+            self.held += 1;
+            if self.chunk_places * size_of::<Result<usize, T>>() <= PAGE_BYTES {
+                self.touched[chunk as usize] = self.chunk_places as u32;
+                self.places += self.chunk_places;
+            }
         }
         let place = slab.insert(value);
         let touched = &mut self.touched[chunk as usize];
@@ -169,6 +186,7 @@ impl<T> Slots<T> {
             }
         };
         self.chunks[freed as usize] = Slab::new();
+        self.held -= 1;
         self.places -= std::mem::take(&mut self.touched[freed as usize]) as usize;
         while self.chunks.last().is_some_and(|slab| slab.capacity() == 0) {
             self.chunks.pop();
@@ -229,6 +247,25 @@ mod tests {
         assert!(slots.bytes() <= one_chunk);
         assert!(slots.span() <= 64);
         assert!(slots.insert(5) < 64, "the spare chunk is used");
+    }
+
+    #[test]
+    fn what_was_never_used_is_no_memory() {
+        let mut slots: Slots<[u8; 64]> = Slots::default();
+        assert_eq!(slots.bytes(), 0);
+        slots.insert([0; 64]);
+        let (one, all) = (slots.bytes(), slots.bytes() + slots.promised_bytes());
+        assert!(one < 1024 && all >= CHUNK * 64, "{one} {all}");
+        for _ in 1..CHUNK {
+            slots.insert([0; 64]);
+        }
+        assert_eq!((slots.bytes(), slots.promised_bytes()), (all, 0));
+        slots.remove(3);
+        assert_eq!(slots.promised_bytes(), 0, "a place that was used stays memory");
+        // A chunk within a page is memory from its first place on.
+        let mut small: Slots<[u8; 64]> = Slots::with_chunk(32);
+        small.insert([0; 64]);
+        assert!(small.bytes() >= 32 * 64 && small.promised_bytes() == 0);
     }
 
     #[test]

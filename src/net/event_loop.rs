@@ -262,6 +262,7 @@ impl<I: Io> EventLoop<I> {
     fn tell_memory(&self) {
         let memory = &self.status.memory;
         memory.slots.store(self.conns.bytes(), Ordering::Relaxed);
+        memory.promised.store(self.conns.promised_bytes(), Ordering::Relaxed);
         memory.leases.store(self.pool.bytes(), Ordering::Relaxed);
         let idle: usize = self.spare_outboxes.iter().map(|outbox| outbox.bytes()).sum();
         memory.outboxes.store(self.sweep.outbox_bytes + idle, Ordering::Relaxed);

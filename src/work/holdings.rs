@@ -79,8 +79,9 @@ impl Dispatch {
             of_loops(|memory| &memory.turn),
         ];
         let resident = memory::look();
+        let live = memory::live_bytes().saturating_sub(of_loops(|memory| &memory.promised));
         Holdings {
-            bytes: add_up(named, memory::live_bytes(), resident),
+            bytes: add_up(named, live, resident),
             used: self.budget().used(memory::process_bytes()),
             budget: self.budget().bytes_max(),
         }

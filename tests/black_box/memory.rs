@@ -82,6 +82,14 @@ fn the_parts_add_up_to_what_the_kernel_counts() {
     let slots = slots();
     assert_eq!(gateway.metric("holdfast_memory_bytes", "slots"), slots);
 
+    let node: Value = serde_json::from_str(&gateway.page("/v1/node")).expect("JSON");
+    for figure in ["longest_turn_us", "longest_turn_cpu_us"] {
+        let turns = node[figure].as_array().expect("one for each loop");
+        let connections = node["connections"].as_array().expect("one for each loop");
+        assert_eq!(turns.len(), connections.len());
+        assert!(turns.iter().all(|micros| micros.as_u64() > Some(0)), "{node:#}");
+    }
+
     let mut burst = gateway.load("calls");
     burst.args(["--agents", &AGENTS.to_string(), "--count", "30000", "--json", "-"]);
     let tally = json_of(&mut burst);
