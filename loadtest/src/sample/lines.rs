@@ -9,6 +9,12 @@ use super::thin::{Merge, Thin};
 use crate::memory::Rough;
 use crate::result::{Series, XUnit};
 
+/// Plot and name of the line of the server's resident memory.
+pub const SERVER_MEMORY: (&str, &str) = ("Memory", "server's process (RSS)");
+
+/// Plot and name of the line of the server's processor time, in percent of a core.
+pub const SERVER_CPU: (&str, &str) = ("Processor", "server");
+
 /// One reading of all that is watched.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
@@ -105,15 +111,15 @@ impl Lines {
     /// No points yet; `gauges` are the scenario's own.
     pub fn new(gauges: Vec<Line>) -> Self {
         let level = |plot: &str, name: &str, unit: &str| Line::new(Series::over_seconds(plot, name, unit), Kind::Level);
-        let cpu = |name: &str| Line::new(Series::over_seconds("Processor", name, "% of a core"), Kind::Rate);
+        let cpu = |name: &str| Line::new(Series::over_seconds(SERVER_CPU.0, name, "% of a core"), Kind::Rate);
         let against = |plot: &str, name: &str| Line::new(Series::over_connections(plot, name, "B"), Kind::Level);
         Self {
-            process: level("Memory of the server", "resident", "B"),
-            anonymous: level("Memory of the server", "without files", "B"),
+            process: level(SERVER_MEMORY.0, SERVER_MEMORY.1, "B"),
+            anonymous: level(SERVER_MEMORY.0, "server's process, without files", "B"),
             slab: level("Memory of the kernel", "slab", "B"),
             buffers: level("Memory of the kernel", "socket buffers", "B"),
             available: level("Memory available", "all of the machine", "B"),
-            server_cpu: cpu("server"),
+            server_cpu: cpu(SERVER_CPU.1),
             server_kernel: cpu("server, in the kernel"),
             own_cpu: cpu("this harness"),
             connected: level("Connected", "connections", ""),
