@@ -54,6 +54,8 @@ pub struct Row {
     pub after: Option<f64>,
     /// `after` over `before`; none where one is missing, or not above zero.
     pub ratio: Option<f64>,
+    /// Which way it should go.
+    pub better: Better,
     /// How many times worse it is: below one is better; none where that cannot be said.
     pub worse_by: Option<f64>,
     /// Beyond the threshold.
@@ -95,14 +97,14 @@ impl Comparison {
         }
     }
 
-    /// Whether nothing is more than `limit` times worse, nothing is missing, and no run has failed.
+    /// Whether nothing is more than `limit` times worse, nothing that could be is missing, and no run has failed.
     ///
     /// # Errors
     /// What is, in words.
     pub fn judge(&self, limit: f64) -> Result<(), String> {
         let worse = self.rows.iter().filter(|row| row.worse_by.is_some_and(|times| times > limit));
         let mut bad: Vec<String> = worse.map(|row| format!("{} is more than {limit} times worse", row.name)).collect();
-        let gone = self.rows.iter().filter(|row| row.after.is_none() && row.before.is_some());
+        let gone = self.rows.iter().filter(|row| row.after.is_none() && row.better != Better::None);
         bad.extend(gone.map(|row| format!("{} is missing", row.name)));
         bad.extend(self.failures.iter().cloned());
         if bad.is_empty() { Ok(()) } else { Err(bad.join("; ")) }
@@ -211,7 +213,7 @@ fn row((name, unit, better): (&str, &str, Better), (before, after): (Option<f64>
         Some(times) if times <= 1.0 / threshold => Change::Better,
         _ => Change::Same,
     };
-    Row { name: name.to_owned(), unit: unit.to_owned(), before, after, ratio, worse_by, change }
+    Row { name: name.to_owned(), unit: unit.to_owned(), before, after, ratio, better, worse_by, change }
 }
 
 /// How many times worse `b` is than `a`. From nothing to something is infinitely often; below zero there are no times.

@@ -24,6 +24,9 @@ const STACK_BYTES: usize = 256 * 1024;
 /// Connections that all threads together open at a time; more would overflow the server's backlog.
 const DIALS_MAX: u32 = 512;
 
+/// Longest wait for one more agent while all come.
+const STALL: Duration = Duration::from_secs(20);
+
 /// What an agent does whose connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Afterwards {
@@ -218,7 +221,7 @@ impl Crew {
     /// Waits until each agent is there and welcomed.
     ///
     /// # Errors
-    /// An agent stays away, or `limit` has passed, or the user has enough.
+    /// An agent stays away, nobody new has come for long, `limit` has passed, or the user has enough.
     pub fn wait_ready(&self, limit: Duration) -> Result<(), String> {
         self.wait(limit, &mut |_| {})
     }
@@ -229,18 +232,24 @@ impl Crew {
     /// As there.
     pub fn wait(&self, limit: Duration, watch: &mut dyn FnMut(u32)) -> Result<(), String> {
         let end = Instant::now() + limit;
+        let (mut most, mut progress) = (0, Instant::now());
         loop {
             let up = self.up();
+            if up > most {
+                (most, progress) = (up, Instant::now());
+            }
             let ended = self.ended();
             watch(up);
             if up == self.wanted && ended == 0 {
                 return Ok(());
             }
             let dead = self.threads.iter().any(JoinHandle::is_finished);
-            if ended > 0 || dead || Instant::now() > end || stop::asked() {
+            let stalled = progress.elapsed() > STALL;
+            if ended > 0 || dead || stalled || Instant::now() > end || stop::asked() {
                 return Err(format!(
-                    "{up} of {} agents ready, {ended} ended{}",
+                    "{up} of {} agents ready, {ended} ended, {} attempts failed{}",
                     self.wanted,
+                    self.board.failed.load(Ordering::Acquire),
                     if dead { ", a thread stopped" } else { "" }
                 ));
             }

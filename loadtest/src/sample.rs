@@ -18,6 +18,7 @@ mod split;
 mod thin;
 
 pub use self::kernel::Kernel;
+pub use self::lines::{SERVER_CPU, SERVER_MEMORY};
 pub use self::mark::Mark;
 pub use self::process::{Table, descriptors, server};
 pub use self::sampler::{Sampler, Samples, Watch};

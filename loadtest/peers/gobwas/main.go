@@ -1,18 +1,21 @@
-// An echo server with gobwas/ws and epoll: no goroutine and no buffer for a connection at rest.
+// A gateway with gobwas/ws and epoll, as small as it can be while agents have tokens, names and heartbeats, and backends call them
+// over HTTP: what one writes in Go in a day, to compare with. It understands as much of holdfast's protocol as the load client
+// needs.
 //
-//	peer-gobwas ADDRESS:PORT
+//	HOLDFAST_SECRET=... peer-gobwas AGENTS:PORT BACKENDS:PORT
 //
-// Descriptors are accepted and polled without Go's own poller, so that a connection is a descriptor and an entry in a map.
-// One goroutine reads, through one buffer.
+// Descriptors are accepted and polled without Go's own poller, so that a connection at rest has no goroutine and no buffer. One
+// goroutine reads, through one buffer.
 package main
 
 import (
 	"bufio"
-	"errors"
 	"io"
 	"log"
-	"net/netip"
+	"net"
+	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -20,100 +23,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long the loop waits for the rest of a request or message that has begun. A server for hostile networks would hand such a
-// connection to a goroutine.
-const patience = 5 * time.Second
+const (
+	// Largest message, in bytes.
+	messageMax = 1 << 20
+	// How often quiet connections are looked for, and when they are pinged and given up.
+	sweepEvery = 5 * time.Second
+	pingAfter  = 45 * time.Second
+	giveUp     = 60 * time.Second
+)
 
-// Largest message, in bytes.
-const messageMax = 1 << 20
-
-// socket is a descriptor that does not block, read and written as if it did.
-type socket int
-
-var errSlow = errors.New("the peer is too slow")
-
-func (s socket) Read(p []byte) (int, error) {
-	for {
-		n, err := unix.Read(int(s), p)
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			if err := s.wait(unix.POLLIN); err != nil {
-				return 0, err
-			}
-		case err != nil:
-			return 0, err
-		case n == 0:
-			return 0, io.EOF
-		default:
-			return n, nil
-		}
-	}
-}
-
-func (s socket) Write(p []byte) (int, error) {
-	sent := 0
-	for sent < len(p) {
-		n, err := unix.Write(int(s), p[sent:])
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			if err := s.wait(unix.POLLOUT); err != nil {
-				return sent, err
-			}
-		case err != nil:
-			return sent, err
-		default:
-			sent += n
-		}
-	}
-	return sent, nil
-}
-
-func (s socket) wait(events int16) error {
-	poll := []unix.PollFd{{Fd: int32(s), Events: events}}
-	n, err := unix.Poll(poll, int(patience/time.Millisecond))
-	if err == unix.EINTR {
-		return nil
-	}
-	if err == nil && n == 0 {
-		return errSlow
-	}
-	return err
-}
-
-func listen(address string) (int, error) {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return 0, err
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return 0, err
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
-		return 0, err
-	}
-	return fd, unix.Listen(fd, 4096)
+// connection is what a connection is known by; only the loop touches it.
+type connection struct {
+	agent    string
+	heard    time.Time
+	upgraded bool
 }
 
 type server struct {
-	epoll    int
-	listener int
-	// Whether a connection has been upgraded.
-	upgraded map[socket]bool
+	epoll       int
+	listener    int
+	secret      []byte
+	connections map[socket]*connection
 	// One for all connections, empty between events.
 	input *bufio.Reader
+	swept time.Time
+
+	// Guards what follows, and writing and closing: backends write from goroutines of their own.
+	mutex   sync.Mutex
+	agents  map[string]socket
+	waiters map[uint64]waiter
+	calls   uint64
 }
 
 func (s *server) watch(fd int) error {
 	return unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
 }
 
-func (s *server) accept() {
+func (s *server) accept(now time.Time) {
 	for {
 		fd, _, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		if err != nil {
@@ -124,20 +70,19 @@ func (s *server) accept() {
 			unix.Close(fd)
 			continue
 		}
-		s.upgraded[socket(fd)] = false
+		s.connections[socket(fd)] = &connection{heard: now}
 	}
 }
 
 // serve takes a request, or all messages that have come, off a connection.
-func (s *server) serve(conn socket) error {
-	if !s.upgraded[conn] {
-		_, err := ws.Upgrade(conn)
-		s.upgraded[conn] = err == nil
-		return err
+func (s *server) serve(conn socket, known *connection, now time.Time) error {
+	known.heard = now
+	if !known.upgraded {
+		return s.enter(conn, known)
 	}
 	s.input.Reset(conn)
 	for {
-		if err := s.message(conn); err != nil {
+		if err := s.message(conn, known); err != nil {
 			return err
 		}
 		if s.input.Buffered() == 0 {
@@ -146,9 +91,9 @@ func (s *server) serve(conn socket) error {
 	}
 }
 
-// message echoes one message, or answers one control frame.
-func (s *server) message(conn socket) error {
-	control := wsutil.ControlFrameHandler(conn, ws.StateServerSide)
+// message takes one message, or answers one control frame.
+func (s *server) message(conn socket, known *connection) error {
+	control := wsutil.ControlFrameHandler(locked{s, conn}, ws.StateServerSide)
 	reader := wsutil.Reader{
 		Source: s.input, State: ws.StateServerSide, CheckUTF8: true, MaxFrameSize: messageMax, OnIntermediate: control,
 	}
@@ -169,38 +114,88 @@ func (s *server) message(conn socket) error {
 	if err != nil {
 		return err
 	}
-	// Compiled, so that head and payload leave in one system call.
-	frame, err := ws.CompileFrame(ws.NewFrame(head.OpCode, true, data))
+	if known.agent != "" {
+		return s.reply(conn, data)
+	}
+	return s.send(conn, head.OpCode, data)
+}
+
+// send writes one message. It is compiled, so that head and payload leave in one system call.
+func (s *server) send(conn socket, code ws.OpCode, data []byte) error {
+	frame, err := ws.CompileFrame(ws.NewFrame(code, true, data))
 	if err != nil {
 		return err
 	}
-	_, err = conn.Write(frame)
+	_, err = locked{s, conn}.Write(frame)
 	return err
+}
+
+// locked writes whole frames among those of other goroutines.
+type locked struct {
+	server *server
+	conn   socket
+}
+
+func (l locked) Write(p []byte) (int, error) {
+	l.server.mutex.Lock()
+	defer l.server.mutex.Unlock()
+	return l.conn.Write(p)
+}
+
+// leave forgets a connection. Its calls in flight end at their deadlines.
+func (s *server) leave(conn socket, known *connection) {
+	delete(s.connections, conn)
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.agents[known.agent] == conn && known.agent != "" {
+		delete(s.agents, known.agent)
+	}
+	unix.Close(int(conn))
+}
+
+// sweep pings quiet connections, and gives up those that do not answer.
+func (s *server) sweep(now time.Time) {
+	s.swept = now
+	for conn, known := range s.connections {
+		quiet := now.Sub(known.heard)
+		if quiet > giveUp || (quiet > pingAfter && s.send(conn, ws.OpPing, nil) != nil) {
+			s.leave(conn, known)
+		}
+	}
 }
 
 func (s *server) run() error {
 	events := make([]unix.EpollEvent, 1024)
 	for {
-		n, err := unix.EpollWait(s.epoll, events, -1)
+		n, err := unix.EpollWait(s.epoll, events, int(sweepEvery/time.Millisecond))
 		if err != nil && err != unix.EINTR {
 			return err
 		}
+		now := time.Now()
 		for i := 0; i < n; i++ {
-			if fd := int(events[i].Fd); fd == s.listener {
-				s.accept()
-			} else if s.serve(socket(fd)) != nil {
-				delete(s.upgraded, socket(fd))
-				unix.Close(fd)
+			conn := socket(events[i].Fd)
+			if int(conn) == s.listener {
+				s.accept(now)
+			} else if known := s.connections[conn]; s.serve(conn, known, now) != nil {
+				s.leave(conn, known)
 			}
+		}
+		if now.Sub(s.swept) >= sweepEvery {
+			s.sweep(now)
 		}
 	}
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		log.Fatal("usage: peer-gobwas ADDRESS:PORT")
+	if len(os.Args) != 3 {
+		log.Fatal("usage: peer-gobwas AGENTS:PORT BACKENDS:PORT")
 	}
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		log.Fatal(err)
+	}
+	// First, so that who reaches the agents' port reaches both.
+	backends, err := net.Listen("tcp", os.Args[2])
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -208,9 +203,16 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	s := &server{epoll: epoll, listener: listener, upgraded: map[socket]bool{}, input: bufio.NewReaderSize(nil, 16<<10)}
+	s := &server{
+		epoll: epoll, listener: listener, secret: []byte(os.Getenv("HOLDFAST_SECRET")),
+		connections: map[socket]*connection{}, input: bufio.NewReaderSize(nil, 16<<10), swept: time.Now(),
+		agents: map[string]socket{}, waiters: map[uint64]waiter{},
+	}
 	if err := s.watch(listener); err != nil {
 		log.Fatal(err)
 	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/agents/{agent}/calls", s.call)
+	go func() { log.Fatal(http.Serve(backends, mux)) }()
 	log.Fatal(s.run())
 }

@@ -52,12 +52,12 @@ fn only_what_is_beyond_the_limit_fails() {
 
 #[test]
 fn a_figure_that_is_gone_and_a_run_that_failed_fail_too() {
-    let before = run_with(&[("cpu", 10.0, Better::Lower), ("old", 1.0, Better::None)]);
-    let mut after = run_with(&[("cpu", 10.0, Better::Lower), ("new", 1.0, Better::None)]);
+    let before = run_with(&[("cpu", 10.0, Better::Lower), ("old", 1.0, Better::Lower), ("fact", 1.0, Better::None)]);
+    let mut after = run_with(&[("cpu", 10.0, Better::Lower), ("new", 1.0, Better::Lower)]);
     let comparison = Comparison::of(&before, &after, 1.1);
     let told: Vec<(&str, bool, bool)> =
         comparison.rows.iter().map(|row| (row.name.as_str(), row.before.is_some(), row.after.is_some())).collect();
-    assert_eq!(told, [("cpu", true, true), ("old", true, false), ("new", false, true)]);
+    assert_eq!(told, [("cpu", true, true), ("old", true, false), ("fact", true, false), ("new", false, true)]);
     assert_eq!(comparison.judge(9.0), Err("old is missing".to_owned()));
     after = before.clone();
     after.failures.push("3 lost answers".to_owned());

@@ -15,7 +15,7 @@ use crate::fleet::{Batch, Fleet, Happening};
 const DIALS_MAX: usize = 128;
 
 /// Longest wait for a sign of progress.
-pub const STALL: Duration = Duration::from_secs(10);
+pub const STALL: Duration = Duration::from_secs(30);
 
 /// How long a turn waits for something to happen.
 pub const PATIENCE: Duration = Duration::from_millis(20);

@@ -231,6 +231,7 @@ impl Report {
             ("after_burst_pss_bytes", after),
             ("fresh_server_pss_bytes", resting.fresh.pss as f64),
             ("empty_server_pss_bytes", resting.empty.pss as f64),
+            ("first_traffic_pss_bytes", resting.warmed.pss as f64 - resting.before_burst.pss as f64),
         ] {
             self.figures.insert(figure.to_owned(), value);
         }

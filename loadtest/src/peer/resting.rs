@@ -19,24 +19,28 @@ const STEADY: u32 = 10;
 /// A fall of less than one in so many is no fall: a resting process moves by a page or two.
 const FALL: u64 = 500;
 
-/// Memory of the server at four moments.
+/// Memory of the server at five moments.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Resting {
     /// Before anybody came.
     pub fresh: Resident,
-    /// After a few have come, made as much traffic as the burst, and gone.
+    /// After a few have come and gone.
     pub empty: Resident,
     /// With all connections.
     pub before_burst: Resident,
+    /// With all connections, after a few have had their part of the burst.
+    pub warmed: Resident,
     /// With all connections, after each has had its part of the burst.
     pub after_burst: Resident,
 }
 
 impl Resting {
-    /// Bytes of PSS over the empty server, for each of `connections`: before and after the burst.
+    /// Bytes of PSS for each of `connections`, before and after the burst: what the server has more than when it was empty,
+    /// without what the first traffic alone has added.
     pub fn per_connection(&self, connections: u32) -> (f64, f64) {
-        let share = |now: Resident| (now.pss as f64 - self.empty.pss as f64) / f64::from(connections.max(1));
-        (share(self.before_burst), share(self.after_burst))
+        let grown = |from: Resident, to: Resident| (to.pss as f64 - from.pss as f64) / f64::from(connections.max(1));
+        let before = grown(self.empty, self.before_burst);
+        (before, before + grown(self.warmed, self.after_burst))
     }
 }
 
@@ -66,9 +70,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_counted_over_the_empty_server() {
+    fn what_is_touched_once_is_nobodys() {
         let of = |pss| Resident { rss: 0, pss, anonymous: 0 };
-        let resting = Resting { fresh: of(500), empty: of(1000), before_burst: of(2000), after_burst: of(900) };
-        assert_eq!(resting.per_connection(10), (100.0, -10.0));
+        let (fresh, empty, before_burst, warmed, after_burst) = (of(500), of(1000), of(2000), of(9000), of(9300));
+        let resting = Resting { fresh, empty, before_burst, warmed, after_burst };
+        assert_eq!(resting.per_connection(10), (100.0, 130.0));
     }
 }

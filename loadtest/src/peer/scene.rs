@@ -18,8 +18,9 @@ use crate::dialect::{Broker, Dialect};
 use crate::memory::resident;
 use crate::target::Target;
 
-/// Connections that come first and make as much traffic as the burst has, so that what any traffic touches once (code,
-/// queues, the heaps of threads) is not counted as the resting connections'.
+/// Connections that come first and go, so that what any connection touches once (code, queues, the heaps of threads) is not
+/// counted as the resting ones'; and how many have their part of the burst before the others, for the same reason. They are
+/// few, so that a garbage collector's heap is not grown by them to where it holds all others too.
 const WARM_CONNECTIONS: u32 = 64;
 
 /// Time that a burst may take.
@@ -102,17 +103,17 @@ impl<'a> Scene<'a> {
         let fresh = resident(pid)?;
         let mut empty = fresh;
         if wants(Measure::Idle) {
-            let mut few = gather(WARM_CONNECTIONS)?;
-            self.burst(&mut few).map_err(|error| format!("warming up: {error}"))?;
-            few.dismiss();
+            gather(WARM_CONNECTIONS)?.dismiss();
             empty = settled(pid, None, limit)?;
         }
         let mut crowd = gather(self.options.connections)?;
         if wants(Measure::Idle) {
             let before_burst = settled(pid, Some(&mut crowd), limit)?;
-            self.burst(&mut crowd).map_err(|error| format!("burst: {error}"))?;
+            self.burst(&mut crowd, WARM_CONNECTIONS)?;
+            let warmed = settled(pid, Some(&mut crowd), limit)?;
+            self.burst(&mut crowd, self.options.connections)?;
             let after_burst = settled(pid, Some(&mut crowd), limit)?;
-            report.note_resting(&Resting { fresh, empty, before_burst, after_burst });
+            report.note_resting(&Resting { fresh, empty, before_burst, warmed, after_burst });
         }
         if wants(Measure::Request) {
             match self.way() {
@@ -135,21 +136,19 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// As many large messages as each of all connections twice, whoever is in the crowd.
-    fn burst(&self, crowd: &mut Crowd) -> Result<(), String> {
-        let operations = u64::from(self.options.connections) * u64::from(self.options.burst_rounds);
+    /// Large messages to so many of the crowd.
+    fn burst(&self, crowd: &mut Crowd, connections: u32) -> Result<(), String> {
+        let operations = u64::from(connections) * u64::from(self.options.burst_rounds);
         let bounds = Bounds { time: BURST, operations, ..self.options.bounds(1.0)? };
         let bytes = self.options.burst_bytes;
         let run = match self.way() {
-            Way::None => round_trip::run(crowd, self.dialect(), Probe::Echo(bytes), Choice::InTurn, bounds)?,
-            Way::Http(target) => over_http(target, crowd, bytes, Choice::InTurn, bounds)?,
-            Way::Broker(broker) => {
-                let mut asking = Asking::new(broker, crowd)?;
-                let run = asking.run(crowd, bytes, Choice::InTurn, bounds)?;
-                asking.leave(crowd);
-                run
+            Way::Http(target) => over_http(target, crowd, bytes, Choice::InTurn, bounds),
+            // On each agent's own connection: the backend's would be a bottleneck, and all that grows.
+            Way::Broker(_) | Way::None => {
+                round_trip::run(crowd, self.dialect(), Probe::Echo(bytes), Choice::InTurn, bounds)
             }
         };
+        let run = run.map_err(|error| format!("burst: {error}"))?;
         if run.operations < operations {
             return Err(format!("only {} of {operations} messages in {BURST:?}", run.operations));
         }

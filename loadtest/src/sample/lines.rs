@@ -9,6 +9,12 @@ use super::thin::{Merge, Thin};
 use crate::memory::Rough;
 use crate::result::{Series, XUnit};
 
+/// Plot and name of the line of the server's resident memory.
+pub const SERVER_MEMORY: (&str, &str) = ("Memory", "server's process (RSS)");
+
+/// Plot and name of the line of the server's processor time, in percent of a core.
+pub const SERVER_CPU: (&str, &str) = ("Processor", "server");
+
 /// One reading of all that is watched.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
@@ -96,6 +102,8 @@ pub struct Lines {
     connected: Line,
     process_against: Line,
     kernel_against: Line,
+    /// What server and kernel held at the first reading: against connections their growth is drawn.
+    first: (Option<f64>, Option<f64>),
     gauges: Vec<Line>,
 }
 
@@ -103,20 +111,21 @@ impl Lines {
     /// No points yet; `gauges` are the scenario's own.
     pub fn new(gauges: Vec<Line>) -> Self {
         let level = |plot: &str, name: &str, unit: &str| Line::new(Series::over_seconds(plot, name, unit), Kind::Level);
-        let cpu = |name: &str| Line::new(Series::over_seconds("Processor", name, "% of a core"), Kind::Rate);
+        let cpu = |name: &str| Line::new(Series::over_seconds(SERVER_CPU.0, name, "% of a core"), Kind::Rate);
         let against = |plot: &str, name: &str| Line::new(Series::over_connections(plot, name, "B"), Kind::Level);
         Self {
-            process: level("Memory of the server", "resident", "B"),
-            anonymous: level("Memory of the server", "without files", "B"),
+            process: level(SERVER_MEMORY.0, SERVER_MEMORY.1, "B"),
+            anonymous: level(SERVER_MEMORY.0, "server's process, without files", "B"),
             slab: level("Memory of the kernel", "slab", "B"),
             buffers: level("Memory of the kernel", "socket buffers", "B"),
             available: level("Memory available", "all of the machine", "B"),
-            server_cpu: cpu("server"),
+            server_cpu: cpu(SERVER_CPU.1),
             server_kernel: cpu("server, in the kernel"),
             own_cpu: cpu("this harness"),
             connected: level("Connected", "connections", ""),
-            process_against: against("Memory of the server against connections", "resident"),
-            kernel_against: against("Memory of the kernel against connections", "slab and socket buffers"),
+            process_against: against("Memory of the server against connections", "resident, growth"),
+            kernel_against: against("Memory of the kernel against connections", "slab and socket buffers, growth"),
+            first: (None, None),
             gauges,
         }
     }
@@ -137,9 +146,11 @@ impl Lines {
         if let Some(connections) = reading.connections {
             let connections = connections as f64;
             self.connected.push(x, Some(connections));
-            self.process_against.push(connections, rss);
             let kernel = reading.kernel.map(|light| (light.slab + light.tcp.buffers) as f64);
-            self.kernel_against.push(connections, kernel);
+            self.first = (self.first.0.or(rss), self.first.1.or(kernel));
+            let growth = |now: Option<f64>, first: Option<f64>| Some(now? - first?);
+            self.process_against.push(connections, growth(rss, self.first.0));
+            self.kernel_against.push(connections, growth(kernel, self.first.1));
         }
         for (line, value) in self.gauges.iter_mut().zip(&reading.gauges) {
             line.push(x, Some(*value));
@@ -198,8 +209,8 @@ mod tests {
         for (secs, connections) in [(0, 0), (1, 50), (2, 50), (3, 20), (4, 40), (5, 60)] {
             lines.take(&reading(secs, connections));
         }
-        let against = find(&lines.drawn(), "Memory of the server against connections", "resident");
-        assert_eq!(against.points, [(0.0, 1000.0), (50.0, 1050.0), (60.0, 1060.0)]);
+        let against = find(&lines.drawn(), "Memory of the server against connections", "resident, growth");
+        assert_eq!(against.points, [(0.0, 0.0), (50.0, 50.0), (60.0, 60.0)]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn spent(first: &Reading, last: &Reading) -> Option<(Duration, Duration)> {
 }
 
 impl Samples {
-    /// The highest sample of a line, kept even where the drawn line has lost it.
+    /// The highest sample of a line, such as that of [`SERVER_MEMORY`](super::SERVER_MEMORY), kept even where the drawn line has lost it.
     pub fn highest(&self, plot: &str, name: &str) -> Option<f64> {
         let place = self.series.iter().position(|series| series.plot == plot && series.name == name)?;
         *self.highest.get(place)?
@@ -183,6 +183,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use super::super::{SERVER_CPU, SERVER_MEMORY};
     use super::*;
 
     #[test]
@@ -201,11 +202,16 @@ mod tests {
             thread::yield_now();
         }
         let samples = sampler.stop();
+        for (plot, name) in [SERVER_MEMORY, SERVER_CPU] {
+            assert!(samples.highest(plot, name).is_some(), "{plot}, {name}");
+        }
         assert_eq!(samples.lost, None);
         assert!(samples.server_cpu.is_some());
         assert_eq!(samples.highest("Queue", "calls"), Some(7.0));
         assert!(samples.highest("Answers", "answers").expect("a rate") > 0.0);
-        for plot in ["Memory of the server", "Memory of the server against connections", "Processor", "Connected"] {
+        for plot in
+            ["Memory", "Memory of the kernel", "Memory of the server against connections", "Processor", "Connected"]
+        {
             assert!(samples.series.iter().any(|series| series.plot == plot), "{plot}");
         }
     }

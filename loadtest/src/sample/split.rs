@@ -78,23 +78,27 @@ impl Split {
             Ends::Both => "both ends",
             Ends::Client => "client's end",
         };
-        let mut tell = |name: &str, value: f64| {
-            let name = if when.is_empty() { name.to_owned() } else { format!("{name}, {when}") };
-            draft.figure(&name, "B", value).lower();
+        let name = |name: &str| if when.is_empty() { name.to_owned() } else { format!("{name}, {when}") };
+        let mut tell = |what: &str, value: f64| {
+            draft.figure(&name(what), "B", value).lower();
         };
         tell("process bytes for each connection", self.process);
         tell("process bytes without files for each connection", self.anonymous);
+        // Parts are facts: what one of them takes another one may have given, and on a machine that does other work they move by themselves.
+        let mut part = |what: &str, value: f64| {
+            draft.figure(&name(what), "B", value);
+        };
         for (name, bytes) in &self.parts {
-            tell(&format!("of it {name}"), *bytes);
+            part(&format!("of it {name}"), *bytes);
         }
-        tell(&format!("kernel bytes for each connection, {ends}"), self.kernel());
-        tell(&format!("of it slab, {ends}"), self.slab);
+        part(&format!("kernel bytes for each connection, {ends}"), self.kernel());
+        part(&format!("of it slab, {ends}"), self.slab);
         for (name, bytes) in &self.caches {
-            tell(&format!("of it slab {name}, {ends}"), *bytes);
+            part(&format!("of it slab {name}, {ends}"), *bytes);
         }
-        tell(&format!("of it socket buffers, {ends}"), self.buffers);
-        tell("of it page tables and vmalloc", self.tables);
-        tell("machine's bytes for each connection, all that became unavailable", self.available);
+        part(&format!("of it socket buffers, {ends}"), self.buffers);
+        part("of it page tables and vmalloc", self.tables);
+        part("MemAvailable lost for each connection", self.available);
     }
 }
 

@@ -28,6 +28,12 @@ use crate::witness::Witness;
 const STEADY_LOOKS: u32 = 10;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Connections that a gateway of our own takes beside the agents and those that it has not yet missed.
+const ROOM_BESIDE: u64 = 1000;
+
+/// Where a limit bites, one in so many of the connections that it allows are left out.
+const UNEVEN: u64 = 50;
+
 /// Agents that were refused while all come for the first time try again after this long, doubling.
 pub const RETRY: BackOff = BackOff { base: Duration::from_millis(100), cap: Duration::from_secs(2) };
 
@@ -60,7 +66,11 @@ impl Run {
     /// # Errors
     /// No server, or no room for anybody.
     pub fn begin(name: &str, common: &Common, connections: u32, settings: &[(&str, &str)]) -> Result<Self, String> {
-        let server = common.place.find_or_start(settings)?;
+        // The gateway chooses its loops by it. Agents that fell are counted until it notices, so some may be there twice.
+        let room = (u64::from(connections) + u64::from(connections) / 8 + ROOM_BESIDE).to_string();
+        let settings: Vec<(&str, &str)> =
+            [("limits.connections", room.as_str())].into_iter().chain(settings.iter().copied()).collect();
+        let server = common.place.find_or_start(&settings)?;
         Self::on(name, server, common.limit, connections)
     }
 
@@ -83,7 +93,16 @@ impl Run {
         if !preflight.bites.is_empty() {
             eprint!("{}", preflight.text());
         }
-        let agents = u32::try_from(preflight.allowed).unwrap_or(u32::MAX).min(connections);
+        let allowed = if preflight.allowed < preflight.wanted {
+            // A server's tables do not fill evenly, and a loop that is full refuses for good.
+            preflight.allowed - preflight.allowed / UNEVEN
+        } else {
+            preflight.allowed
+        };
+        let agents = u32::try_from(allowed).unwrap_or(u32::MAX).min(connections);
+        if agents < connections {
+            eprintln!("{agents} agents take part instead of {connections}");
+        }
         if agents == 0 {
             return Err("this machine has no room for a single connection".to_owned());
         }
