@@ -61,7 +61,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
     let (hatches, trays): (Vec<Hatch>, Vec<Tray>) = (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let (io, waker) = MioIo::new(listener, clock).map_err(&no_loop)?;
+        let (io, waker) = MioIo::new(listener, clock, settings.server.busy_poll).map_err(&no_loop)?;
         let own = io.own_descriptors();
         let (mailbox, letters) = Mailbox::new(settings.limits.mailbox, waker);
         let parts = LoopParts {

@@ -95,6 +95,12 @@ impl Clock {
         Now(millis(self.origin.elapsed()))
     }
 
+    /// How long ago the clock was made, as finely as the system tells: for spans far below a millisecond.
+    #[must_use]
+    pub fn running(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
     /// Wall time of a moment, in milliseconds since the UNIX epoch.
     #[must_use]
     pub fn unix_ms(&self, now: Now) -> u64 {
