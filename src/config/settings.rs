@@ -20,6 +20,8 @@ sections! {
         loops: Places [0, 256] = 0,
         /// Worker threads. 0: half as many as there are cores, at least one.
         workers: Places [0, 1024] = 0,
+        /// How long a loop looks for more to do before it sleeps. Shorter waits for agents on a core of its own, all of which it then uses while there is traffic; on a core that it shares it only takes time from the others.
+        busy_poll: Span ["0s", "10ms"] = "0s",
     }
 
     /// The HTTP API for backends and operators, on a port of its own.

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName};
-use tokio::sync::oneshot;
 
 use super::answer::Answer;
 use super::asked::Asked;
@@ -51,15 +50,14 @@ pub async fn post(
 /// Sends a call and waits for its outcome. Dropped before, it takes the call back.
 async fn send(shared: &Arc<Shared>, request: &CallRequest<'_>) -> Answer {
     let start = shared.clock.now();
-    let (end, ended) = oneshot::channel();
+    let (end, ended) = shared.exchange.wait_for_one();
     let counting = Arc::clone(shared);
     let on_end = Box::new(move |outcome| {
         let took = counting.clock.now().since(start);
         counting.count.call(&outcome, took);
-        // Who waited may be gone: then nobody is to be told.
-        let _ = end.send((outcome, took));
+        end.put((outcome, took));
     });
-    let call = shared.dispatch.call(start, request, on_end);
+    let call = shared.dispatch.call_quietly(start, request, on_end);
     let mut hang_up = HangUp { dispatch: &shared.dispatch, call };
     let ended = ended.await;
     hang_up.call = None;

@@ -74,7 +74,7 @@ fn dispatch(shared: &Arc<Shared>, bounds: Bounds, seat: &Seat, request: &CallReq
             ending.meet(|halves| halves.outcome = Some((outcome, took)));
         })
     };
-    let call = shared.dispatch.call(start, request, on_end);
+    let call = shared.dispatch.call_quietly(start, request, on_end);
     if let Some(call) = call {
         shared.idempotency().sent(seat, call);
     }

@@ -13,6 +13,7 @@ mod body;
 mod call;
 mod call_body;
 mod count;
+mod exchange;
 mod foreign;
 mod idempotency;
 mod keyed_call;

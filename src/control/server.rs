@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -60,7 +60,11 @@ impl Default for Stop {
 }
 
 /// The runtime of the control thread, before it runs.
-pub struct Runtime(tokio::runtime::Runtime);
+pub struct Runtime {
+    runtime: tokio::runtime::Runtime,
+    /// Filled when it serves: what is done before the thread sleeps.
+    shared: Arc<OnceLock<Arc<Shared>>>,
+}
 
 impl Runtime {
     /// Makes it, with its epoll and its waker. Event loops wake it from descriptor tables of their own, so it must be
@@ -69,7 +73,15 @@ impl Runtime {
     /// # Errors
     /// No descriptors are left.
     pub fn new() -> io::Result<Self> {
-        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map(Self)
+        let shared = Arc::new(OnceLock::<Arc<Shared>>::new());
+        let (asleep, awake) = (Arc::clone(&shared), Arc::clone(&shared));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .on_thread_park(move || asleep.get().into_iter().for_each(|shared| shared.exchange.lie_down()))
+            .on_thread_unpark(move || awake.get().into_iter().for_each(|shared| shared.exchange.awake()))
+            .build()?;
+        Ok(Self { runtime, shared })
     }
 
     /// Serves the API on this thread until it is stopped.
@@ -78,7 +90,8 @@ impl Runtime {
     /// The listener is not usable.
     pub fn serve(self, listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        self.0.block_on(run(listener, shared, stop))
+        let shared = self.shared.get_or_init(|| Arc::clone(shared));
+        self.runtime.block_on(run(listener, shared, stop))
     }
 }
 
@@ -89,6 +102,8 @@ async fn run(listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop)
     let mut stopping = stop.0.subscribe();
     let accepting = tokio::spawn(accept(listener, Arc::clone(shared), stop.clone(), Arc::clone(&room)));
     let upkeep = tokio::spawn(upkeep(Arc::clone(shared)));
+    let exchanging = Arc::clone(shared);
+    let exchange = tokio::spawn(async move { exchanging.exchange.run().await });
     let grace = match stopping.wait_for(Option::is_some).await {
         Ok(grace) => grace.unwrap_or_default(),
         Err(_) => Duration::ZERO,
@@ -98,6 +113,7 @@ async fn run(listener: std::net::TcpListener, shared: &Arc<Shared>, stop: &Stop)
     let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
     // Who is not done by then is dropped with the runtime, and its calls are cancelled.
     let _ = time::timeout(grace, room.acquire_many(all)).await;
+    exchange.abort();
     Ok(())
 }
 
@@ -156,6 +172,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop, pe
     let mut look = pin!(time::sleep(limits.head_timeout));
     let mut stopped = false;
     poll_fn(|cx| {
+        shared.exchange.polled();
         if !stopped && stopping.as_mut().poll(cx).is_ready() {
             stopped = true;
             serving.as_mut().graceful_shutdown();

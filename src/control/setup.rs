@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::answer::Answer;
 use super::call_body::Timeouts;
 use super::count::Count;
+use super::exchange::Exchange;
 use super::idempotency::{Bounds, Idempotency};
 use super::problem::Closed;
 use crate::auth::api_key::ApiKeys;
@@ -90,6 +91,7 @@ pub struct Shared {
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) clock: Clock,
     pub(super) count: Count,
+    pub(super) exchange: Exchange,
     pub(super) metrics: PrometheusHandle,
     pub(super) agents_listen: String,
     live: RwLock<Arc<Live>>,
@@ -101,6 +103,7 @@ impl Shared {
     #[must_use]
     pub fn new(setup: Setup) -> Arc<Self> {
         Arc::new(Self {
+            exchange: Exchange::new(&setup.dispatch),
             dispatch: setup.dispatch,
             clock: setup.clock,
             count: Count::new(),

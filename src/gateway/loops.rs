@@ -71,7 +71,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
     let (queues, budget) = (hatches.iter().map(Hatch::queue_bytes).collect(), Budget::new(plan.budget));
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let (io, waker) = MioIo::new(listener, clock).map_err(&no_loop)?;
+        let (io, waker) = MioIo::new(listener, clock, settings.server.busy_poll).map_err(&no_loop)?;
         let own = io.own_descriptors();
         let (mailbox, letters) = Mailbox::new(plan.mailbox, waker);
         let parts = LoopParts {

@@ -101,6 +101,12 @@ impl Clock {
         Now(millis(moment.saturating_duration_since(self.origin)))
     }
 
+    /// How long ago the clock was made, as finely as the system tells: for spans far below a millisecond.
+    #[must_use]
+    pub fn running(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
     /// Wall time of a moment, in milliseconds since the UNIX epoch.
     #[must_use]
     pub fn unix_ms(&self, now: Now) -> u64 {
@@ -164,6 +170,12 @@ impl TurnClock {
             self.ask(self.woke);
         }
         self.clock.at(self.woke)
+    }
+
+    /// Time since the clock was made, finer than [`Now`].
+    #[must_use]
+    pub fn running(&self) -> Duration {
+        self.clock.running()
     }
 
     /// The turn is over: how long it took since [`TurnClock::woke`].

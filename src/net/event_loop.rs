@@ -66,6 +66,9 @@ const IN_AGAIN: u8 = 1;
 /// A session's mark: it came over a limit and only gets its 503.
 const TURNED_AWAY: u8 = 2;
 
+/// A session's mark: it was not read when it might have had something, so an edge may be lost.
+const PASSED_OVER: u8 = 8;
+
 /// A session's mark: its request was refused, and it may linger for the answer to arrive.
 const REFUSED: u8 = 4;
 

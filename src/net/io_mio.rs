@@ -30,6 +30,7 @@ pub struct MioIo {
     events: Events,
     listener: Option<TcpListener>,
     clock: TurnClock,
+    busy_poll: Duration,
 }
 
 struct MioWaker(Waker);
@@ -43,24 +44,44 @@ impl Wake for MioWaker {
 }
 
 impl MioIo {
-    /// An epoll that watches the listener, and its waker. Make those of every loop before the first loop starts, so that
+    /// An epoll that watches the listener, and its waker; a wait looks again and again for `busy_poll` before it sleeps. Make those of every loop before the first loop starts, so that
     /// each private descriptor table holds every waker.
     ///
     /// # Errors
     /// Of epoll and eventfd: no descriptors left.
-    pub fn new(listener: StdListener, clock: Clock) -> io::Result<(Self, Arc<dyn Wake>)> {
+    pub fn new(listener: StdListener, clock: Clock, busy_poll: Duration) -> io::Result<(Self, Arc<dyn Wake>)> {
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), MAILBOX)?;
-        let io = Self {
-            poll,
-            events: Events::with_capacity(EVENTS_MAX),
-            listener: Some(listener),
-            clock: TurnClock::new(clock),
-        };
+        let events = Events::with_capacity(EVENTS_MAX);
+        let io = Self { poll, events, listener: Some(listener), clock: TurnClock::new(clock), busy_poll };
         Ok((io, Arc::new(MioWaker(waker))))
+    }
+
+    /// Looks without sleeping until something is ready or the time for it is over; what is left of `timeout` then.
+    fn poll_busily(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Option<Duration> {
+        let span = timeout.map_or(self.busy_poll, |timeout| timeout.min(self.busy_poll));
+        if span.is_zero() {
+            return timeout;
+        }
+        let start = self.clock.running();
+        let mut spent = Duration::ZERO;
+        while ready.is_empty() && spent < span {
+            self.poll_once(Some(Duration::ZERO), ready);
+            spent = self.clock.running().saturating_sub(start);
+        }
+        timeout.map(|timeout| timeout.saturating_sub(spent))
+    }
+
+    fn poll_once(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => ready.extend(self.events.iter().map(told)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The arguments are right by construction, so this is a broken process: say so and let the supervisor restart it.
+            Err(error) => panic!("epoll_wait failed: {error}"),
+        }
     }
 
     /// The descriptors that belong to this loop alone: other threads close their copies.
@@ -76,11 +97,9 @@ impl Io for MioIo {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Now {
         ready.clear();
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => ready.extend(self.events.iter().map(told)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The arguments are right by construction, so this is a broken process: say so and let the supervisor restart it.
-            Err(error) => panic!("epoll_wait failed: {error}"),
+        let timeout = self.poll_busily(timeout, ready);
+        if ready.is_empty() {
+            self.poll_once(timeout, ready);
         }
         self.clock.woke(load(ready))
     }
@@ -148,5 +167,48 @@ fn told(event: &Event) -> Ready {
             ended: event.is_read_closed() || event.is_error(),
             writable: event.is_writable() || event.is_write_closed() || event.is_error(),
         },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn io(busy_poll: Duration) -> (MioIo, Arc<dyn Wake>) {
+        MioIo::new(StdListener::bind("127.0.0.1:0").unwrap(), Clock::start(), busy_poll).unwrap()
+    }
+
+    #[test]
+    fn what_comes_while_it_looks_ends_the_look() {
+        // Either wait would last for ever if it did not see the wake.
+        for busy_poll in [Duration::ZERO, Duration::MAX] {
+            let (mut io, waker) = io(busy_poll);
+            let mut ready = Vec::new();
+            // The waker lives on here: an eventfd that is closed says nothing any more.
+            let poster = Arc::clone(&waker);
+            let posting = std::thread::spawn(move || poster.wake());
+            io.wait(None, &mut ready);
+            assert_eq!(ready, [Ready::Mailbox], "{busy_poll:?}");
+            posting.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_look_is_no_longer_than_the_wait() {
+        let (mut io, _waker) = io(Duration::MAX);
+        let mut ready = Vec::new();
+        for timeout in [Duration::ZERO, Duration::from_millis(2)] {
+            io.wait(Some(timeout), &mut ready);
+            assert!(ready.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_the_look_took_is_no_longer_waited() {
+        let (mut io, _waker) = io(Duration::from_millis(1));
+        let left = io.poll_busily(Some(Duration::from_secs(9)), &mut Vec::new()).unwrap();
+        assert!(left <= Duration::from_millis(8999), "{left:?}");
+        assert_eq!(io.poll_busily(None, &mut Vec::new()), None);
     }
 }

@@ -143,12 +143,25 @@ impl Mailbox {
     /// # Errors
     /// The order, when the mailbox is full or the loop has ended.
     pub fn offer(&self, order: Order) -> Result<(), Full> {
-        match self.orders.try_send(order) {
-            Ok(()) => {
-                self.rouse();
-                Ok(())
-            }
-            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => Err(Full(order)),
+        self.offer_quietly(order)?;
+        self.rouse();
+        Ok(())
+    }
+
+    /// As [`Mailbox::offer`], but does not wake the loop: the caller owes it a [`Mailbox::rouse_if_any`] before it sleeps.
+    ///
+    /// # Errors
+    /// The order, when the mailbox is full or the loop has ended.
+    pub fn offer_quietly(&self, order: Order) -> Result<(), Full> {
+        self.orders.try_send(order).map_err(|error| match error {
+            TrySendError::Full(order) | TrySendError::Disconnected(order) => Full(order),
+        })
+    }
+
+    /// Wakes the loop if it sleeps and orders wait for it.
+    pub fn rouse_if_any(&self) {
+        if !self.orders.is_empty() {
+            self.rouse();
         }
     }
 
@@ -239,5 +252,20 @@ mod tests {
         assert!(mailbox.offer(Order::Stop).is_ok() && mailbox.offer(Order::Stop).is_ok());
         assert_eq!(waker.0.load(Ordering::Relaxed), 1);
         assert!(matches!(mailbox.offer(Order::Stop), Err(Full(Order::Stop))));
+    }
+
+    #[test]
+    fn many_quiet_orders_take_one_wake() {
+        let waker = Arc::new(Counted::default());
+        let (mailbox, letters) = Mailbox::new(3, Arc::<Counted>::clone(&waker));
+        assert!(letters.may_sleep());
+        mailbox.rouse_if_any();
+        assert_eq!(waker.0.load(Ordering::Relaxed), 0, "there is nothing to wake it for");
+        assert!((0..3).all(|_| mailbox.offer_quietly(Order::StopAccepting).is_ok()));
+        assert_eq!(waker.0.load(Ordering::Relaxed), 0);
+        mailbox.rouse_if_any();
+        mailbox.rouse_if_any();
+        assert_eq!(waker.0.load(Ordering::Relaxed), 1);
+        assert!(matches!(mailbox.offer_quietly(Order::Stop), Err(Full(Order::Stop))));
     }
 }

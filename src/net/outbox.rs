@@ -100,13 +100,19 @@ impl Outbox {
         }
     }
 
-    /// Drops calls that were withdrawn, claims the others, and lends the bytes for one vectored write: at most
-    /// [`SLICES_MAX`] slices. Follow it with [`Outbox::took`].
-    pub fn gather<'a>(&'a mut self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+    /// Frames that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Drops calls that were withdrawn, claims the others, and lends the bytes for one vectored write: at most as many
+    /// slices as there are, and [`SLICES_MAX`]. Follow it with [`Outbox::took`].
+    pub fn gather<'a>(&'a mut self, slices: &mut [IoSlice<'a>]) -> usize {
         self.drop_withdrawn();
         let mut skip = self.taken;
         let mut count = 0;
-        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+        for (slice, segment) in slices.iter_mut().take(SLICES_MAX).zip(&self.segments) {
             *slice = IoSlice::new(&segment.bytes[skip..]);
             skip = 0;
             count += 1;

@@ -178,8 +178,8 @@ impl Session {
     }
 
     /// Whether bytes wait here that could be decoded without more of them.
-    #[cfg(test)]
-    pub(crate) fn keeps_bytes(&self) -> bool {
+    #[must_use]
+    pub fn keeps_bytes(&self) -> bool {
         let kept = self.partial.as_deref().is_some_and(|partial| partial.pending.is_some());
         kept && !self.phase.is_half_open()
     }

@@ -1,8 +1,6 @@
-//! The head of a frame (RFC 6455 section 5.2): tungstenite reads its fields, the rules it does not check are here.
+//! The head of a frame (RFC 6455 section 5.2), read by hand: every frame of every agent passes here, and the rules must
+//! look at each byte anyway.
 
-use std::io::Cursor;
-
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::rules::Violation;
@@ -38,26 +36,22 @@ pub struct Head {
 /// The first rule that it breaks, in the order of the bytes, also when the head is cut after the offending byte.
 #[inline]
 pub fn parse(bytes: &[u8]) -> Result<Option<Head>, Violation> {
-    let Some(&first) = bytes.first() else {
+    let [first, rest @ ..] = bytes else {
         return Ok(None);
     };
-    let opcode = first_byte(first)?;
-    if let Some(&second) = bytes.get(1) {
-        second_byte(opcode, second)?;
-        length(second & !MASKED, &bytes[2..])?;
-    }
-    let mut cursor = Cursor::new(bytes);
-    // Its one error is a reserved opcode, which is out already.
-    let Ok(Some((header, payload_bytes))) = FrameHeader::parse(&mut cursor) else {
+    let opcode = first_byte(*first)?;
+    let [second, rest @ ..] = rest else {
         return Ok(None);
     };
-    Ok(Some(Head {
-        fin: header.is_final,
-        opcode,
-        mask: header.mask.ok_or(Violation::Unmasked)?,
-        payload_bytes,
-        head_bytes: cursor.position() as usize,
-    }))
+    second_byte(opcode, *second)?;
+    let Some((payload_bytes, rest)) = length(second & !MASKED, rest)? else {
+        return Ok(None);
+    };
+    let Some((mask, payload)) = rest.split_first_chunk() else {
+        return Ok(None);
+    };
+    let head_bytes = bytes.len() - payload.len();
+    Ok(Some(Head { fin: first & FIN != 0, opcode, mask: *mask, payload_bytes, head_bytes }))
 }
 
 /// The rules that the first byte alone can break.
@@ -87,16 +81,22 @@ fn second_byte(opcode: OpCode, byte: u8) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The rules of the longer forms; `rest` is what there is behind the second byte, maybe cut.
+/// The length of the payload, and what is behind it; `rest` is what there is behind the second byte. `None` when it is cut.
+///
+/// # Errors
+/// The rules of the longer forms.
 #[inline]
-fn length(short: u8, rest: &[u8]) -> Result<(), Violation> {
+fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
     match (short, rest) {
         // Two bytes are for 126 and more.
         (126, [0, 0..=125, ..]) => Err(Violation::LengthNotMinimal),
+        (126, [high, low, rest @ ..]) => Ok(Some((u64::from(u16::from_be_bytes([*high, *low])), rest))),
         (127, [0x80..=0xFF, ..]) => Err(Violation::LengthTopBit),
         // Eight bytes are for 65,536 and more, so one of the upper six is not zero.
         (127, [0, 0, 0, 0, 0, 0, ..]) => Err(Violation::LengthNotMinimal),
-        _ => Ok(()),
+        (127, rest) => Ok(rest.split_first_chunk().map(|(bytes, rest)| (u64::from_be_bytes(*bytes), rest))),
+        (126, _) => Ok(None),
+        _ => Ok(Some((u64::from(short), rest))),
     }
 }
 

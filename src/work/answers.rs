@@ -22,7 +22,7 @@ impl Answers {
         self.0[index].push(order);
     }
 
-    /// Posts everything; waits while a mailbox is full.
+    /// Ends a batch: posts everything, waiting while a mailbox is full, and tells who waits for calls that ended in it.
     pub fn post(&mut self, dispatch: &Dispatch) {
         for (index, orders) in self.0.iter_mut().enumerate() {
             match orders.len() {
@@ -31,6 +31,7 @@ impl Answers {
                 _ => dispatch.post(index, Order::Many(std::mem::take(orders))),
             }
         }
+        dispatch.settle();
     }
 }
 

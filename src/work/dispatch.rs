@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::kit::pace::Pace;
 use crate::kit::tick::{Clock, Now, millis};
 use crate::net::event_loop::{LONG_TURNS_MS, LoopStatus};
 use crate::net::intake::QueueBytes;
+use crate::net::io::Wake;
 use crate::net::mailbox::{Described, Full, Mailbox, Order, Undescribed};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
@@ -182,6 +183,8 @@ pub struct Dispatch {
     connections_max_per_loop: u32,
     draining: AtomicBool,
     alarm: Alarm,
+    /// Woken when calls have ended, once for all that ended together.
+    settled: OnceLock<Arc<dyn Wake>>,
     /// Refused upgrades that are logged.
     refusals_logged: Mutex<Pace>,
 }
@@ -205,6 +208,7 @@ impl Dispatch {
             connections_max_per_loop: parts.connections_max_per_loop,
             draining: AtomicBool::new(false),
             alarm: parts.alarm,
+            settled: OnceLock::new(),
             refusals_logged: Mutex::new(Pace::new(REFUSALS_LOGGED_A_SECOND)),
         }
     }
@@ -217,6 +221,13 @@ impl Dispatch {
     /// Sends a call; `on_end` runs exactly once with its outcome, maybe before this returns. `None` when the call ended
     /// before it was sent.
     pub fn call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
+        let call = self.call_quietly(now, request, on_end);
+        self.rouse_loops();
+        call
+    }
+
+    /// As [`Dispatch::call`], for who sends many: wakes no loop, and owes a [`Dispatch::rouse_loops`] before it sleeps.
+    pub fn call_quietly(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
         let (log, on_end) = CallLog::begin(request.agent, on_end);
         if self.is_draining() {
             on_end(Outcome::Draining);
@@ -251,7 +262,7 @@ impl Dispatch {
         };
         let frame = envelope::encode(encoding, &envelope);
         let order = Order::Call { conn, frame, call, delivery };
-        match self.mailbox(conn).map(|mailbox| mailbox.offer(order)) {
+        match self.mailbox(conn).map(|mailbox| mailbox.offer_quietly(order)) {
             Some(Ok(())) => Some(call),
             Some(Err(Full(_))) | None => {
                 self.calls.refused(call);
@@ -260,11 +271,29 @@ impl Dispatch {
         }
     }
 
+    /// Wakes every loop that sleeps and has orders waiting.
+    pub fn rouse_loops(&self) {
+        self.loops.iter().for_each(|door| door.mailbox.rouse_if_any());
+    }
+
+    /// From now on `wake` is called after calls have ended, once for all that ended together. The first one that is set stays.
+    pub fn wake_when_settled(&self, wake: Arc<dyn Wake>) {
+        let _ = self.settled.set(wake);
+    }
+
+    /// Calls have ended: tells who waits to be told. Who ends calls does it once, after the last one.
+    pub(super) fn settle(&self) {
+        if let Some(settled) = self.settled.get() {
+            settled.wake();
+        }
+    }
+
     /// The caller went away: ends the call as cancelled and tells the agent. Nothing happens when it has ended.
     pub fn cancel(&self, call: CallId) {
         if let Some(abandoned) = self.calls.cancel(call) {
             self.tell_abandoned(abandoned);
         }
+        self.settle();
     }
 
     /// Agents of a tenant.
@@ -354,6 +383,7 @@ impl Dispatch {
     /// Ends every call that is left, because the process ends.
     pub fn end_all_calls(&self) {
         self.calls.end_all();
+        self.settle();
     }
 
     /// Swaps the keys.
@@ -390,6 +420,7 @@ impl Dispatch {
         let mut abandoned = Vec::new();
         self.calls.expire(now, &mut abandoned);
         abandoned.into_iter().for_each(|each| self.tell_abandoned(each));
+        self.settle();
     }
 
     pub(super) fn gate(&self) -> Arc<Gate> {

@@ -153,7 +153,7 @@ fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
     match order {
         Order::Call { conn, frame, call, delivery } => {
             if !delivery.claim() {
-                return pool::apply(dispatch, &mut Answers::default(), Event::NotWritten { call }, Now(0));
+                return apply(dispatch, Event::NotWritten { call });
             }
             delivery.written();
             let _ = tell.send(Told::Call(call));
@@ -183,7 +183,14 @@ fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
 
 fn answer(dispatch: &Dispatch, conn: ConnId, text: String) {
     let message = Event::Message { conn, encoding: Encoding::Json, body: Bytes::from(text) };
-    pool::apply(dispatch, &mut Answers::default(), message, Now(0));
+    apply(dispatch, message);
+}
+
+/// What a worker does with a batch of one.
+fn apply(dispatch: &Dispatch, event: Event) {
+    let mut answers = Answers::default();
+    pool::apply(dispatch, &mut answers, event, Now(0));
+    answers.post(dispatch);
 }
 
 fn text(frame: &[u8]) -> String {

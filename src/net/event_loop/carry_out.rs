@@ -14,7 +14,7 @@ use crate::session::reason::Reason;
 use crate::session::{Lent, Session};
 use crate::wire::encode;
 
-use super::{EventLoop, REFUSED};
+use super::{EventLoop, PASSED_OVER, REFUSED};
 
 /// What an echo connection may have queued above its largest message: the rest of one read.
 const ECHO_SLACK: usize = 1 << 20;
@@ -41,6 +41,7 @@ impl<I: Io> EventLoop<I> {
         let mut lent = Lent { now: self.now, rules: &self.rules, pool: &mut self.pool, effects: &mut effects };
         let result = run(&mut conn.session, &mut self.scratch, &mut lent);
         let after = conn.session.phase();
+        let missed = conn.session.owner_marks & PASSED_OVER != 0 || conn.session.keeps_bytes();
         if before.is_half_open() && !after.is_half_open() {
             self.half_open -= 1;
         }
@@ -49,8 +50,9 @@ impl<I: Io> EventLoop<I> {
         }
         self.effects = effects;
         // Edges may have come while it was not read: a worker verified it, or too much was queued for it. Nobody tells of
-        // them again.
-        if after.reads() && (!before.reads() || before.is_open() && !after.is_open()) {
+        // them again. Most agents say nothing until they are let in, and a look at each would be a system call for nothing.
+        let silent = before == Phase::Verifying && after.is_open() && !missed;
+        if after.reads() && !silent && (!before.reads() || before.is_open() && !after.is_open()) {
             self.read_again(token);
         }
         self.settle(token);

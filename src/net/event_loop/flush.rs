@@ -9,6 +9,9 @@ use crate::session::reason::Reason;
 use super::carry_out::live;
 use super::{EventLoop, SPARES_MAX};
 
+/// Frames that are written without laying out a long list for them.
+const SLICES_FEW: usize = 2;
+
 impl<I: Io> EventLoop<I> {
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -60,8 +63,16 @@ impl<I: Io> EventLoop<I> {
         };
         let before = outbox.queued_bytes();
         let refused = loop {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = outbox.gather(&mut slices);
+            // Nearly always one frame waits, and a long list costs more to lay out than a short one to write.
+            let (mut few, mut many);
+            let slices: &mut [IoSlice<'_>] = if outbox.len() <= SLICES_FEW {
+                few = [IoSlice::new(&[]); SLICES_FEW];
+                &mut few
+            } else {
+                many = [IoSlice::new(&[]); SLICES_MAX];
+                &mut many
+            };
+            let count = outbox.gather(slices);
             if count == 0 {
                 break false;
             }

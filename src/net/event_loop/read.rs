@@ -9,7 +9,7 @@ use crate::session::reason::Reason;
 use crate::session::websocket::Flow;
 
 use super::carry_out::live;
-use super::{EventLoop, IN_AGAIN};
+use super::{EventLoop, IN_AGAIN, PASSED_OVER};
 
 /// Frames that come with the upgrade request are read with it up to so many bytes; the rest waits in the kernel.
 const EARLY_BYTES: usize = 1024;
@@ -146,6 +146,7 @@ impl<I: Io> EventLoop<I> {
         };
         let phase = conn.session.phase();
         if !phase.reads() || (phase.is_open() && conn.queued_bytes() > self.limits.queue_soft) {
+            conn.session.owner_marks |= PASSED_OVER;
             return false;
         }
         if self.intake.is_full(self.conn_id(token)) {

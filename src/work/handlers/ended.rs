@@ -1,11 +1,9 @@
 //! A connection has ended: its agent leaves the directory, and its calls get their outcomes.
 
-use metrics::gauge;
 use tracing::Level;
 
 use crate::directory::LastClose;
 use crate::kit::ids::{AgentSlot, ConnId};
-use crate::kit::metric;
 use crate::kit::tick::Now;
 use crate::session::reason::Reason;
 use crate::work::dispatch::Dispatch;
@@ -21,5 +19,4 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, agent: AgentSlot
     // Out of the directory first: no call is opened for this connection after its calls were ended.
     dispatch.directory.leave(agent, conn, LastClose { reason, at: now });
     dispatch.calls.conn_ended(conn);
-    gauge!(metric::AGENTS).set(dispatch.directory.len() as f64);
 }

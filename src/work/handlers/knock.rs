@@ -1,6 +1,6 @@
 //! Somebody wants to come in: who is it, and is it let in?
 
-use metrics::{counter, gauge};
+use metrics::counter;
 
 use crate::auth::token::Claims;
 use crate::directory::NewAgent;
@@ -63,5 +63,4 @@ fn admit(
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
     let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };
     answers.push(conn, Order::Admit(Box::new(admission)));
-    gauge!(metric::AGENTS).set(dispatch.directory.len() as f64);
 }
