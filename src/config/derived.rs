@@ -36,7 +36,7 @@ pub enum Bite {
     Setting,
     /// The slots of a loop's table.
     Slots,
-    /// The memory of the machine or the control group.
+    /// The memory of the machine or the control group, or `limits.memory`.
     Memory,
 }
 
@@ -53,7 +53,7 @@ pub struct Derived {
     pub connections: u64,
     /// How many connections the descriptors would allow.
     pub connections_by_descriptors: u64,
-    /// How many idle connections the memory would carry.
+    /// How many idle connections the budget of memory would carry.
     pub connections_by_memory: u64,
     /// What bites first.
     pub bites_first: Bite,
@@ -98,7 +98,8 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
     let connections_per_loop = u32::try_from(by_descriptors).unwrap_or(u32::MAX).min(CONNECTIONS_MAX);
     let room = u64::from(connections_per_loop).saturating_mul(loops_wide);
     let connections = if asked == 0 { room } else { room.min(asked) };
-    let by_memory = host.memory_bytes / (KERNEL_BYTES_PER_CONNECTION + BYTES_PER_AGENT);
+    let budget = budget(settings, host);
+    let by_memory = budget.bytes_max / (budget.kernel_bytes_per_connection + BYTES_PER_AGENT);
     let bites_first = if by_memory < connections {
         Bite::Memory
     } else if connections < room {
@@ -116,7 +117,7 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
         connections_by_descriptors: by_descriptors.saturating_mul(loops_wide),
         connections_by_memory: by_memory,
         bites_first,
-        budget: budget(settings, host),
+        budget,
         mailbox: or_else(settings.limits.mailbox, (MAILBOX.0 / loops).max(MAILBOX.1)),
     }
 }
@@ -151,7 +152,7 @@ impl Derived {
                 format!("{room}: the table of a loop bites first; raise `server.loops`")
             }
             Bite::Memory => format!(
-                "{room}, but the memory carries about {} idle ones: it bites first; set `limits.connections` below that, or add memory",
+                "{room}, but the memory carries about {} idle ones: it bites first; set `limits.connections` below that, raise `limits.memory`, or add memory",
                 self.connections_by_memory
             ),
         }
