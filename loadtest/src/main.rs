@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+mod backend_link;
 mod bench;
 mod campaign;
 mod cpu;

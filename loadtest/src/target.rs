@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use holdfast::auth::token::{self, Algorithm, Claims, KeySource};
+use holdfast::wire::envelope::Encoding;
 
 /// Key of every upgrade (the example of RFC 6455 section 1.3) and the answer that it must get.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -24,6 +25,9 @@ pub struct Target {
     /// Address where the gateway serves backends.
     #[arg(long, default_value = "127.0.0.1:8081")]
     pub control: SocketAddr,
+    /// Address where the gateway serves control links.
+    #[arg(long)]
+    pub link: Option<SocketAddr>,
     /// The gateway runs with --dev: agents name themselves, no token is sent.
     #[arg(long, conflicts_with = "secret", required_unless_present = "secret")]
     pub dev: bool,
@@ -75,6 +79,13 @@ impl Target {
     /// The upgrade request for a path without credentials, such as an echo.
     pub fn plain_request(&self, path: &str) -> Vec<u8> {
         upgrade(self.listen, path, "")
+    }
+
+    /// A backend's request for a control link.
+    pub fn link_request(&self, address: SocketAddr, encoding: Encoding) -> Vec<u8> {
+        let key = self.api_key.as_ref().map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
+        let fields = format!("{key}Sec-WebSocket-Protocol: {}\r\n", encoding.subprotocol());
+        upgrade(address, "/v1/link", &fields)
     }
 
     /// A backend's request to call agent number `agent`; `body` is the JSON body.

@@ -9,6 +9,9 @@ use crate::net::event_loop::CONNECTIONS_MAX;
 /// Descriptors that every table holds for each loop, its own or another's: its epoll, its eventfd, its listener.
 pub const DESCRIPTORS_PER_LOOP: u64 = 3;
 
+/// Descriptors that every table holds beside those for each loop that serves links: its second listener.
+pub const DESCRIPTORS_PER_LINK_LISTENER: u64 = 1;
+
 /// What the kernel keeps for a resting TCP connection: socket, file, inode, epoll entry; without buffers.
 pub const KERNEL_BYTES_PER_CONNECTION: u64 = 4096;
 
@@ -55,7 +58,12 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
     let loops_wide = u64::try_from(loops).unwrap_or(u64::MAX);
 
     let reserve = u64::from(settings.limits.descriptors_reserve);
-    let held = reserve.saturating_add(DESCRIPTORS_PER_LOOP.saturating_mul(loops_wide));
+    // Links count apart from agents, so their descriptors are set aside.
+    let (per_loop_held, links) = match settings.link.listen {
+        None => (DESCRIPTORS_PER_LOOP, 0),
+        Some(_) => (DESCRIPTORS_PER_LOOP + DESCRIPTORS_PER_LINK_LISTENER, u64::from(settings.link.connections)),
+    };
+    let held = reserve.saturating_add(per_loop_held.saturating_mul(loops_wide)).saturating_add(links);
     let by_descriptors = host.descriptors.saturating_sub(held);
     let asked = u64::from(settings.limits.connections);
     let per_loop = match asked {

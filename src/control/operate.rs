@@ -22,6 +22,7 @@ struct NodeJson<'a> {
     agents: usize,
     calls_in_flight: usize,
     connections: &'a [u32],
+    links: u32,
     connections_max_per_loop: u32,
 }
 
@@ -71,6 +72,7 @@ fn node_json(node: &NodeView) -> NodeJson<'_> {
         agents: node.agents,
         calls_in_flight: node.calls_in_flight,
         connections: &node.connections,
+        links: node.links,
         connections_max_per_loop: node.connections_max_per_loop,
     }
 }
@@ -98,6 +100,7 @@ mod tests {
         NodeView {
             name: "n1".to_owned(),
             connections: connections.to_vec(),
+            links: 3,
             connections_max_per_loop: 10,
             agents: 7,
             calls_in_flight: 2,
@@ -128,7 +131,7 @@ mod tests {
             serde_json::to_value(node_json(&view(&[4, 5], false))).unwrap(),
             json!({
                 "node": "n1", "version": env!("CARGO_PKG_VERSION"), "uptime_ms": 3000, "draining": false,
-                "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "connections_max_per_loop": 10,
+                "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "links": 3, "connections_max_per_loop": 10,
             })
         );
     }

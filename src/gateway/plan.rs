@@ -9,12 +9,13 @@ use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live};
 use crate::directory::Directory;
 use crate::kit::tick::{Clock, millis};
 use crate::net::intake::QueueLimits;
-use crate::net::limits::Limits;
+use crate::net::limits::{Limits, LinkLimits};
 use crate::session::rules::Rules;
 use crate::wire::upgrade::HeadLimits;
 use crate::work::alarm::Alarm;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
-use crate::work::gate::{Gate, Openness};
+use crate::work::gate::{Backends, Gate, Openness};
+use crate::work::links::LinkTerms;
 
 use super::GatewayError;
 
@@ -22,6 +23,7 @@ use super::GatewayError;
 pub(super) struct Plan {
     pub(super) rules: Rules,
     pub(super) limits: Limits,
+    pub(super) links: LinkTerms,
     pub(super) queue: QueueLimits,
     pub(super) loops: usize,
     pub(super) workers: usize,
@@ -36,6 +38,7 @@ impl Plan {
             rules: Rules {
                 head: HeadLimits { bytes_max: limits.head_max, fields_max: limits.head_fields_max },
                 message_bytes_max: limits.message_max as u64,
+                link_message_bytes_max: settings.link.message_max as u64,
                 echo_bytes_max: dev.then_some(limits.echo_message_max as u64),
                 turn_frames: limits.turn_frames,
                 handshake_ms: ms(limits.handshake_deadline),
@@ -50,6 +53,16 @@ impl Plan {
                 queue_hard: limits.queue_hard,
                 write_deadline_ms: ms(limits.write_deadline),
                 turn_bytes: limits.turn_bytes,
+                link: LinkLimits {
+                    connections_max: settings.link.connections,
+                    queue_soft: settings.link.queue_soft,
+                    queue_hard: settings.link.queue_hard,
+                },
+            },
+            links: LinkTerms {
+                window: settings.link.window,
+                timeout: settings.calls.timeout,
+                timeout_max: settings.calls.timeout_max,
             },
             queue: QueueLimits { batches_max: limits.worker_queue, bytes_max: limits.worker_queue_bytes },
             loops: derived.loops,
@@ -74,6 +87,7 @@ impl Plan {
             calls: Calls::new(fastrand::u64(..), limits.calls_per_agent),
             loops,
             gate: self.gate(settings)?,
+            links: self.links,
             heartbeat_ms: self.rules.heartbeat_ms,
             connections_max_per_loop: self.limits.connections_max,
             alarm,
@@ -85,7 +99,11 @@ impl Plan {
         let audience = Some(settings.auth.audience.as_str()).filter(|audience| !audience.is_empty());
         let leeway_secs = settings.auth.leeway.as_secs();
         let verifier = Verifier::new(&settings.auth.keys.0, audience, leeway_secs).map_err(GatewayError)?;
-        Ok(Gate { verifier, leeway_secs, openness: if self.dev { Openness::Dev } else { Openness::TokensOnly } })
+        let (openness, backends) = match self.dev {
+            true => (Openness::Dev, Backends::Dev),
+            false => (Openness::TokensOnly, Backends::Keys(ApiKeys::new(&settings.api.keys.0).map_err(GatewayError)?)),
+        };
+        Ok(Gate { verifier, leeway_secs, openness, backends })
     }
 
     /// Who may use the control port, and how.

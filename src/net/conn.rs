@@ -3,9 +3,15 @@
 use crate::kit::ids::AgentSlot;
 use crate::kit::tick::Now;
 use crate::session::Session;
+use crate::session::rules::Door;
 
 use super::io::Token;
 use super::outbox::Outbox;
+
+/// A session's mark: it came in at the door of links.
+const AT_LINKS: u8 = 8;
+/// A session's mark: it is, or was, a link that was let in.
+const LINKED: u8 = 16;
 
 /// A socket and what is stored for it.
 #[derive(Debug)]
@@ -35,9 +41,13 @@ const _: () = assert!(size_of::<Result<Conn<std::net::TcpStream>, usize>>() == 6
 
 impl<S> Conn<S> {
     /// A connection that was just accepted.
-    pub fn new(stream: S, generation: u32, now: Now) -> Self {
+    pub fn new(stream: S, door: Door, generation: u32, now: Now) -> Self {
+        let mut session = Session::new(now);
+        if door == Door::Links {
+            session.owner_marks |= AT_LINKS;
+        }
         Self {
-            session: Session::new(now),
+            session,
             outbox: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -46,6 +56,21 @@ impl<S> Conn<S> {
             agent: AgentSlot::NONE,
             since_secs: u32::try_from(now.0 / 1000).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Where it came in.
+    pub fn door(&self) -> Door {
+        if self.session.owner_marks & AT_LINKS == 0 { Door::Agents } else { Door::Links }
+    }
+
+    /// The workers know it as a link from now on, and are told of its end.
+    pub fn set_linked(&mut self) {
+        self.session.owner_marks |= LINKED;
+    }
+
+    /// Whether the workers know it as a link.
+    pub fn is_linked(&self) -> bool {
+        self.session.owner_marks & LINKED != 0
     }
 
     /// What its socket is called in slot `slot`.

@@ -62,14 +62,17 @@ const IN_AGAIN: u8 = 1;
 /// A session's mark: it came over a limit and only gets its 503.
 const TURNED_AWAY: u8 = 2;
 
-/// A session's mark: its request was refused, and it may linger for the answer to arrive.
+/// A session's mark: its request was refused, and it may linger for the answer to arrive. The next two marks are
+/// `conn`'s.
 const REFUSED: u8 = 4;
 
 /// What is told about a loop while it runs.
 #[derive(Debug, Default)]
 pub struct LoopStatus {
-    /// Open connections.
+    /// Open connections, without those at the door of links.
     pub connections: AtomicU32,
+    /// Open connections at the door of links.
+    pub links: AtomicU32,
 }
 
 /// What a loop is made of.
@@ -115,11 +118,14 @@ pub struct EventLoop<I: Io> {
     /// Counts accepts: a connection's generation.
     generation: u32,
     half_open: u32,
+    /// Connections at the door of links, those that are turned away not counted.
+    links: u32,
     /// Connections over a limit that are being told so.
     turned_away: u32,
     /// Connections whose request was refused.
     refused: u32,
-    accepting: Accepting,
+    /// By door.
+    accepting: [Accepting; 2],
     /// The one read buffer, meaningless between events.
     scratch: Box<[u8]>,
     pool: BufferPool,
@@ -163,9 +169,10 @@ impl<I: Io> EventLoop<I> {
             conns: Slots::default(),
             generation: 0,
             half_open: 0,
+            links: 0,
             turned_away: 0,
             refused: 0,
-            accepting: Accepting::default(),
+            accepting: Default::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pool: BufferPool::new(SPARES_MAX),
             effects: Vec::new(),
@@ -223,14 +230,11 @@ impl<I: Io> EventLoop<I> {
         if self.backed_up || !self.early.is_empty() {
             return Some(BACKED_UP_REST);
         }
-        if !self.again.is_empty() || self.accepting.is_due(self.now) {
+        if !self.again.is_empty() || self.accepting.iter().any(|accepting| accepting.is_due(self.now)) {
             return Some(Duration::ZERO);
         }
-        [self.sweep.next(&self.conns), self.accepting.resumes_at()]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.since(self.now))
+        let resumes = self.accepting.iter().filter_map(Accepting::resumes_at);
+        resumes.chain(self.sweep.next(&self.conns)).min().map(|at| at.since(self.now))
     }
 
     fn conn_id(&self, token: Token) -> ConnId {
@@ -238,7 +242,9 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn publish(&self) {
-        self.status.connections.store(self.conns.len() as u32, Ordering::Relaxed);
-        self.meter.connections(self.conns.len());
+        let agents = self.conns.len() as u32 - self.links;
+        self.status.connections.store(agents, Ordering::Relaxed);
+        self.status.links.store(self.links, Ordering::Relaxed);
+        self.meter.connections(agents, self.links);
     }
 }

@@ -6,6 +6,7 @@ use crate::directory::Filter;
 use crate::kit::tick::Now;
 use crate::net::limits::Limits;
 use crate::net::mailbox::Order;
+use crate::session::rules::Door;
 use crate::wire::envelope::{Encoding, Payload};
 use crate::work::dispatch::CallRequest;
 
@@ -26,7 +27,7 @@ impl World {
         let door = self.rng.usize(..self.loops.len());
         let World { clients, kernel, rng, ledger, .. } = self;
         let mut kernel = kernel.borrow_mut();
-        if let Some(socket) = kernel.connect(door) {
+        if let Some(socket) = kernel.connect(door, Door::Agents) {
             clients.push(Client::new(socket, role, &mut Surroundings { kernel: &mut kernel, rng, ledger }));
         }
     }

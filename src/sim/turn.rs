@@ -78,7 +78,7 @@ impl World {
             self.kernel.borrow_mut().note(format_args!("worker {index} applies an event"));
             let mut answers = Answers::default();
             pool::apply(&self.dispatch, &mut answers, event, Now(now));
-            answers.post(&self.dispatch);
+            pool::settle(&self.dispatch, &mut answers);
         }
     }
 

@@ -19,11 +19,14 @@ use crate::kit::tick::{Clock, Now, millis};
 use crate::net::event_loop::LoopStatus;
 use crate::net::mailbox::{Described, Full, Mailbox, Order, Undescribed};
 use crate::session::reason::Reason;
+use crate::wire::envelope::link_side::{self, Welcome};
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 
 use super::alarm::{Alarm, Due};
+use super::answers::Answers;
 use super::call_log::CallLog;
 use super::gate::Gate;
+use super::links::{LinkTerms, Links};
 
 /// Refused upgrades that are logged in a second: strangers can cause them.
 const REFUSALS_LOGGED_A_SECOND: u32 = 50;
@@ -89,6 +92,14 @@ pub enum SentAway {
     TooBusy,
 }
 
+/// A call that has its waiter, and is to be sent.
+pub(super) struct Opened {
+    /// Its id.
+    pub(super) id: CallId,
+    /// Where it goes.
+    pub(super) conn: ConnId,
+}
+
 /// What is known about this node.
 #[derive(Clone, Debug)]
 pub struct NodeView {
@@ -98,6 +109,8 @@ pub struct NodeView {
     pub connections: Vec<u32>,
     /// Most connections of one loop.
     pub connections_max_per_loop: u32,
+    /// Open connections at the port of control links.
+    pub links: u32,
     /// Agents in the directory.
     pub agents: usize,
     /// Calls in flight.
@@ -132,6 +145,8 @@ pub struct DispatchParts {
     pub loops: Vec<LoopDoor>,
     /// Who is let in.
     pub gate: Gate,
+    /// What links are promised.
+    pub links: LinkTerms,
     /// Told to agents, in milliseconds.
     pub heartbeat_ms: u32,
     /// Most connections of one loop.
@@ -147,6 +162,7 @@ pub struct Dispatch {
     clock: Clock,
     pub(super) directory: Directory,
     pub(super) calls: Calls,
+    pub(super) links: Links,
     loops: Vec<LoopDoor>,
     gate: RwLock<Arc<Gate>>,
     heartbeat_ms: AtomicU32,
@@ -167,6 +183,7 @@ impl Dispatch {
             clock: parts.clock,
             directory: parts.directory,
             calls: parts.calls,
+            links: Links::new(parts.links, parts.clock),
             loops: parts.loops,
             gate: RwLock::new(Arc::new(parts.gate)),
             heartbeat_ms: AtomicU32::new(parts.heartbeat_ms),
@@ -185,6 +202,18 @@ impl Dispatch {
     /// Sends a call; `on_end` runs exactly once with its outcome, maybe before this returns. `None` when the call ended
     /// before it was sent.
     pub fn call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
+        let (Opened { id, conn }, order) = self.open_call(now, request, on_end)?;
+        match self.mailbox(conn).map(|mailbox| mailbox.offer(order)) {
+            Some(Ok(())) => Some(id),
+            Some(Err(Full(_))) | None => {
+                self.calls.refused(id);
+                None
+            }
+        }
+    }
+
+    /// As [`Dispatch::call`], but hands the order out that sends the call: whoever may wait for a loop posts it with others.
+    pub(super) fn open_call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<(Opened, Order)> {
         let (log, on_end) = CallLog::begin(request.agent, on_end);
         if self.is_draining() {
             on_end(Outcome::Draining);
@@ -218,14 +247,7 @@ impl Dispatch {
             deadline_ms: u32::try_from(millis(request.timeout)).unwrap_or(u32::MAX),
         };
         let frame = envelope::encode(encoding, &envelope);
-        let order = Order::Call { conn, frame, call, delivery };
-        match self.mailbox(conn).map(|mailbox| mailbox.offer(order)) {
-            Some(Ok(())) => Some(call),
-            Some(Err(Full(_))) | None => {
-                self.calls.refused(call);
-                None
-            }
-        }
+        Some((Opened { id: call, conn }, Order::Call { conn, frame, call, delivery }))
     }
 
     /// The caller went away: ends the call as cancelled and tells the agent. Nothing happens when it has ended.
@@ -298,6 +320,7 @@ impl Dispatch {
             name: self.name.clone(),
             connections: self.loops.iter().map(|door| door.status.connections.load(Ordering::Relaxed)).collect(),
             connections_max_per_loop: self.connections_max_per_loop,
+            links: self.loops.iter().map(|door| door.status.links.load(Ordering::Relaxed)).sum(),
             agents: self.directory.len(),
             calls_in_flight: self.calls.len(),
             draining: self.is_draining(),
@@ -321,13 +344,18 @@ impl Dispatch {
         self.calls.end_all();
     }
 
-    /// Swaps the keys.
+    /// Swaps the keys. Links whose key is none any more are closed: HTTP asks at each request, and a link would live on.
     pub fn set_gate(&self, gate: Gate) {
         *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(gate);
+        let gate = self.gate();
+        for link in self.links.all().iter().filter(|link| !gate.still_admits(&link.owner.0, link.owner.1)) {
+            self.close_link(link.conn, Reason::Revoked);
+        }
     }
 
     /// Changes the limits that are kept here.
-    pub fn set_limits(&self, calls_per_agent: u32, calls_per_tenant: u32, heartbeat_ms: u32) {
+    pub fn set_limits(&self, calls_per_agent: u32, calls_per_tenant: u32, heartbeat_ms: u32, links: LinkTerms) {
+        self.links.set_terms(links);
         self.calls.set_per_agent_max(calls_per_agent);
         self.directory.set_calls_per_tenant_max(calls_per_tenant);
         self.heartbeat_ms.store(heartbeat_ms, Ordering::Relaxed);
@@ -349,6 +377,10 @@ impl Dispatch {
         let mut abandoned = Vec::new();
         self.calls.expire(now, &mut abandoned);
         abandoned.into_iter().for_each(|each| self.tell_abandoned(each));
+        // The thread of the alarm may wait for a loop: no loop ever waits for it.
+        let mut answers = Answers::default();
+        self.links.collect(&mut answers);
+        answers.post(self);
     }
 
     pub(super) fn gate(&self) -> Arc<Gate> {
@@ -372,6 +404,26 @@ impl Dispatch {
         let session = format!("{:08x}-{conn:?}", self.epoch);
         let heartbeat_ms = self.heartbeat_ms.load(Ordering::Relaxed);
         envelope::encode(encoding, &Outbound::Welcome { session: &session, heartbeat_ms, node: &self.name })
+    }
+
+    /// The first frame on a link.
+    pub(super) fn link_welcome(&self, conn: ConnId, encoding: Encoding, window: u32) -> Bytes {
+        let session = format!("{:08x}-{conn:?}", self.epoch);
+        let heartbeat_ms = self.heartbeat_ms.load(Ordering::Relaxed);
+        link_side::encode_welcome(encoding, &Welcome { session: &session, heartbeat_ms, node: &self.name, window })
+    }
+
+    /// Queues a frame to a link: best effort, the close comes anyway.
+    pub(super) fn tell_link(&self, conn: ConnId, frame: Bytes) {
+        if let Some(mailbox) = self.mailbox(conn) {
+            let _ = mailbox.offer(Order::Send { conn, frame });
+        }
+    }
+
+    /// Closes a link; false when its loop has too many orders waiting.
+    pub(super) fn close_link(&self, conn: ConnId, reason: Reason) -> bool {
+        let order = Order::Close { conn, reason, last_words: None };
+        self.mailbox(conn).is_some_and(|mailbox| mailbox.offer(order).is_ok())
     }
 
     /// A `goaway`, then a close.

@@ -12,7 +12,8 @@ use tracing::level_filters::LevelFilter;
 use super::alarm::Alarm;
 use super::answers::Answers;
 use super::dispatch::{CallRequest, Dispatch, DispatchParts, LoopDoor};
-use super::gate::{DEV_TENANT, Gate, Openness};
+use super::gate::{Backends, DEV_TENANT, Gate, Openness};
+use super::links::LinkTerms;
 use super::pool;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
@@ -26,6 +27,7 @@ use crate::net::io::Wake;
 use crate::net::mailbox::{Letters, Mailbox, Order};
 use crate::session::effect::Greeting;
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 use crate::wire::envelope::{Encoding, Payload};
 use crate::wire::upgrade::Offer;
 
@@ -69,7 +71,7 @@ fn logged(level: Level, run: impl FnOnce()) -> String {
 
 fn node() -> (Dispatch, Letters) {
     let (mailbox, letters) = Mailbox::new(16, Arc::new(Deaf));
-    let status = Arc::new(LoopStatus { connections: AtomicU32::new(0) });
+    let status = Arc::new(LoopStatus { connections: AtomicU32::new(0), ..LoopStatus::default() });
     let dispatch = Dispatch::new(DispatchParts {
         name: "n1".to_owned(),
         epoch: 0x6058_6658,
@@ -77,7 +79,13 @@ fn node() -> (Dispatch, Letters) {
         directory: Directory::new(100, 10),
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
-        gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), openness: Openness::Dev, leeway_secs: 0 },
+        gate: Gate {
+            verifier: Verifier::new(&[], None, 0).unwrap(),
+            openness: Openness::Dev,
+            leeway_secs: 0,
+            backends: Backends::Dev,
+        },
+        links: LinkTerms { window: 10, timeout: Duration::from_secs(1), timeout_max: Duration::from_secs(9) },
         heartbeat_ms: 1000,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
@@ -87,6 +95,7 @@ fn node() -> (Dispatch, Letters) {
 
 fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
     let greeting = Greeting {
+        door: Door::Agents,
         token: token.map(str::to_owned),
         agent: Some("web-1".to_owned()),
         origin: None,

@@ -27,7 +27,8 @@ use crate::wire::envelope::Encoding;
 use crate::work::alarm::Alarm;
 use crate::work::answers::Answers;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
-use crate::work::gate::{Gate, Openness};
+use crate::work::gate::{Backends, Gate, Openness};
+use crate::work::links::LinkTerms;
 use crate::work::pool;
 
 /// A test that waits longer than this has failed.
@@ -101,7 +102,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         conn: ConnId::new(0, 1, 1),
         encoding: Encoding::Json,
     });
-    let status = Arc::new(LoopStatus { connections: AtomicU32::new(1) });
+    let status = Arc::new(LoopStatus { connections: AtomicU32::new(1), ..LoopStatus::default() });
     let dispatch = Arc::new(Dispatch::new(DispatchParts {
         name: "n1".to_owned(),
         epoch: 1,
@@ -109,7 +110,13 @@ pub fn start(access: Access, limits: Limits) -> Node {
         directory,
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
-        gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), leeway_secs: 0, openness: Openness::Dev },
+        gate: Gate {
+            verifier: Verifier::new(&[], None, 0).unwrap(),
+            leeway_secs: 0,
+            openness: Openness::Dev,
+            backends: Backends::Dev,
+        },
+        links: LinkTerms { window: 10, timeout: PATIENCE, timeout_max: PATIENCE },
         heartbeat_ms: 1000,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,

@@ -11,6 +11,7 @@ use crate::net::outbox::Segment;
 use crate::session::effect::{Body, Effect};
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 use crate::session::{Lent, Session};
 use crate::wire::encode;
 
@@ -37,11 +38,11 @@ impl<I: Io> EventLoop<I> {
     ) -> Option<R> {
         let conn = live(&mut self.conns, token)?;
         let mut effects = std::mem::take(&mut self.effects);
-        let before = conn.session.phase();
-        let mut lent = Lent { now: self.now, rules: &self.rules, pool: &mut self.pool, effects: &mut effects };
+        let (before, door) = (conn.session.phase(), conn.door());
+        let mut lent = Lent { now: self.now, rules: &self.rules, door, pool: &mut self.pool, effects: &mut effects };
         let result = run(&mut conn.session, &mut self.scratch, &mut lent);
         let after = conn.session.phase();
-        if before.is_half_open() && !after.is_half_open() {
+        if before.is_half_open() && !after.is_half_open() && door == Door::Agents {
             self.half_open -= 1;
         }
         if !effects.is_empty() {
@@ -66,6 +67,11 @@ impl<I: Io> EventLoop<I> {
                     let body = self.copy_out(body);
                     self.meter.messages_in += 1;
                     self.intake.push(conn, Event::Message { conn, encoding, body });
+                }
+                Effect::DeliverLink(encoding, body) => {
+                    let body = self.copy_out(body);
+                    self.meter.messages_in += 1;
+                    self.intake.push(conn, Event::LinkMessage { conn, encoding, body });
                 }
                 Effect::Authenticate(greeting) => self.intake.push(conn, Event::Knock { conn, greeting }),
                 Effect::Ping => {
@@ -116,6 +122,7 @@ impl<I: Io> EventLoop<I> {
         let Some(conn) = live(&mut self.conns, token) else {
             return;
         };
+        let door = conn.door();
         match conn.session.phase() {
             Phase::Dead => self.dead.push(token),
             Phase::Finishing | Phase::Lingering if conn.outbox.is_none() => {
@@ -128,7 +135,7 @@ impl<I: Io> EventLoop<I> {
                 }
             }
             phase if phase.is_open() => {
-                let hard = self.queue_hard(phase);
+                let hard = self.queue_hard(phase, door);
                 if self.backlog(token) > hard {
                     // Only what the kernel does not take is the peer's slowness.
                     self.push_out(token);
@@ -152,10 +159,10 @@ impl<I: Io> EventLoop<I> {
         outbox.map_or(0, |outbox| outbox.backlog_bytes())
     }
 
-    pub(super) fn queue_hard(&self, phase: Phase) -> usize {
+    pub(super) fn queue_hard(&self, phase: Phase, door: Door) -> usize {
         match (phase, self.rules.echo_bytes_max) {
             (Phase::Echo, Some(largest)) => usize::try_from(largest).unwrap_or(usize::MAX).saturating_add(ECHO_SLACK),
-            _ => self.limits.queue_hard,
+            _ => self.limits.queue_hard(door),
         }
     }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::net::io::{Io, Token};
 use crate::session::phase::Phase;
+use crate::session::rules::Door;
 
-use super::EventLoop;
+use super::{EventLoop, TURNED_AWAY};
 
 /// A sweep comes round once a second; a turn in which time jumped sweeps first.
 const SWEEP_SLACK_MS: u32 = 1_001;
@@ -38,7 +39,7 @@ impl<I: Io> EventLoop<I> {
                 again: self.again.contains(&conn.token(slot)),
                 armed: conn.outbox.as_ref().is_some_and(|outbox| outbox.armed),
                 keeps_bytes: conn.session.keeps_bytes(),
-                held_back: conn.session.phase().is_open() && conn.queued_bytes() > self.limits.queue_soft,
+                held_back: conn.session.phase().is_open() && conn.queued_bytes() > self.limits.queue_soft(conn.door()),
             })
             .collect()
     }
@@ -67,10 +68,11 @@ impl<I: Io> EventLoop<I> {
         for token in &self.again {
             *again.entry((token.slot, token.generation)).or_insert(0) += 1;
         }
-        let (mut half_open, mut leases) = (0, 0);
+        let (mut half_open, mut links, mut leases) = (0, 0, 0);
         for (slot, conn) in self.conns.iter() {
             let (token, phase) = (conn.token(slot), conn.session.phase());
-            half_open += u32::from(phase.is_half_open());
+            half_open += u32::from(phase.is_half_open() && conn.door() == Door::Agents);
+            links += u32::from(conn.door() == Door::Links && conn.session.owner_marks & TURNED_AWAY == 0);
             leases += conn.session.leases();
             assert!(phase != Phase::Dead, "{token:?} is dead and still there");
             let marked = conn.session.owner_marks & 1;
@@ -80,6 +82,7 @@ impl<I: Io> EventLoop<I> {
             self.check_time(token);
         }
         assert_eq!(self.half_open, half_open, "half-open connections are counted");
+        assert_eq!(self.links, links, "connections at the door of links are counted");
         assert_eq!(self.pool.lent(), leases, "leases lent are those that connections hold");
     }
 
@@ -97,8 +100,8 @@ impl<I: Io> EventLoop<I> {
         assert!(!outbox.is_empty(), "{token:?} keeps an outbox for nothing");
         assert!(outbox.armed, "{token:?} has bytes queued and nobody will write them");
         if phase.is_open() {
-            outbox.check(self.limits.queue_soft);
-            let bytes_max = self.limits.queue_hard.max(self.queue_hard(phase));
+            outbox.check(self.limits.queue_soft(conn.door()));
+            let bytes_max = self.limits.queue_hard.max(self.queue_hard(phase, conn.door()));
             assert!(outbox.backlog_bytes() <= bytes_max, "{token:?} is above the hard mark");
         }
     }

@@ -114,7 +114,7 @@ impl<I: Io> EventLoop<I> {
             return false;
         };
         let phase = conn.session.phase();
-        if !phase.reads() || (phase.is_open() && conn.queued_bytes() > self.limits.queue_soft) {
+        if !phase.reads() || (phase.is_open() && conn.queued_bytes() > self.limits.queue_soft(conn.door())) {
             return false;
         }
         if self.intake.is_full(self.conn_id(token)) {

@@ -4,6 +4,7 @@ use crate::kit::ids::ConnId;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
 use crate::session::reason::{Loudness, Reason, Row};
+use crate::session::rules::Door;
 
 use super::carry_out::live;
 use super::{EventLoop, REFUSED, SPARES_MAX, TURNED_AWAY};
@@ -36,6 +37,8 @@ impl<I: Io> EventLoop<I> {
         };
         if conn.session.owner_marks & TURNED_AWAY != 0 {
             self.turned_away -= 1;
+        } else if conn.door() == Door::Links {
+            self.links -= 1;
         }
         if conn.session.owner_marks & REFUSED != 0 {
             self.refused -= 1;
@@ -51,6 +54,9 @@ impl<I: Io> EventLoop<I> {
         self.meter.closed(reason);
         if conn.agent.is_some() {
             self.intake.push(id, Event::Ended { conn: id, agent: conn.agent, reason });
+        }
+        if conn.is_linked() {
+            self.intake.push(id, Event::LinkEnded { conn: id, reason });
         }
         self.log_end(id, reason);
     }
