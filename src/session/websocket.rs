@@ -64,7 +64,7 @@ impl Session {
             }
         }
         match self.phase {
-            phase if phase.decodes() => self.decode(input, at, lent),
+            phase if phase.is_open() || phase == Phase::Closing => self.decode(input, at, lent),
             Phase::Verifying => {
                 self.keep(&input[at..], lent);
                 Flow::Drained

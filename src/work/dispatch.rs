@@ -378,9 +378,13 @@ impl Dispatch {
         self.calls.expire(now, &mut abandoned);
         abandoned.into_iter().for_each(|each| self.tell_abandoned(each));
         // The thread of the alarm may wait for a loop: no loop ever waits for it.
-        let mut answers = Answers::default();
-        self.links.collect(&mut answers);
-        answers.post(self);
+        self.settle(&mut Answers::default());
+    }
+
+    /// Posts what is to be said to the loops, and the answers that calls left for links; waits while a mailbox is full.
+    pub(super) fn settle(&self, answers: &mut Answers) {
+        self.links.collect(answers);
+        answers.post(|index, order| self.post(index, order));
     }
 
     pub(super) fn gate(&self) -> Arc<Gate> {

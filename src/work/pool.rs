@@ -56,10 +56,9 @@ fn run(tray: &Tray, dispatch: &Dispatch) {
     }
 }
 
-/// Posts what a batch left to say: the answers of calls that it ended on links, too.
+/// Posts what a batch left to say: the answers of calls that it ended on links, too. Waits while a mailbox is full.
 pub fn settle(dispatch: &Dispatch, answers: &mut Answers) {
-    dispatch.links.collect(answers);
-    answers.post(dispatch);
+    dispatch.settle(answers);
 }
 
 /// The next batch: waits for one when there is nothing else to do, else it may be empty. `None` when every loop has ended.

@@ -105,7 +105,7 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
     let event = Event::Knock { conn, greeting: Box::new(greeting) };
     let mut answers = Answers::default();
     pool::apply(dispatch, &mut answers, event, Now(0));
-    answers.post(dispatch);
+    pool::settle(dispatch, &mut answers);
 }
 
 /// Agents come, are replaced and leave; calls end in several ways.

@@ -123,8 +123,8 @@ pub(super) fn decode(message: &[u8]) -> Inbound<'_> {
         PROGRESS => Inbound::Progress { call, payload },
         REQUEST => Inbound::Request { id: parts.id_bytes, method: Cow::Borrowed(parts.name), payload },
         NOTIFICATION => Inbound::Notification { method: Cow::Borrowed(parts.name), payload },
-        // Known, but no agent says these.
-        CALL | CANCEL | WELCOME | GOAWAY | ANSWER | REFUSAL | LINK_CALL | LINK_OUTCOME => {
+        // Known, but only the gateway says these.
+        CALL | CANCEL | WELCOME | GOAWAY | ANSWER | REFUSAL => {
             Inbound::Invalid { id: parts.id_bytes, error: Fault::Invalid }
         }
         _ => Inbound::Invalid { id: parts.id_bytes, error: Fault::Parse },
