@@ -12,6 +12,8 @@ mod hostile;
 mod identity;
 mod keys;
 mod large;
+mod link;
+mod linker;
 mod memory;
 mod outcomes;
 mod peer;
