@@ -251,9 +251,20 @@ impl Dispatch {
     }
 
     /// The caller went away: ends the call as cancelled and tells the agent. Nothing happens when it has ended.
+    ///
+    /// It tells best effort: a full mailbox has worse to carry.
     pub fn cancel(&self, call: CallId) {
-        if let Some(abandoned) = self.calls.cancel(call) {
-            self.tell_abandoned(abandoned);
+        if let Some((conn, order)) = self.calls.cancel(call).map(to_abandoned)
+            && let Some(mailbox) = self.mailbox(conn)
+        {
+            let _ = mailbox.offer(order);
+        }
+    }
+
+    /// As [`Dispatch::cancel`], with others.
+    pub(super) fn cancel_all(&self, calls: Vec<CallId>, answers: &mut Answers) {
+        for (conn, order) in calls.into_iter().filter_map(|call| self.calls.cancel(call)).map(to_abandoned) {
+            answers.push(conn, order);
         }
     }
 
@@ -376,9 +387,10 @@ impl Dispatch {
     pub fn expire(&self, now: Now) {
         let mut abandoned = Vec::new();
         self.calls.expire(now, &mut abandoned);
-        abandoned.into_iter().for_each(|each| self.tell_abandoned(each));
+        let mut answers = Answers::default();
+        abandoned.into_iter().map(to_abandoned).for_each(|(conn, order)| answers.push(conn, order));
         // The thread of the alarm may wait for a loop: no loop ever waits for it.
-        self.settle(&mut Answers::default());
+        self.settle(&mut answers);
     }
 
     /// Posts what is to be said to the loops, and the answers that calls left for links; waits while a mailbox is full.
@@ -440,18 +452,15 @@ impl Dispatch {
         }
     }
 
-    /// Tells an agent that nobody waits any more: best effort, a full mailbox has worse to carry.
-    fn tell_abandoned(&self, abandoned: Abandoned) {
-        let Abandoned { call, conn, encoding } = abandoned;
-        let frame = envelope::encode(encoding, &Outbound::Cancel { call });
-        if let Some(mailbox) = self.mailbox(conn) {
-            let _ = mailbox.offer(Order::Send { conn, frame });
-        }
-    }
-
     fn mailbox(&self, conn: ConnId) -> Option<&Mailbox> {
         self.loops.get(conn.loop_index()).map(|door| &door.mailbox)
     }
+}
+
+/// Tells an agent that nobody waits any more.
+fn to_abandoned(abandoned: Abandoned) -> (ConnId, Order) {
+    let Abandoned { call, conn, encoding } = abandoned;
+    (conn, Order::Send { conn, frame: envelope::encode(encoding, &Outbound::Cancel { call }) })
 }
 
 impl Due for Dispatch {

@@ -84,7 +84,7 @@ pub fn apply(dispatch: &Dispatch, answers: &mut Answers, event: Event, now: Now)
         Event::LinkMessage { conn, encoding, body } => {
             handlers::link::apply(dispatch, answers, conn, encoding, &body, now);
         }
-        Event::LinkEnded { conn, reason } => handlers::link::ended(dispatch, conn, reason),
+        Event::LinkEnded { conn, reason } => handlers::link::ended(dispatch, answers, conn, reason),
         Event::NotWritten { call } => dispatch.calls.not_written(call),
         Event::NoRoom { call } => dispatch.calls.refused(call),
         Event::Ended { conn, agent, reason } => handlers::ended::apply(dispatch, conn, agent, reason, now),

@@ -100,7 +100,7 @@ fn apply_one<'a>(
             None
         }
         FromBackend::Cancel { id } => {
-            link.calls_of(id).into_iter().for_each(|call| dispatch.cancel(call));
+            dispatch.cancel_all(link.calls_of(id), answers);
             None
         }
         FromBackend::Other => None,
@@ -112,7 +112,7 @@ fn apply_one<'a>(
 }
 
 /// A link has ended: its calls in flight are taken back, as those of an HTTP caller that went away.
-pub(in crate::work) fn ended(dispatch: &Dispatch, conn: ConnId, reason: Reason) {
+pub(in crate::work) fn ended(dispatch: &Dispatch, answers: &mut Answers, conn: ConnId, reason: Reason) {
     tracing::debug!(?conn, reason = reason.row().label, "link closed");
-    dispatch.links.close(conn).into_iter().for_each(|call| dispatch.cancel(call));
+    dispatch.cancel_all(dispatch.links.close(conn), answers);
 }
