@@ -242,6 +242,7 @@ mod tests {
         let target = Target {
             listen: ([127, 0, 0, 1], 1).into(),
             control: server(script),
+            link: None,
             dev: true,
             secret: None,
             key_id: String::new(),

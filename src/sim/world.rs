@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::calls::Outcome;
 use crate::kit::ids::TenantId;
 use crate::net::event_loop::EventLoop;
 use crate::net::intake::{Event, Tray};

@@ -13,6 +13,7 @@ mod identity;
 mod keys;
 mod large;
 mod link;
+mod link_client;
 mod linker;
 mod memory;
 mod outcomes;
