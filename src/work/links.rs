@@ -4,6 +4,10 @@
 //! to the bytes that wait for its link; whoever ends calls collects them afterwards, so that the answers of a batch are
 //! one order to a loop. It touches no connection, and decides no outcome.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
