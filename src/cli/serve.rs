@@ -137,6 +137,19 @@ mod tests {
     }
 
     #[test]
+    fn dev_keeps_links_on_this_machine_too() {
+        let mut settings = settings("127.0.0.1:0", "127.0.0.1:0");
+        settings.link.listen = Some("127.0.0.1:0".parse().expect("an address"));
+        assert_eq!(loopback_only(&settings), Ok(()));
+        settings.link.listen = Some("0.0.0.0:0".parse().expect("an address"));
+        let refused = loopback_only(&settings);
+        assert!(
+            matches!(&refused, Err(Failure::Usage(why)) if why.contains("`link.listen` is 0.0.0.0:0")),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
     fn the_refusal_names_what_to_change() {
         let refused = loopback_only(&settings("0.0.0.0:8080", "10.0.0.1:8081"));
         let expected = "--dev admits everybody, so it listens on loopback addresses alone, but `server.listen` is \

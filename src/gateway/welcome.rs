@@ -76,6 +76,16 @@ mod tests {
     }
 
     #[test]
+    fn control_links_are_told_of_where_they_are_served() {
+        let mut settings = config::defaults("node").expect("defaults are valid");
+        assert!(!what_to_try("holdfast", &settings).contains("link"));
+        settings.link.listen = Some("127.0.0.1:9002".parse().expect("an address"));
+        let text = what_to_try("holdfast", &settings);
+        assert!(text.contains(", control links at 127.0.0.1:9002 (--dev"), "{text}");
+        assert!(text.contains("\n  holdfast call --link ws://127.0.0.1:9002 web-1 disk.free\n"), "{text}");
+    }
+
+    #[test]
     fn commands_begin_as_this_program_was_called() {
         for (typed, called) in [
             (Some("target/release/holdfast"), "target/release/holdfast"),
