@@ -1,6 +1,6 @@
 # Sourced by scripts that need a running gateway: starts one on free ports and stops it by its process id.
 #
-#   gateway_start COMMAND...   sets gateway_pid, gateway_agents and gateway_control (ADDRESS:PORT), or fails
+#   gateway_start COMMAND...   sets gateway_pid, gateway_agents, gateway_control and gateway_link (ADDRESS:PORT), or fails
 #   gateway_stop               ends it without a drain; harmless when none runs
 #
 # Every user sets a trap: trap gateway_stop EXIT
@@ -8,12 +8,13 @@
 gateway_pid=
 gateway_agents=
 gateway_control=
+gateway_link=
 gateway_folder=
 
 gateway_start() {
   local ready= _
   gateway_folder=$(mktemp -d)
-  "$@" --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$gateway_folder/out" 2>"$gateway_folder/log" &
+  "$@" --listen 127.0.0.1:0 --control 127.0.0.1:0 --link 127.0.0.1:0 >"$gateway_folder/out" 2>"$gateway_folder/log" &
   gateway_pid=$!
   for _ in $(seq 100); do
     ready=$(grep '^ready agents=' "$gateway_folder/out" || true)
@@ -33,6 +34,8 @@ gateway_start() {
   gateway_agents=${gateway_agents%% *}
   gateway_control=${ready##*control=}
   gateway_control=${gateway_control%% *}
+  gateway_link=${ready##*link=}
+  gateway_link=${gateway_link%% *}
 }
 
 gateway_stop() {

@@ -101,6 +101,7 @@ fn start(
     let plan = Plan::of(&settings, dev, derived);
     let prepared = loops::prepare(&settings, &plan, clock)?;
     settings.server.listen = prepared.listen;
+    settings.link.listen = prepared.link;
     settings.control.listen = control.local_addr().map_err(GatewayError::at("control port"))?;
 
     let (alarm, sleeper) = Alarm::new();
@@ -176,6 +177,7 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
         node = %settings.server.node,
         agents = %settings.server.listen,
         control = %settings.control.listen,
+        link = settings.link.listen.map(tracing::field::display),
         dev = running.dev,
         loops = derived.loops,
         workers = derived.workers,
@@ -188,7 +190,8 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
     if !running.dev && settings.api.keys.0.is_empty() {
         tracing::warn!("no [[api.keys]] are set: every backend is refused");
     }
-    let mut text = format!("ready agents={} control={}\n", settings.server.listen, settings.control.listen);
+    let link = settings.link.listen.map(|link| format!(" link={link}")).unwrap_or_default();
+    let mut text = format!("ready agents={} control={}{link}\n", settings.server.listen, settings.control.listen);
     if running.dev {
         text.push_str(&welcome::what_to_try(&welcome::program(std::env::args_os()), settings));
     }

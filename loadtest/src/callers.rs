@@ -5,7 +5,45 @@
 use std::io;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
+use crate::http::HttpCallers;
+use crate::link_caller::LinkCaller;
 use crate::question::{Question, Verdict};
+use crate::target::Target;
+
+/// What carries the calls of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Over {
+    /// HTTP connections, one call in flight on each.
+    Http,
+    /// One control link with the binary envelopes, all calls in flight on it.
+    Link,
+}
+
+impl Over {
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Link => "link",
+        }
+    }
+
+    /// Connects, for so many calls in flight.
+    ///
+    /// # Errors
+    /// Nobody is there, or it does not let us in.
+    pub fn connect(self, target: &Target, in_flight: usize) -> Result<Box<dyn Callers + Send>, String> {
+        match self {
+            Self::Http => match HttpCallers::connect(target, in_flight) {
+                Ok(callers) => Ok(Box::new(callers)),
+                Err(error) => Err(format!("control port: {error}")),
+            },
+            Self::Link => Ok(Box::new(LinkCaller::connect(target, in_flight)?)),
+        }
+    }
+}
 
 /// What came back for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::callers::{Answer, Callers};
-use crate::http::HttpCallers;
+use crate::callers::{Answer, Callers, Over};
 use crate::latency::{Latency, Percentiles};
 use crate::question::{Question, Verdict};
 use crate::result;
@@ -127,8 +126,8 @@ impl Campaign {
         let create = |path: &Path| {
             File::create(path).map(BufWriter::new).map_err(|error| format!("{}: {error}", path.display()))
         };
-        let callers = HttpCallers::connect(target, plan.in_flight).map_err(|error| format!("control port: {error}"))?;
-        Ok(Self { log: log.map(create).transpose()?, ..Self::over(Box::new(callers), plan) })
+        let callers = Over::Http.connect(target, plan.in_flight)?;
+        Ok(Self { log: log.map(create).transpose()?, ..Self::over(callers, plan) })
     }
 
     /// Calls through callers of any kind.
@@ -373,8 +372,13 @@ mod tests {
     }
 
     fn tally(script: Script) -> Tally {
-        let target =
-            Target { listen: ([127, 0, 0, 1], 1).into(), control: server(script), signer: None, api_key: None };
+        let target = Target {
+            listen: ([127, 0, 0, 1], 1).into(),
+            control: server(script),
+            link: None,
+            signer: None,
+            api_key: None,
+        };
         let plan =
             Plan { in_flight: 1, timeout: Duration::from_secs(20), pad_bytes: 0, limit: Duration::from_secs(20) };
         let mut left = 3;

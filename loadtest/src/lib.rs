@@ -2,6 +2,7 @@
 //!
 //! A library, so that tests can use the parts; the binary owns the command line only.
 
+pub mod backend_link;
 pub mod bench;
 pub mod callers;
 pub mod campaign;
@@ -19,6 +20,7 @@ pub mod http;
 pub mod human;
 pub mod latency;
 pub mod link;
+pub mod link_caller;
 pub mod memory;
 pub mod node;
 pub mod peer;

@@ -24,6 +24,9 @@ pub struct Place {
     /// Address where a running gateway serves backends.
     #[arg(long)]
     control: Option<SocketAddr>,
+    /// Address where a running gateway serves control links.
+    #[arg(long)]
+    link: Option<SocketAddr>,
     /// Process id of a running gateway, to read what it uses.
     #[arg(long)]
     server_pid: Option<u32>,
@@ -73,6 +76,7 @@ impl Place {
         let target = Target {
             listen: address(self.listen, LISTEN)?,
             control: address(self.control, CONTROL)?,
+            link: self.link,
             signer,
             api_key: self.api_key.clone(),
         };
@@ -110,7 +114,8 @@ impl Place {
         }
         let running = Running::start(self.gateway.as_deref(), self.loops, self.workers, settings)?;
         let signer = Signer::new(&running.secret, &running.key_id, None, &self.tenant)?;
-        let target = Target { listen: running.listen, control: running.control, signer: Some(signer), api_key: None };
+        let (listen, control, link) = (running.listen, running.control, running.link);
+        let target = Target { listen, control, link, signer: Some(signer), api_key: None };
         Ok(Server { target, pid: Some(running.pid()), running: Some(running) })
     }
 }

@@ -7,6 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::target::agent_id;
 
+/// What every call runs.
+pub const METHOD: &str = "load.echo";
+
 /// One call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
@@ -19,7 +22,8 @@ pub struct Question {
 }
 
 impl Question {
-    fn params(&self) -> String {
+    /// The parameters, JSON.
+    pub fn params(&self) -> String {
         let (to, number) = (agent_id(self.agent), self.number);
         let pad = "x".repeat(self.pad_bytes);
         format!(r#"{{"to":"{to}","n":{number},"pad":"{pad}"}}"#)
@@ -28,7 +32,20 @@ impl Question {
     /// Body of the HTTP request; `timeout_ms` is the call's deadline.
     pub fn body(&self, timeout_ms: u64) -> String {
         let params = self.params();
-        format!(r#"{{"method":"load.echo","timeout":"{timeout_ms}ms","params":{params}}}"#)
+        format!(r#"{{"method":"{METHOD}","timeout":"{timeout_ms}ms","params":{params}}}"#)
+    }
+
+    /// What the answer over a control link says: its outcome, and the agent's result where that is `ok`.
+    pub fn judge_result(&self, outcome: &str, result: &[u8]) -> Verdict {
+        let expected = result_text(self.agent, &self.params());
+        match outcome {
+            "ok" if result == expected.as_bytes() => Verdict::Right,
+            "ok" => {
+                let got = String::from_utf8_lossy(&result[..result.len().min(200)]);
+                Verdict::Wrong(format!("expected {expected:.200}, got {got}"))
+            }
+            other => Verdict::Other(other.to_owned()),
+        }
     }
 
     /// What the HTTP response says.

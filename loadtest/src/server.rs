@@ -44,6 +44,8 @@ pub struct Running {
     pub listen: SocketAddr,
     /// Where backends connect.
     pub control: SocketAddr,
+    /// Where backends open control links, where the gateway serves them.
+    pub link: Option<SocketAddr>,
     /// The secret of agents' tokens, known to nobody else.
     pub secret: String,
     /// Its id.
@@ -72,7 +74,18 @@ impl Running {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--dev", "--log-level", "warn", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
+        command.args([
+            "serve",
+            "--dev",
+            "--log-level",
+            "warn",
+            "--listen",
+            "127.0.0.1:0",
+            "--control",
+            "127.0.0.1:0",
+            "--link",
+            "127.0.0.1:0",
+        ]);
         for (option, count) in [("--loops", loops), ("--workers", workers)] {
             if let Some(count) = count {
                 command.args([option, &count.to_string()]);
@@ -90,7 +103,9 @@ impl Running {
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         end_on_panic(&child);
         match addresses(&mut child) {
-            Ok((listen, control)) => Ok(Self { child, listen, control, secret, key_id: KEY_ID.to_owned() }),
+            Ok(Ready { listen, control, link }) => {
+                Ok(Self { child, listen, control, link, secret, key_id: KEY_ID.to_owned() })
+            }
             Err(error) => {
                 end(&mut child);
                 Err(format!("{}: {error}", program.display()))
@@ -155,7 +170,7 @@ fn variable(key: &str) -> String {
 }
 
 /// Waits for the line `ready agents=ADDRESS control=ADDRESS`. What comes behind it is read and dropped, so that the pipe never fills.
-fn addresses(child: &mut Child) -> Result<(SocketAddr, SocketAddr), String> {
+fn addresses(child: &mut Child) -> Result<Ready, String> {
     let out = child.stdout.take().ok_or("no output to read")?;
     let (told, heard) = mpsc::channel();
     thread::spawn(move || {
@@ -171,10 +186,18 @@ fn addresses(child: &mut Child) -> Result<(SocketAddr, SocketAddr), String> {
         .map_err(|_| format!("the gateway did not become ready in {} s, or ended", START.as_secs()))
 }
 
-fn ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// Where a gateway that is ready listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ready {
+    listen: SocketAddr,
+    control: SocketAddr,
+    link: Option<SocketAddr>,
+}
+
+fn ready(line: &str) -> Option<Ready> {
     let rest = line.strip_prefix("ready ")?;
     let field = |name: &str| rest.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok();
-    Some((field("agents=")?, field("control=")?))
+    Some(Ready { listen: field("agents=")?, control: field("control=")?, link: field("link=") })
 }
 
 #[cfg(test)]
@@ -189,7 +212,10 @@ mod tests {
     #[test]
     fn only_the_ready_line_is_one() {
         let line = "ready agents=127.0.0.1:1 control=127.0.0.1:2 node=x";
-        assert_eq!(ready(line), Some((([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into())));
+        let both = Ready { listen: ([127, 0, 0, 1], 1).into(), control: ([127, 0, 0, 1], 2).into(), link: None };
+        assert_eq!(ready(line), Some(both));
+        let link = Some(([127, 0, 0, 1], 3).into());
+        assert_eq!(ready(&format!("{line} link=127.0.0.1:3")), Some(Ready { link, ..both }));
         assert_eq!(ready("agents=127.0.0.1:1 control=127.0.0.1:2"), None);
         assert_eq!(ready("ready agents=127.0.0.1:1"), None);
     }

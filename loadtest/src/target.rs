@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::credentials::Signer;
+use holdfast::wire::envelope::Encoding;
 
 /// Key of every upgrade (the example of RFC 6455 section 1.3) and the answer that it must get.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -18,6 +19,8 @@ pub struct Target {
     pub listen: SocketAddr,
     /// Address where the gateway serves backends.
     pub control: SocketAddr,
+    /// Address where the gateway serves control links, where it does.
+    pub link: Option<SocketAddr>,
     /// Makes agents' tokens; without it agents name themselves, which `serve --dev` allows.
     pub signer: Option<Signer>,
     /// API key for the control port.
@@ -43,6 +46,13 @@ impl Target {
     /// The upgrade request for a path without credentials, such as an echo.
     pub fn plain_request(&self, path: &str) -> Vec<u8> {
         upgrade(self.listen, path, "")
+    }
+
+    /// A backend's request for a control link.
+    pub fn link_request(&self, address: SocketAddr, encoding: Encoding) -> Vec<u8> {
+        let key = self.api_key.as_ref().map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
+        let fields = format!("{key}Sec-WebSocket-Protocol: {}\r\n", encoding.subprotocol());
+        upgrade(address, "/v1/link", &fields)
     }
 
     /// A backend's request to call agent number `agent`; `body` is the JSON body.

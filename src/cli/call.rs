@@ -1,4 +1,4 @@
-//! `holdfast call`: one call to an agent over the HTTP API, for people and scripts.
+//! `holdfast call`: one call to an agent, over the HTTP API or a control link, for people and scripts.
 //!
 //! Owns how the API's answers become stdout, stderr and exit codes. It never prints an API key.
 
@@ -13,6 +13,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::call_link::{self, Asked};
+use super::outcome::{Exit, Verdict};
 use crate::kit::ids::is_name;
 
 /// Where the API key is looked for when no option gives one.
@@ -49,6 +51,9 @@ pub struct CallArgs {
     /// The gateway's control port
     #[arg(long, default_value = "http://127.0.0.1:8081")]
     url: String,
+    /// A control link to call over instead, such as ws://127.0.0.1:8082
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "idempotency_key"])]
+    link: Option<String>,
     /// How long to wait for the agent, such as 20s or 1m; the gateway has a default
     #[arg(long, value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
@@ -58,15 +63,6 @@ pub struct CallArgs {
     /// Repeating a call with the same key gives the first one's outcome instead of running it again
     #[arg(long)]
     idempotency_key: Option<String>,
-}
-
-/// What the call comes to, for a script.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exit {
-    Ok = 0,
-    AgentError = 1,
-    Usage = 2,
-    Other = 3,
 }
 
 #[derive(Serialize)]
@@ -110,26 +106,19 @@ struct AgentError<'a> {
     data_base64: Option<String>,
 }
 
-/// What is printed, and the exit code.
-#[derive(Debug, PartialEq, Eq)]
-struct Verdict {
-    exit: Exit,
-    out: Vec<u8>,
-    err: String,
-}
-
-impl Verdict {
-    fn failed(exit: Exit, err: impl Into<String>) -> Self {
-        Self { exit, out: Vec::new(), err: err.into() }
-    }
-}
-
 /// Makes the call and prints what came of it.
 #[must_use]
 pub fn run(args: CallArgs) -> ExitCode {
-    let verdict = match body(&args) {
-        Ok(body) => post(&args, &body),
-        Err(why) => Verdict::failed(Exit::Usage, why),
+    let verdict = match (read_params(&args), &args.link) {
+        (Err(why), _) => Verdict::failed(Exit::Usage, why),
+        (Ok(params), Some(url)) => {
+            let asked = Asked { agent: &args.agent, method: &args.method, params, timeout: args.timeout };
+            call_link::call(url, key(&args), &asked)
+        }
+        (Ok(params), None) => match body(&args, params.as_deref()) {
+            Ok(body) => post(&args, &body),
+            Err(why) => Verdict::failed(Exit::Usage, why),
+        },
     };
     if !verdict.err.is_empty() {
         eprintln!("holdfast call: {}", verdict.err);
@@ -140,12 +129,10 @@ pub fn run(args: CallArgs) -> ExitCode {
     ExitCode::from(verdict.exit as u8)
 }
 
-fn body(args: &CallArgs) -> Result<Vec<u8>, String> {
+/// The parameters, which are JSON; also holds that the agent's id can be one.
+fn read_params(args: &CallArgs) -> Result<Option<String>, String> {
     if !is_name(&args.agent) {
         return Err(format!("`{}` is no agent id: 1 to 128 of letters, digits and . _ : @ -", args.agent));
-    }
-    if !args.url.starts_with("http://") {
-        return Err(format!("`{}` must begin with http:// (for TLS, use a proxy)", args.url));
     }
     let text = match args.params.as_deref() {
         Some("-") => {
@@ -157,11 +144,22 @@ fn body(args: &CallArgs) -> Result<Vec<u8>, String> {
         }
         given => given.map(str::to_owned),
     };
-    let params = text
-        .as_deref()
-        .map(serde_json::from_str::<&RawValue>)
-        .transpose()
-        .map_err(|error| format!("the parameters are no JSON: {error}"))?;
+    if let Some(text) = &text {
+        serde_json::from_str::<&RawValue>(text).map_err(|error| format!("the parameters are no JSON: {error}"))?;
+    }
+    Ok(text)
+}
+
+/// The API key, where one is given.
+fn key(args: &CallArgs) -> Option<String> {
+    args.api_key.clone().or_else(|| std::env::var(KEY_VARIABLE).ok()).filter(|key| !key.is_empty())
+}
+
+fn body(args: &CallArgs, params: Option<&str>) -> Result<Vec<u8>, String> {
+    if !args.url.starts_with("http://") {
+        return Err(format!("`{}` must begin with http:// (for TLS, use a proxy)", args.url));
+    }
+    let params = params.map(serde_json::from_str::<&RawValue>).transpose().map_err(|error| error.to_string())?;
     let timeout = args.timeout.map(|timeout| humantime::format_duration(timeout).to_string().replace(' ', ""));
     let request = Request { method: &args.method, params, timeout };
     serde_json::to_vec(&request).map_err(|error| error.to_string())
@@ -178,8 +176,7 @@ fn post(args: &CallArgs, body: &[u8]) -> Verdict {
     let base = args.url.trim_end_matches('/');
     let mut request =
         client.post(format!("{base}/v1/agents/{}/calls", args.agent)).header("Content-Type", "application/json");
-    let key = args.api_key.clone().or_else(|| std::env::var(KEY_VARIABLE).ok()).filter(|key| !key.is_empty());
-    if let Some(key) = key {
+    if let Some(key) = key(args) {
         request = request.header("Authorization", format!("Bearer {key}"));
     }
     if let Some(key) = &args.idempotency_key {
@@ -294,7 +291,9 @@ mod tests {
             (&["web-1", "m", r#"{"path": "/"}"#], r#"{"method":"m","params":{"path": "/"}}"#),
             (&["web-1", "m", "null", "--timeout", "1m 30s"], r#"{"method":"m","params":null,"timeout":"1m30s"}"#),
         ] {
-            let body = body(&parsed(line)).expect("a good request");
+            let args = parsed(line);
+            let params = read_params(&args).expect("good parameters");
+            let body = body(&args, params.as_deref()).expect("a good request");
             assert_eq!(String::from_utf8(body).expect("a good request"), expected);
         }
         for (line, word) in [
@@ -303,7 +302,8 @@ mod tests {
             (&["web-1", "m", "1 2"], "column 3"),
             (&["web-1", "m", "--url", "https://x"], "http://"),
         ] {
-            let why = body(&parsed(line)).expect_err("a bad request");
+            let args = parsed(line);
+            let why = read_params(&args).and_then(|params| body(&args, params.as_deref())).expect_err("a bad request");
             assert!(why.contains(word), "{line:?}: {why}");
         }
     }

@@ -5,10 +5,12 @@
 
 pub mod agent;
 pub mod call;
+mod call_link;
 pub mod check_config;
 pub mod doctor;
 pub mod failure;
 pub mod logging;
+mod outcome;
 pub mod serve;
 pub mod token;
 

@@ -27,6 +27,9 @@ pub struct Args {
     /// Where backends and operators connect [control.listen].
     #[arg(long, value_name = "ADDRESS")]
     pub control: Option<String>,
+    /// Where backends open control links; nowhere by default [link.listen].
+    #[arg(long, value_name = "ADDRESS")]
+    pub link: Option<String>,
     /// Event loops; 0: one for each core [server.loops].
     #[arg(long, value_name = "N")]
     pub loops: Option<String>,
@@ -59,6 +62,7 @@ impl Args {
         let flags = [
             ("--listen", ["server", "listen"], &self.listen),
             ("--control", ["control", "listen"], &self.control),
+            ("--link", ["link", "listen"], &self.link),
             ("--loops", ["server", "loops"], &self.loops),
             ("--workers", ["server", "workers"], &self.workers),
             ("--log-format", ["log", "format"], &format),
@@ -93,6 +97,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn loopback_only(settings: &Settings) -> Result<(), Failure> {
     let open: Vec<String> = [("server.listen", settings.server.listen), ("control.listen", settings.control.listen)]
         .into_iter()
+        .chain(settings.link.listen.map(|link| ("link.listen", link)))
         .filter(|(_, address)| !is_loopback(address))
         .map(|(key, address)| format!("`{key}` is {address}"))
         .collect();
@@ -129,6 +134,19 @@ mod tests {
             assert!(loopback_only(&settings(listen, "127.0.0.1:1")).is_err(), "{listen}");
             assert!(loopback_only(&settings("127.0.0.1:1", listen)).is_err(), "{listen}");
         }
+    }
+
+    #[test]
+    fn dev_keeps_links_on_this_machine_too() {
+        let mut settings = settings("127.0.0.1:0", "127.0.0.1:0");
+        settings.link.listen = Some("127.0.0.1:0".parse().expect("an address"));
+        assert_eq!(loopback_only(&settings), Ok(()));
+        settings.link.listen = Some("0.0.0.0:0".parse().expect("an address"));
+        let refused = loopback_only(&settings);
+        assert!(
+            matches!(&refused, Err(Failure::Usage(why)) if why.contains("`link.listen` is 0.0.0.0:0")),
+            "{refused:?}"
+        );
     }
 
     #[test]

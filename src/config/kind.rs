@@ -103,6 +103,8 @@ macro_rules! number_kinds {
 text_kinds! {
     /// An IP address and port.
     Address => SocketAddr, parse_address;
+    /// An IP address and port, or nothing.
+    OptionalAddress => Option<SocketAddr>, parse_optional_address;
     /// A span of time, such as "20s" or "1m 30s".
     Span => Duration, parse_span;
     /// A number of bytes, such as "64KiB".
@@ -192,6 +194,10 @@ fn parse_log_level(text: &str) -> Result<LogLevel, String> {
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let wanted = "must be an IP address with a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
     text.parse().map_err(|_| wanted.to_owned())
+}
+
+fn parse_optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() { Ok(None) } else { parse_address(text).map(Some) }
 }
 
 fn parse_span(text: &str) -> Result<Duration, String> {

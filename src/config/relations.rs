@@ -2,6 +2,8 @@
 //!
 //! Owns every rule that names two keys. A rule is left out when one of its keys has a problem of its own.
 
+use std::net::SocketAddr;
+
 use super::problem::{Origin, Problems};
 use super::settings::{Raw, Settings};
 
@@ -10,16 +12,36 @@ pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Ori
     let mut rules = Rules { origin, problems, found: Vec::new() };
     limits(settings, raw, &mut rules);
     times(settings, raw, &mut rules);
+    ports(settings, raw, &mut rules);
+    rules.tell();
+}
+
+fn ports(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
     let (agents, control) = (settings.server.listen, settings.control.listen);
-    let same_ip = agents.ip() == control.ip() || agents.ip().is_unspecified() || control.ip().is_unspecified();
     rules.hold(
-        agents.port() == 0 || agents.port() != control.port() || !same_ip,
+        differ(agents, control),
         ["server.listen", "control.listen"],
         [&raw.server.listen, &raw.control.listen],
         "needs another port than",
         "agents and backends never share a port",
     );
-    rules.tell();
+    for (other, key, typed) in
+        [(agents, "server.listen", &raw.server.listen), (control, "control.listen", &raw.control.listen)]
+    {
+        rules.hold(
+            settings.link.listen.is_none_or(|link| differ(link, other)),
+            ["link.listen", key],
+            [&raw.link.listen, typed],
+            "needs another port than",
+            "links have a port of their own",
+        );
+    }
+}
+
+/// Whether two listeners can be told apart. Port 0 is chosen by the kernel.
+fn differ(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == 0 || one.port() != other.port() || !same_ip
 }
 
 fn limits(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
@@ -52,6 +74,20 @@ fn limits(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
         [&raw.control.body_max, &raw.limits.queue_hard],
         "must not be more than",
         "a call that no queue can hold could only be sent to an agent with nothing queued",
+    );
+    rules.hold(
+        settings.link.message_max <= limits.queue_hard,
+        ["link.message_max", "limits.queue_hard"],
+        [&raw.link.message_max, &raw.limits.queue_hard],
+        "must not be more than",
+        "a call that no queue can hold could only be sent to an agent with nothing queued",
+    );
+    rules.hold(
+        settings.link.queue_soft < settings.link.queue_hard,
+        ["link.queue_soft", "link.queue_hard"],
+        [&raw.link.queue_soft, &raw.link.queue_hard],
+        "must be less than",
+        "between the two a backend has `limits.write_deadline` to catch up",
     );
     rules.hold(
         limits.calls_per_agent <= limits.calls_per_tenant,

@@ -5,7 +5,7 @@
 
 use super::Sources;
 use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey};
-use super::kind::{Address, Count, Format, Kind, Level, OptionalName, Places, Size, Span, Text};
+use super::kind::{Address, Count, Format, Kind, Level, OptionalAddress, OptionalName, Places, Size, Span, Text};
 use super::problem::Problems;
 use super::schema::{self, Key, Section, sections};
 
@@ -34,6 +34,22 @@ sections! {
         connections: Places [1, 1_000_000] = 1_024,
         /// How long a connection may rest between requests.
         idle: Span ["1s", "1day"] = "75s",
+    }
+
+    /// Control links: WebSockets of backends with high rates, which carry many calls at once.
+    link: RawLink => Link {
+        /// Where backends open links (WebSocket, `/v1/link`). Never the agents' or the control port. Empty: nowhere.
+        listen: OptionalAddress = "",
+        /// Links at once, of each loop; one more is answered 503. Each takes a descriptor.
+        connections: Count [1, 65536] = 64,
+        /// Calls in flight on one link, which its `welcome` names; above it `busy`.
+        window: Count [1, 1_000_000] = 1_024,
+        /// The largest message from a backend; above it close code 1009.
+        message_max: Size ["1KiB", "1GiB"] = "1MiB",
+        /// Bytes of answers queued for a link above which no more calls are read from it, and that it may keep for `limits.write_deadline`.
+        queue_soft: Size ["1KiB", "1GiB"] = "1MiB",
+        /// Bytes of answers queued for a link, behind the first ones, above which it is closed as a slow consumer.
+        queue_hard: Size ["1KiB", "16GiB"] = "64MiB",
     }
 
     /// What one peer, one tenant and the whole node may use.
@@ -144,6 +160,8 @@ pub struct Settings {
     pub server: Server,
     /// The HTTP API.
     pub control: Control,
+    /// Control links of backends.
+    pub link: Link,
     /// What one peer, one tenant and the whole node may use.
     pub limits: Limits,
     /// Calls to agents.
@@ -175,6 +193,7 @@ impl Settings {
             sources: sources.clone(),
             server: Server::resolve(&raw.server, problems)?,
             control: Control::resolve(&raw.control, problems)?,
+            link: Link::resolve(&raw.link, problems)?,
             limits: Limits::resolve(&raw.limits, problems)?,
             calls: Calls::resolve(&raw.calls, problems)?,
             heartbeat: Heartbeat::resolve(&raw.heartbeat, problems)?,

@@ -46,6 +46,22 @@ fn defaults_are_valid_and_are_those_that_are_promised() {
 }
 
 #[test]
+fn links_have_a_port_of_their_own_or_none() {
+    assert_eq!(defaults("host-1").expect("valid").link.listen, None);
+    let flag = Flag { name: "--link", key: ["link", "listen"], value: "127.0.0.1:8082".to_owned() };
+    let loaded = load_text("", &[], &[flag]).expect("valid");
+    assert_eq!(loaded.settings.link.listen, "127.0.0.1:8082".parse().ok());
+    for (port, other) in [(8080, "server.listen"), (8081, "control.listen")] {
+        let refused = refusal(&format!("[link]\nlisten = \"0.0.0.0:{port}\"\n"), &[]);
+        assert!(refused.contains("`link.listen`") && refused.contains(other), "{refused}");
+    }
+    let refused = refusal("[link]\nqueue_soft = \"1GiB\"\n", &[]);
+    assert!(refused.contains("`link.queue_soft`") && refused.contains("`link.queue_hard`"), "{refused}");
+    let refused = refusal("[link]\nlisten = \"nowhere\"\n", &[]);
+    assert!(refused.contains("must be an IP address with a port"), "{refused}");
+}
+
+#[test]
 fn each_layer_lies_over_the_one_before() {
     let file = "[server]\nloops = 2\nworkers = 3\n[calls]\ntimeout = \"1s\"\n";
     let env = [("HOLDFAST_SERVER__WORKERS", "4"), ("HOLDFAST_SERVER__NODE", "n")];

@@ -11,9 +11,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::problem::{Fault, Kind, Problem};
-
-/// Longest method name, in bytes: it must fit the binary envelope with ease, and it is a name.
-pub const METHOD_BYTES_MAX: usize = 256;
+use crate::wire::envelope::link_side::METHOD_BYTES_MAX;
 
 /// What a caller may ask for.
 #[derive(Clone, Copy, Debug)]

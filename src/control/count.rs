@@ -4,28 +4,15 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Counter, Gauge, counter, gauge};
 
 use super::route::TABLE;
 use crate::calls::Outcome;
 use crate::kit::metric;
 use crate::net::event_loop::LONG_TURNS_MS;
+use crate::work::call_count::{CallCount, Way};
 use crate::work::dispatch::{NodeView, TurnsView};
 use crate::work::holdings::{Holdings, PARTS};
-
-/// Every outcome's label; their places are those of [`place`].
-const OUTCOMES: [&str; 10] = [
-    "ok",
-    "agent_error",
-    "offline",
-    "not_delivered",
-    "no_receipt",
-    "no_reply",
-    "lost",
-    "busy",
-    "cancelled",
-    "draining",
-];
 
 /// The route's label of a request that has none.
 const NO_ROUTE: &str = "none";
@@ -34,8 +21,7 @@ const NO_ROUTE: &str = "none";
 pub struct Count {
     /// For each row of the table, a counter for each of its statuses, in the row's order.
     requests: Vec<Vec<Counter>>,
-    outcomes: [Counter; OUTCOMES.len()],
-    call_seconds: Histogram,
+    calls: CallCount,
     agents: Gauge,
     calls_in_flight: Gauge,
     draining: Gauge,
@@ -57,8 +43,7 @@ impl Count {
             .collect();
         Self {
             requests,
-            outcomes: OUTCOMES.map(|outcome| counter!(metric::CALLS, "outcome" => outcome)),
-            call_seconds: histogram!(metric::CALL_SECONDS),
+            calls: CallCount::new(Way::Http),
             agents: gauge!(metric::AGENTS),
             calls_in_flight: gauge!(metric::CALLS_IN_FLIGHT),
             draining: gauge!(metric::DRAINING),
@@ -84,12 +69,9 @@ impl Count {
         }
     }
 
-    /// A call ended. The time of one that was refused at once is not observed: many of them would hide how long agents take.
+    /// A call ended.
     pub fn call(&self, outcome: &Outcome, took: Duration) {
-        self.outcomes[place(outcome)].increment(1);
-        if !outcome.is_refusal() {
-            self.call_seconds.record(took.as_secs_f64());
-        }
+        self.calls.call(outcome, took);
     }
 
     /// Sets the gauges that are read from the node when somebody looks.
@@ -131,72 +113,12 @@ fn request_counter(template: &'static str, status: u16) -> Counter {
     counter!(metric::HTTP_REQUESTS, "route" => template, "status" => status.to_string())
 }
 
-/// The place of an outcome in [`OUTCOMES`].
-fn place(outcome: &Outcome) -> usize {
-    match outcome {
-        Outcome::Ok(_) => 0,
-        Outcome::AgentError { .. } => 1,
-        Outcome::Offline => 2,
-        Outcome::NotDelivered => 3,
-        Outcome::NoReceipt => 4,
-        Outcome::NoReply => 5,
-        Outcome::Lost => 6,
-        Outcome::Busy => 7,
-        Outcome::Cancelled => 8,
-        Outcome::Draining => 9,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use crate::calls::Body;
-
-    fn outcomes() -> [Outcome; 10] {
-        let body = Body { bytes: bytes::Bytes::new(), json: false };
-        let error = Outcome::AgentError { code: 1, message: String::new(), data: None };
-        [
-            Outcome::Ok(body),
-            error,
-            Outcome::Offline,
-            Outcome::NotDelivered,
-            Outcome::NoReceipt,
-            Outcome::NoReply,
-            Outcome::Lost,
-            Outcome::Busy,
-            Outcome::Cancelled,
-            Outcome::Draining,
-        ]
-    }
-
-    #[test]
-    fn every_outcome_is_counted_under_its_word() {
-        for outcome in outcomes() {
-            assert_eq!(OUTCOMES[place(&outcome)], outcome.label());
-        }
-    }
-
-    #[test]
-    fn only_calls_that_were_sent_have_a_time() {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let handle = recorder.handle();
-        metrics::with_local_recorder(&recorder, || {
-            let count = Count::new();
-            for outcome in outcomes() {
-                count.call(&outcome, Duration::from_millis(5));
-            }
-        });
-        let text = handle.render();
-        // Ten outcomes less `offline`, `busy` and `draining`.
-        assert!(text.contains("holdfast_call_seconds_count 7"), "{text}");
-        for outcome in OUTCOMES {
-            let line = format!("holdfast_calls_total{{outcome=\"{outcome}\"}} 1");
-            assert!(text.contains(&line), "{line} is not in\n{text}");
-        }
-    }
 
     #[test]
     fn turns_and_memory_are_told_when_somebody_looks() {
@@ -246,7 +168,7 @@ mod tests {
             "holdfast_http_requests_total{route=\"/v1/agents/{agent}/calls\",status=\"504\"} 1",
             "holdfast_http_requests_total{route=\"/v1/agents\",status=\"405\"} 1",
             "holdfast_http_requests_total{route=\"none\",status=\"404\"} 1",
-            "holdfast_calls_total{outcome=\"lost\"} 1",
+            "holdfast_calls_total{outcome=\"lost\",over=\"http\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

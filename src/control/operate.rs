@@ -26,6 +26,7 @@ struct NodeJson<'a> {
     calls_in_flight: usize,
     connections: &'a [u32],
     connections_max: u32,
+    links: u32,
     connections_max_per_loop: u32,
     longest_turn_us: Vec<u128>,
     longest_turn_cpu_us: Vec<u128>,
@@ -94,6 +95,7 @@ fn node_json<'a>(node: &'a NodeView, holdings: &Holdings) -> NodeJson<'a> {
         calls_in_flight: node.calls_in_flight,
         connections: &node.connections,
         connections_max: node.connections_max,
+        links: node.links,
         connections_max_per_loop: node.connections_max_per_loop,
         longest_turn_us: node.turns.iter().map(|turns| turns.longest.as_micros()).collect(),
         longest_turn_cpu_us: node.turns.iter().map(|turns| turns.longest_cpu.as_micros()).collect(),
@@ -149,6 +151,7 @@ mod tests {
                 connections.len()
             ],
             over_budget: false,
+            links: 3,
             connections_max_per_loop: 10,
             agents: 7,
             calls_in_flight: 2,
@@ -186,7 +189,7 @@ mod tests {
             serde_json::to_value(node_json(&view(&[4, 5], false), &holdings)).unwrap(),
             json!({
                 "node": "n1", "version": env!("CARGO_PKG_VERSION"), "uptime_ms": 3000, "draining": false,
-                "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "connections_max": 20,
+                "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "links": 3, "connections_max": 20,
                 "connections_max_per_loop": 10,
                 "longest_turn_us": [1500, 1500], "longest_turn_cpu_us": [700, 700],
                 "memory": {"bytes": 7, "parts": parts, "used": 12, "budget": 90, "over_budget": false},

@@ -26,6 +26,8 @@ use super::{GatewayError, cannot_listen};
 pub(super) struct Prepared {
     /// Where agents connect; the port is chosen now.
     pub(super) listen: SocketAddr,
+    /// Where links connect, where they do.
+    pub(super) link: Option<SocketAddr>,
     pub(super) loops: Vec<Ready>,
     pub(super) trays: Vec<Tray>,
     queues: Vec<QueueBytes>,
@@ -59,19 +61,25 @@ impl Prepared {
     }
 }
 
-/// Binds the agents' port, and makes every epoll, waker and queue.
+/// Binds the ports of agents and links, and makes every epoll, waker and queue.
 pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<Prepared, GatewayError> {
     let listen = settings.server.listen;
     let listeners =
         listener::bind(listen, plan.loops).map_err(|error| cannot_listen("server.listen", listen, &error))?;
     let no_loop = GatewayError::at("cannot set an event loop up");
     let listen = listeners.first().map_or(Ok(listen), TcpListener::local_addr).map_err(&no_loop)?;
+    let mut link_listeners = match settings.link.listen {
+        Some(link) => listener::bind(link, plan.loops).map_err(|error| cannot_listen("link.listen", link, &error))?,
+        None => Vec::new(),
+    };
+    let link = link_listeners.first().map(TcpListener::local_addr).transpose().map_err(&no_loop)?;
     let (hatches, trays): (Vec<Hatch>, Vec<Tray>) = (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
     let room = Quota::new(plan.connections);
     let (queues, budget) = (hatches.iter().map(Hatch::queue_bytes).collect(), Budget::new(plan.budget));
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let (io, waker) = MioIo::new(listener, clock, settings.server.busy_poll).map_err(&no_loop)?;
+        let (io, waker) =
+            MioIo::new(listener, link_listeners.pop(), clock, settings.server.busy_poll).map_err(&no_loop)?;
         let own = io.own_descriptors();
         let (mailbox, letters) = Mailbox::new(plan.mailbox, waker);
         let parts = LoopParts {
@@ -87,7 +95,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
         };
         loops.push(Ready { parts, own, mailbox });
     }
-    Ok(Prepared { listen, loops, trays, queues, budget })
+    Ok(Prepared { listen, link, loops, trays, queues, budget })
 }
 
 /// Starts the threads, one after the other: each copies the table of this one, and closes what is not its own.

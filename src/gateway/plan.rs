@@ -12,12 +12,13 @@ use crate::directory::Directory;
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::tick::{Clock, millis};
 use crate::net::intake::{QueueBytes, QueueLimits};
-use crate::net::limits::Limits;
+use crate::net::limits::{Limits, LinkLimits};
 use crate::session::rules::Rules;
 use crate::wire::upgrade::HeadLimits;
 use crate::work::alarm::Alarm;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
-use crate::work::gate::{Gate, Openness};
+use crate::work::gate::{Backends, Gate, Openness};
+use crate::work::links::LinkTerms;
 
 use super::GatewayError;
 
@@ -25,6 +26,7 @@ use super::GatewayError;
 pub(super) struct Plan {
     pub(super) rules: Rules,
     pub(super) limits: Limits,
+    pub(super) links: LinkTerms,
     pub(super) queue: QueueLimits,
     /// Most connections of the node.
     pub(super) connections: u32,
@@ -50,6 +52,7 @@ impl Plan {
             rules: Rules {
                 head: HeadLimits { bytes_max: limits.head_max, fields_max: limits.head_fields_max },
                 message_bytes_max: limits.message_max as u64,
+                link_message_bytes_max: settings.link.message_max as u64,
                 echo_bytes_max: dev.then_some(limits.echo_message_max as u64),
                 turn_frames: limits.turn_frames,
                 handshake_ms: ms(limits.handshake_deadline),
@@ -65,6 +68,16 @@ impl Plan {
                 write_deadline_ms: ms(limits.write_deadline),
                 lease_bytes: limits.lease_bytes,
                 turn_bytes: limits.turn_bytes,
+                link: LinkLimits {
+                    connections_max: settings.link.connections,
+                    queue_soft: settings.link.queue_soft,
+                    queue_hard: settings.link.queue_hard,
+                },
+            },
+            links: LinkTerms {
+                window: settings.link.window,
+                timeout: settings.calls.timeout,
+                timeout_max: settings.calls.timeout_max,
             },
             queue: QueueLimits { batches_max: limits.worker_queue, bytes_max: limits.worker_queue_bytes },
             connections: u32::try_from(derived.connections).unwrap_or(u32::MAX),
@@ -94,6 +107,7 @@ impl Plan {
             queues: doors.queues,
             budget: doors.budget,
             gate: self.gate(settings)?,
+            links: self.links,
             heartbeat_ms: self.rules.heartbeat_ms,
             connections_max: self.connections,
             connections_max_per_loop: self.limits.connections_max,
@@ -106,7 +120,11 @@ impl Plan {
         let audience = Some(settings.auth.audience.as_str()).filter(|audience| !audience.is_empty());
         let leeway_secs = settings.auth.leeway.as_secs();
         let verifier = Verifier::new(&settings.auth.keys.0, audience, leeway_secs).map_err(GatewayError)?;
-        Ok(Gate { verifier, leeway_secs, openness: if self.dev { Openness::Dev } else { Openness::TokensOnly } })
+        let (openness, backends) = match self.dev {
+            true => (Openness::Dev, Backends::Dev),
+            false => (Openness::TokensOnly, Backends::Keys(ApiKeys::new(&settings.api.keys.0).map_err(GatewayError)?)),
+        };
+        Ok(Gate { verifier, leeway_secs, openness, backends })
     }
 
     /// Who may use the control port, and how.

@@ -2,16 +2,19 @@
 
 use crate::config::host::Host;
 use crate::config::{self, Listed, derived};
+use crate::net::limits::{Limits, LinkLimits};
 use crate::net::mailbox::Order;
 
 use super::Running;
 use super::plan::Plan;
 
 /// Settings that take effect at the start alone.
-const FIXED: [&str; 10] = [
+const FIXED: [&str; 12] = [
     "server.",
     "control.listen",
     "control.connections",
+    "link.listen",
+    "link.connections",
     "limits.connections",
     "limits.mailbox",
     "limits.worker_queue",
@@ -38,6 +41,8 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
     // The listening addresses stay as they are, also where they were chosen by the kernel.
     settings.server.clone_from(&running.settings.server);
     settings.control.listen = running.settings.control.listen;
+    (settings.link.listen, settings.link.connections) =
+        (running.settings.link.listen, running.settings.link.connections);
     let plan = Plan::of(&settings, running.dev, &derived::derive(&settings, &Host::read()));
     // Everything that can fail comes before anything is put in place.
     let (gate, live) = (plan.gate(&settings), plan.live(&settings));
@@ -45,11 +50,13 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
     running.dispatch.set_gate(gate);
     running.shared.swap(live);
     let connections_max = running.dispatch.node(running.dispatch.clock().now()).connections_max_per_loop;
-    let limits = crate::net::limits::Limits { connections_max, ..plan.limits };
+    let link = LinkLimits { connections_max: running.settings.link.connections, ..plan.limits.link };
+    let limits = Limits { connections_max, link, ..plan.limits };
     running.dispatch.set_limits(
         settings.limits.calls_per_agent,
         settings.limits.calls_per_tenant,
         plan.rules.heartbeat_ms,
+        plan.links,
     );
     running.dispatch.budget().set(plan.budget);
     running.dispatch.tell_loops(|| Order::Limits(Box::new((plan.rules, limits))));

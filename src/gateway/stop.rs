@@ -55,14 +55,15 @@ fn drain(running: &Running, signals: &mut Signals, begun: Now) -> Drained {
     loop {
         let now = dispatch.clock().now();
         let left = drain.step(dispatch, now, |below| fastrand::u32(0..below.max(1)));
-        let connections: u32 = dispatch.node(now).connections.iter().sum();
+        let node = dispatch.node(now);
+        let connections = node.connections.iter().sum::<u32>() + node.links;
         // Connections that are no agents have no one to tell, and are waited for no longer than the window.
         let over = now >= begun.after(settings.drain.window);
         if left == 0 && (connections == 0 || over) {
             return Drained::Clean;
         }
         if now >= hard_end {
-            tracing::warn!(agents = left, connections, "hard end of the drain");
+            tracing::warn!(left, connections, "hard end of the drain");
             return Drained::TimedOut;
         }
         if signals.pending().any(|signal| signal != SIGHUP) {

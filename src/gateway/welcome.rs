@@ -30,16 +30,22 @@ pub fn what_to_try(program: &str, settings: &Settings) -> String {
     let api = format!("http://{}", control);
     let agent_url = format!("ws://{}/v1/agent?agent=web-1", agents);
     let echo_url = format!("ws://{}/dev/echo", agents);
+    let (link, link_call) = match settings.link.listen {
+        Some(link) => {
+            (format!(", control links at {link}"), format!("\n  {program} call --link ws://{link} web-1 disk.free"))
+        }
+        None => (String::new(), String::new()),
+    };
     format!(
         "\
-holdfast listens: agents at {agents}, backends at {control} (--dev: this machine only, no keys)
+holdfast listens: agents at {agents}, backends at {control}{link} (--dev: this machine only, no keys)
 
 Try, in a second terminal, an agent that answers each call with what it was given:
   {program} agent --id web-1{agent_flag} -- cat
 
 and in a third one, call it:
   {program} call web-1{call_flag} disk.free '{{\"path\":\"/\"}}'
-  curl -s {api}/v1/agents/web-1/calls -d '{{\"method\":\"disk.free\",\"params\":{{\"path\":\"/\"}}}}'
+  curl -s {api}/v1/agents/web-1/calls -d '{{\"method\":\"disk.free\",\"params\":{{\"path\":\"/\"}}}}'{link_call}
 
 Who is connected:   curl -s {api}/v1/agents
 Any WebSocket client can be an agent:   {agent_url}
@@ -67,6 +73,16 @@ mod tests {
         assert!(text.contains("ws://127.0.0.1:9000/v1/agent"), "{text}");
         assert!(text.contains("http://[::1]:9001/v1/agents"), "{text}");
         assert!(!text.contains(":8080") && !text.contains(":8081"), "{text}");
+    }
+
+    #[test]
+    fn control_links_are_told_of_where_they_are_served() {
+        let mut settings = config::defaults("node").expect("defaults are valid");
+        assert!(!what_to_try("holdfast", &settings).contains("link"));
+        settings.link.listen = Some("127.0.0.1:9002".parse().expect("an address"));
+        let text = what_to_try("holdfast", &settings);
+        assert!(text.contains(", control links at 127.0.0.1:9002 (--dev"), "{text}");
+        assert!(text.contains("\n  holdfast call --link ws://127.0.0.1:9002 web-1 disk.free\n"), "{text}");
     }
 
     #[test]

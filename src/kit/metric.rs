@@ -20,7 +20,8 @@ macro_rules! metrics {
 }
 
 metrics! {
-    CONNECTIONS = Gauge "holdfast_connections", "Open connections, by loop.";
+    CONNECTIONS = Gauge "holdfast_connections", "Open connections at the port of agents, by loop.";
+    LINKS = Gauge "holdfast_links", "Open connections of backends at the port of control links, by loop.";
     AGENTS = Gauge "holdfast_agents", "Agents in the directory of this node.";
     ACCEPTED = Counter "holdfast_accepted_total", "Connections accepted, by loop.";
     ACCEPT_ERRORS = Counter "holdfast_accept_errors_total", "Accepts that failed, by loop; each backs off.";
@@ -34,7 +35,7 @@ metrics! {
     LONG_TURNS = Counter "holdfast_loop_long_turns_total", "Turns of an event loop that took this many seconds or longer (label over), by loop.";
     TURN_LONGEST = Gauge "holdfast_loop_turn_longest_seconds", "The longest turn since the start, by loop; of=\"wall\" as the clock has it, of=\"cpu\" at most what the thread ran.";
     WORKERS_FULL = Counter "holdfast_workers_full_total", "Times a loop stopped reading because the workers were full.";
-    CALLS = Counter "holdfast_calls_total", "Calls that ended, by outcome.";
+    CALLS = Counter "holdfast_calls_total", "Calls that ended, by outcome and by the way that they came in: http or link.";
     CALLS_IN_FLIGHT = Gauge "holdfast_calls_in_flight", "Calls that wait for their outcome.";
     CALL_SECONDS = Histogram "holdfast_call_seconds", "Time from accepting a call to its outcome; without calls that were not sent (offline, busy, draining).";
     REPLIES_DROPPED = Counter "holdfast_replies_dropped_total", "Replies that answered no waiting call: late, doubled or foreign.";

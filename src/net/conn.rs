@@ -3,9 +3,26 @@
 use crate::kit::ids::AgentSlot;
 use crate::kit::tick::Now;
 use crate::session::Session;
+use crate::session::rules::Door;
 
 use super::io::Token;
 use super::outbox::Outbox;
+
+/// What the loop notes of a connection in the byte that its session lends it. All in one place: two with one bit would be one.
+pub(super) mod mark {
+    /// It stands in the list of those to read again.
+    pub const IN_AGAIN: u8 = 1;
+    /// It came over a limit and only gets its 503.
+    pub const TURNED_AWAY: u8 = 2;
+    /// Its request was refused, and it may linger for the answer to arrive.
+    pub const REFUSED: u8 = 4;
+    /// It came in at the door of links.
+    pub(super) const AT_LINKS: u8 = 8;
+    /// It is, or was, a link that was let in.
+    pub(super) const LINKED: u8 = 16;
+    /// It was not read when it might have had something, so an edge may be lost.
+    pub const PASSED_OVER: u8 = 32;
+}
 
 /// A socket and what is stored for it.
 #[derive(Debug)]
@@ -35,9 +52,13 @@ const _: () = assert!(size_of::<Result<Conn<std::net::TcpStream>, usize>>() == 6
 
 impl<S> Conn<S> {
     /// A connection that was just accepted.
-    pub fn new(stream: S, generation: u32, now: Now) -> Self {
+    pub fn new(stream: S, door: Door, generation: u32, now: Now) -> Self {
+        let mut session = Session::new(now);
+        if door == Door::Links {
+            session.owner_marks |= mark::AT_LINKS;
+        }
         Self {
-            session: Session::new(now),
+            session,
             outbox: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -46,6 +67,21 @@ impl<S> Conn<S> {
             agent: AgentSlot::NONE,
             since_secs: u32::try_from(now.0 / 1000).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Where it came in.
+    pub fn door(&self) -> Door {
+        if self.session.owner_marks & mark::AT_LINKS == 0 { Door::Agents } else { Door::Links }
+    }
+
+    /// The workers know it as a link from now on, and are told of its end.
+    pub fn set_linked(&mut self) {
+        self.session.owner_marks |= mark::LINKED;
+    }
+
+    /// Whether the workers know it as a link.
+    pub fn is_linked(&self) -> bool {
+        self.session.owner_marks & mark::LINKED != 0
     }
 
     /// What its socket is called in slot `slot`.

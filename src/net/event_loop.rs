@@ -61,17 +61,6 @@ const BACKED_UP_REST: Duration = Duration::from_millis(1);
 /// Ends of connections that a loop logs in a second, above the level debug: strangers can cause them.
 const ENDS_LOGGED_A_SECOND: u32 = 50;
 
-/// A session's mark: it stands in the list of those to read again.
-const IN_AGAIN: u8 = 1;
-/// A session's mark: it came over a limit and only gets its 503.
-const TURNED_AWAY: u8 = 2;
-
-/// A session's mark: it was not read when it might have had something, so an edge may be lost.
-const PASSED_OVER: u8 = 8;
-
-/// A session's mark: its request was refused, and it may linger for the answer to arrive.
-const REFUSED: u8 = 4;
-
 /// What a loop is made of.
 pub struct LoopParts<I: Io> {
     /// Its index: the first part of its connections' ids.
@@ -123,11 +112,14 @@ pub struct EventLoop<I: Io> {
     /// Counts accepts: a connection's generation.
     generation: u32,
     half_open: u32,
+    /// Connections at the door of links, those that are turned away not counted.
+    links: u32,
     /// Connections over a limit that are being told so.
     turned_away: u32,
     /// Connections whose request was refused.
     refused: u32,
-    accepting: Accepting,
+    /// By door.
+    accepting: [Accepting; 2],
     /// The one read buffer, meaningless between events.
     scratch: Box<[u8]>,
     pool: BufferPool,
@@ -174,9 +166,10 @@ impl<I: Io> EventLoop<I> {
             conns: Slots::default(),
             generation: 0,
             half_open: 0,
+            links: 0,
             turned_away: 0,
             refused: 0,
-            accepting: Accepting::default(),
+            accepting: Default::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pool: BufferPool::new(SPARES_MAX),
             effects: Vec::new(),
@@ -237,14 +230,11 @@ impl<I: Io> EventLoop<I> {
         if self.backed_up || !self.early.is_empty() {
             return Some(BACKED_UP_REST);
         }
-        if !self.again.is_empty() || self.accepting.is_due(self.now) {
+        if !self.again.is_empty() || self.accepting.iter().any(|accepting| accepting.is_due(self.now)) {
             return Some(Duration::ZERO);
         }
-        [self.sweep.next(&self.conns), self.accepting.resumes_at()]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.since(self.now))
+        let resumes = self.accepting.iter().filter_map(Accepting::resumes_at);
+        resumes.chain(self.sweep.next(&self.conns)).min().map(|at| at.since(self.now))
     }
 
     fn conn_id(&self, token: Token) -> ConnId {
@@ -252,8 +242,10 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn publish(&mut self) {
-        self.status.connections.store(self.conns.len() as u32, Ordering::Relaxed);
-        self.meter.connections(self.conns.len());
+        let agents = self.conns.len() as u32 - self.links;
+        self.status.connections.store(agents, Ordering::Relaxed);
+        self.status.links.store(self.links, Ordering::Relaxed);
+        self.meter.connections(agents, self.links);
         let connections = self.conns.len() as u64;
         if connections != self.told_connections {
             self.budget.moved(self.told_connections, connections);

@@ -34,6 +34,22 @@ pub enum Event {
         /// The message, copied out once.
         body: Bytes,
     },
+    /// A whole message of a backend on its link.
+    LinkMessage {
+        /// The link's connection.
+        conn: ConnId,
+        /// How its envelopes are written.
+        encoding: Encoding,
+        /// The message, copied out once.
+        body: Bytes,
+    },
+    /// A link has ended.
+    LinkEnded {
+        /// Its connection.
+        conn: ConnId,
+        /// Why.
+        reason: Reason,
+    },
     /// A call was not, and will not be, written whole.
     NotWritten {
         /// Which.
@@ -58,9 +74,9 @@ pub enum Event {
 impl Event {
     fn weight(&self) -> usize {
         let held = match self {
-            Self::Message { body, .. } => body.len(),
+            Self::Message { body, .. } | Self::LinkMessage { body, .. } => body.len(),
             Self::Knock { greeting, .. } => greeting.weight(),
-            Self::NotWritten { .. } | Self::NoRoom { .. } | Self::Ended { .. } => 0,
+            Self::NotWritten { .. } | Self::NoRoom { .. } | Self::Ended { .. } | Self::LinkEnded { .. } => 0,
         };
         size_of::<Self>() + held
     }
@@ -243,6 +259,7 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::rules::Door;
     use crate::wire::upgrade::Offer;
 
     fn ended(slot: u32) -> Event {
@@ -285,7 +302,8 @@ mod tests {
     fn a_knock_weighs_what_it_holds() {
         let greeting = |token: String| {
             let accept = [0; 28];
-            Box::new(Greeting { token: Some(token), agent: None, origin: None, accept, offer: Offer::Nothing })
+            let door = Door::Agents;
+            Box::new(Greeting { door, token: Some(token), agent: None, origin: None, accept, offer: Offer::Nothing })
         };
         let weight =
             |token: &str| Event::Knock { conn: ConnId::new(0, 0, 1), greeting: greeting(token.into()) }.weight();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::kit::tick::{Now, Took};
+use crate::session::rules::Door;
 
 /// What a registered socket is called: slot (low 32 bits) and generation (high 32 bits), so that an event that
 /// outlived its connection is recognised.
@@ -19,8 +20,8 @@ pub struct Token {
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
-    /// The listener: accept until it would block.
-    Listener,
+    /// A listener: accept until it would block.
+    Listener(Door),
     /// Another thread posted to the mailbox.
     Mailbox,
     /// A connection. Events are edges: a reader reads until less comes than fits, a writer writes until the kernel refuses.
@@ -59,13 +60,13 @@ pub trait Io {
         Took::default()
     }
 
-    /// Takes the next connection off the listener.
+    /// Takes the next connection off a listener.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none; others of the accept system call.
-    fn accept(&mut self) -> io::Result<Self::Stream>;
+    /// `WouldBlock` when there is none, or no such listener; others of the accept system call.
+    fn accept(&mut self, door: Door) -> io::Result<Self::Stream>;
 
-    /// Ends listening: connections that were not accepted are reset by the kernel.
+    /// Ends listening at all doors: connections that were not accepted are reset by the kernel.
     fn stop_listening(&mut self);
 
     /// Begins to watch a socket for reading.

@@ -11,12 +11,14 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token as MioToken, Waker};
 
 use crate::kit::tick::{Clock, Load, Now, Took, TurnClock};
+use crate::session::rules::Door;
 
 use super::io::{Io, Ready, Token, Wake, Watch};
 
 /// Slots end far below these, so no connection has such a token.
 const LISTENER: MioToken = MioToken(usize::MAX);
 const MAILBOX: MioToken = MioToken(usize::MAX - 1);
+const LINK_LISTENER: MioToken = MioToken(usize::MAX - 2);
 
 /// Events taken from the kernel at once. The dearest are ends of connections, some 8 µs each: 2 ms for a turn of nothing else.
 const EVENTS_MAX: usize = 256;
@@ -24,11 +26,12 @@ const EVENTS_MAX: usize = 256;
 /// From so many events on a turn is likely to be a long one.
 const HEAVY_EVENTS: usize = 16;
 
-/// One loop's epoll and listener.
+/// One loop's epoll and listeners.
 pub struct MioIo {
     poll: Poll,
     events: Events,
-    listener: Option<TcpListener>,
+    /// By door; none where nobody listens.
+    listeners: [Option<TcpListener>; 2],
     clock: TurnClock,
     busy_poll: Duration,
 }
@@ -44,19 +47,30 @@ impl Wake for MioWaker {
 }
 
 impl MioIo {
-    /// An epoll that watches the listener, and its waker; a wait looks again and again for `busy_poll` before it sleeps. Make those of every loop before the first loop starts, so that
+    /// An epoll that watches the listeners, those of agents and, where there is one, of links, and its waker; a wait looks again
+    /// and again for `busy_poll` before it sleeps. Make those of every loop before the first loop starts, so that
     /// each private descriptor table holds every waker.
     ///
     /// # Errors
     /// Of epoll and eventfd: no descriptors left.
-    pub fn new(listener: StdListener, clock: Clock, busy_poll: Duration) -> io::Result<(Self, Arc<dyn Wake>)> {
-        listener.set_nonblocking(true)?;
-        let mut listener = TcpListener::from_std(listener);
+    pub fn new(
+        agents: StdListener,
+        links: Option<StdListener>,
+        clock: Clock,
+        busy_poll: Duration,
+    ) -> io::Result<(Self, Arc<dyn Wake>)> {
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let watch = |listener: StdListener, token| -> io::Result<TcpListener> {
+            listener.set_nonblocking(true)?;
+            let mut listener = TcpListener::from_std(listener);
+            poll.registry().register(&mut listener, token, Interest::READABLE)?;
+            Ok(listener)
+        };
+        let links = links.map(|links| watch(links, LINK_LISTENER)).transpose()?;
+        let listeners = [Some(watch(agents, LISTENER)?), links];
         let waker = Waker::new(poll.registry(), MAILBOX)?;
         let events = Events::with_capacity(EVENTS_MAX);
-        let io = Self { poll, events, listener: Some(listener), clock: TurnClock::new(clock), busy_poll };
+        let io = Self { poll, events, listeners, clock: TurnClock::new(clock), busy_poll };
         Ok((io, Arc::new(MioWaker(waker))))
     }
 
@@ -87,8 +101,8 @@ impl MioIo {
     /// The descriptors that belong to this loop alone: other threads close their copies.
     #[must_use]
     pub fn own_descriptors(&self) -> Vec<RawFd> {
-        let listener = self.listener.as_ref().map(AsRawFd::as_raw_fd);
-        listener.into_iter().chain([self.poll.as_raw_fd()]).collect()
+        let listeners = self.listeners.iter().flatten().map(AsRawFd::as_raw_fd);
+        listeners.chain([self.poll.as_raw_fd()]).collect()
     }
 }
 
@@ -108,13 +122,13 @@ impl Io for MioIo {
         self.clock.took()
     }
 
-    fn accept(&mut self) -> io::Result<TcpStream> {
-        let listener = self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+    fn accept(&mut self, door: Door) -> io::Result<TcpStream> {
+        let listener = self.listeners[door as usize].as_ref().ok_or(io::ErrorKind::WouldBlock)?;
         listener.accept().map(|(stream, _)| stream)
     }
 
     fn stop_listening(&mut self) {
-        self.listener = None;
+        self.listeners = [None, None];
     }
 
     fn watch(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
@@ -150,7 +164,8 @@ impl Io for MioIo {
 }
 
 fn load(ready: &[Ready]) -> Load {
-    if ready.len() >= HEAVY_EVENTS || ready.contains(&Ready::Listener) { Load::Heavy } else { Load::Light }
+    let newcomers = ready.iter().any(|event| matches!(event, Ready::Listener(_)));
+    if newcomers || ready.len() >= HEAVY_EVENTS { Load::Heavy } else { Load::Light }
 }
 
 fn packed(token: Token) -> MioToken {
@@ -159,7 +174,8 @@ fn packed(token: Token) -> MioToken {
 
 fn told(event: &Event) -> Ready {
     match event.token() {
-        LISTENER => Ready::Listener,
+        LISTENER => Ready::Listener(Door::Agents),
+        LINK_LISTENER => Ready::Listener(Door::Links),
         MAILBOX => Ready::Mailbox,
         MioToken(bits) => Ready::Conn {
             token: Token { slot: bits as u32, generation: (bits as u64 >> 32) as u32 },
@@ -176,7 +192,7 @@ mod tests {
     use super::*;
 
     fn io(busy_poll: Duration) -> (MioIo, Arc<dyn Wake>) {
-        MioIo::new(StdListener::bind("127.0.0.1:0").unwrap(), Clock::start(), busy_poll).unwrap()
+        MioIo::new(StdListener::bind("127.0.0.1:0").unwrap(), None, Clock::start(), busy_poll).unwrap()
     }
 
     #[test]

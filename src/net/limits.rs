@@ -1,5 +1,7 @@
 //! The limits of one event loop. Values come from the settings; there are no defaults here.
 
+use crate::session::rules::Door;
+
 /// What a loop allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -17,4 +19,38 @@ pub struct Limits {
     pub lease_bytes: usize,
     /// Bytes read from one connection in a turn.
     pub turn_bytes: usize,
+    /// What is other for links.
+    pub link: LinkLimits,
+}
+
+/// What a loop allows to links.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLimits {
+    /// Links at once, those that are not let in yet too; one more is answered 503. They count apart from agents, so that
+    /// neither keeps the other out.
+    pub connections_max: u32,
+    /// As [`Limits::queue_soft`].
+    pub queue_soft: usize,
+    /// As [`Limits::queue_hard`].
+    pub queue_hard: usize,
+}
+
+impl Limits {
+    /// The soft mark of connections that came in at `door`.
+    #[must_use]
+    pub fn queue_soft(&self, door: Door) -> usize {
+        match door {
+            Door::Agents => self.queue_soft,
+            Door::Links => self.link.queue_soft,
+        }
+    }
+
+    /// The hard mark of connections that came in at `door`.
+    #[must_use]
+    pub fn queue_hard(&self, door: Door) -> usize {
+        match door {
+            Door::Agents => self.queue_hard,
+            Door::Links => self.link.queue_hard,
+        }
+    }
 }

@@ -18,12 +18,12 @@ use super::io::Wake;
 use super::limits::Limits;
 use super::wake::WakeFlag;
 
-/// Lets an agent in.
+/// Lets a peer in.
 #[derive(Debug)]
 pub struct Admission {
     /// The connection that asked.
     pub conn: ConnId,
-    /// Its place in the directory.
+    /// Its place in the directory; [`AgentSlot::NONE`] of a link.
     pub agent: AgentSlot,
     /// How its envelopes are written.
     pub encoding: Encoding,
@@ -65,7 +65,7 @@ pub type OnDescribed = Box<dyn FnOnce(Result<Described, Undescribed>) + Send>;
 
 /// An instruction into an event loop.
 pub enum Order {
-    /// Let an agent in.
+    /// Let an agent or a link in.
     Admit(Box<Admission>),
     /// Answer an upgrade with an HTTP error.
     Refuse {

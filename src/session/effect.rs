@@ -8,6 +8,8 @@ use crate::kit::buffer_pool::Lease;
 use crate::wire::envelope::Encoding;
 use crate::wire::upgrade::Offer;
 
+use super::rules::Door;
+
 /// Where the bytes of a whole message are.
 #[derive(Debug)]
 pub enum Body {
@@ -20,7 +22,9 @@ pub enum Body {
 /// Who wants to come in.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Greeting {
-    /// The token, from the `Authorization` header or from `?access_token=`.
+    /// What it wants to be: an agent, or a backend's link.
+    pub door: Door,
+    /// The token, from the `Authorization` header or, of an agent, from `?access_token=`.
     pub token: Option<String>,
     /// `?agent=`: an id without proof, for development.
     pub agent: Option<String>,
@@ -48,6 +52,8 @@ pub enum Effect {
     Authenticate(Box<Greeting>),
     /// Hand a whole message to the workers.
     Deliver(Encoding, Body),
+    /// Hand a whole message of a link to the workers.
+    DeliverLink(Encoding, Body),
     /// Queue bytes to the peer: a frame, or an HTTP response.
     Send(Bytes),
     /// Queue a ping that carries the time of this turn.

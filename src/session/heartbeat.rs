@@ -41,7 +41,7 @@ impl Session {
     pub fn is_due(&self, now: Now, spread: u32, rules: &Rules) -> bool {
         let silent_ms = now.tick().since(self.heard);
         match self.phase {
-            Phase::Agent(_) | Phase::Echo => {
+            Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
                 due(silent_ms, self.pinged, spread, rules) != Due::Nothing || self.is_expired(now)
             }
             Phase::Handshake | Phase::Verifying => silent_ms >= rules.handshake_ms,
@@ -54,8 +54,8 @@ impl Session {
     pub fn sweep(&mut self, spread: u32, lent: &mut Lent<'_>) {
         let silent_ms = lent.now.tick().since(self.heard);
         match self.phase {
-            Phase::Agent(_) | Phase::Echo if self.is_expired(lent.now) => self.close(Reason::TokenExpired, lent),
-            Phase::Agent(_) | Phase::Echo => {
+            open if open.is_open() && self.is_expired(lent.now) => self.close(Reason::TokenExpired, lent),
+            Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
                 match due(silent_ms, self.pinged, spread, lent.rules) {
                     Due::Nothing => {}
                     Due::Ping => {

@@ -21,7 +21,7 @@ use effect::Effect;
 use partial::Partial;
 use phase::{Event, Phase};
 use reason::Reason;
-use rules::Rules;
+use rules::{Door, Rules};
 
 /// A round trip that was not measured yet.
 const UNMEASURED: u32 = u32::MAX;
@@ -53,6 +53,8 @@ pub struct Lent<'a> {
     pub now: Now,
     /// The limits in force.
     pub rules: &'a Rules,
+    /// Where the connection came in.
+    pub door: Door,
     /// Buffers for what is cut.
     pub pool: &'a mut BufferPool,
     /// Where the effects go, in order.
@@ -105,7 +107,7 @@ impl Session {
         self.partial.as_ref().filter(|partial| partial.body.is_some()).map(|partial| partial.since)
     }
 
-    /// The workers let the agent in: `response` is the 101 and whatever goes with it. Nothing happens unless one was asked for.
+    /// The workers let the peer in: `response` is the 101 and whatever goes with it. Nothing happens unless one was asked for.
     pub fn admit(
         &mut self,
         encoding: Encoding,
@@ -116,7 +118,10 @@ impl Session {
         if self.phase != Phase::Verifying {
             return false;
         }
-        self.phase = self.phase.on(Event::Admitted(encoding));
+        self.phase = self.phase.on(match lent.door {
+            Door::Agents => Event::Admitted(encoding),
+            Door::Links => Event::LinkAdmitted(encoding),
+        });
         // Rounded up: a token is good until its last moment.
         self.expires_secs = expires.map_or(0, |at| u32::try_from(at.0.div_ceil(1000)).unwrap_or(u32::MAX).max(1));
         self.heard = lent.now.tick();

@@ -1,7 +1,7 @@
 //! The phases of a connection's life, and the one function that leads from each to the next.
 //!
 //! ```text
-//!  Handshake ──> Verifying ──> Agent ──┬─ CloseSent ──> Closing ──┐
+//!  Handshake ──> Verifying ──> Agent, Link ┬─ CloseSent ──> Closing ──┐
 //!      │  └─────────────────> Echo ────┼─ PeerClosed ─────────────┴─> Finishing ── Flushed ──> Dead
 //!      └── Failed ──────────────────── ┴─ Failed ──> Lingering ── Flushed ──> Hushed ── end of stream ──> Dead
 //! ```
@@ -17,6 +17,10 @@ pub enum Phase {
     Verifying,
     /// Open, an agent.
     Agent(Encoding),
+    /// Open, a backend's control link that speaks JSON.
+    LinkJson,
+    /// As [`Phase::LinkJson`], binary. Two phases and not one with an encoding, which would cost the slot a second byte.
+    LinkBinary,
     /// Open, every message goes back to where it came from.
     Echo,
     /// We sent a close frame and wait for the peer's.
@@ -42,6 +46,8 @@ pub enum Event {
     EchoAsked,
     /// The workers let it in.
     Admitted(Encoding),
+    /// The workers let it in as a link.
+    LinkAdmitted(Encoding),
     /// We queued a close frame.
     CloseSent,
     /// The peer's close frame came, and ours is queued.
@@ -60,9 +66,11 @@ impl Phase {
             (Self::Handshake, Event::AgentAsked) => Self::Verifying,
             (Self::Handshake, Event::EchoAsked) => Self::Echo,
             (Self::Verifying, Event::Admitted(encoding)) => Self::Agent(encoding),
-            (Self::Agent(_) | Self::Echo, Event::CloseSent) => Self::Closing,
-            (Self::Agent(_) | Self::Echo | Self::Closing, Event::PeerClosed) => Self::Finishing,
-            (Self::Handshake | Self::Verifying | Self::Agent(_) | Self::Echo | Self::Closing, Event::Failed) => {
+            (Self::Verifying, Event::LinkAdmitted(Encoding::Json)) => Self::LinkJson,
+            (Self::Verifying, Event::LinkAdmitted(Encoding::Binary)) => Self::LinkBinary,
+            (open, Event::CloseSent) if open.is_open() => Self::Closing,
+            (open, Event::PeerClosed) if open.is_open() || open == Self::Closing => Self::Finishing,
+            (early, Event::Failed) if early.is_half_open() || early.is_open() || early == Self::Closing => {
                 Self::Lingering
             }
             (Self::Finishing, Event::Flushed) => Self::Dead,
@@ -80,13 +88,30 @@ impl Phase {
     /// Messages flow.
     #[must_use]
     pub fn is_open(self) -> bool {
-        matches!(self, Self::Agent(_) | Self::Echo)
+        matches!(self, Self::Agent(_) | Self::LinkJson | Self::LinkBinary | Self::Echo)
+    }
+
+    /// How its envelopes are written; `None` where there are none.
+    #[must_use]
+    pub fn encoding(self) -> Option<Encoding> {
+        match self {
+            Self::Agent(encoding) => Some(encoding),
+            Self::LinkJson => Some(Encoding::Json),
+            Self::LinkBinary => Some(Encoding::Binary),
+            _ => None,
+        }
+    }
+
+    /// Whether it is an open link.
+    #[must_use]
+    pub fn is_link(self) -> bool {
+        matches!(self, Self::LinkJson | Self::LinkBinary)
     }
 
     /// Bytes that come in are decoded.
     #[must_use]
     pub fn decodes(self) -> bool {
-        matches!(self, Self::Handshake | Self::Agent(_) | Self::Echo | Self::Closing)
+        self.is_open() || matches!(self, Self::Handshake | Self::Closing)
     }
 
     /// The socket should be read, if only to notice its end.
@@ -100,11 +125,13 @@ impl Phase {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 10] = [
+    const PHASES: [Phase; 12] = [
         Phase::Handshake,
         Phase::Verifying,
         Phase::Agent(Encoding::Json),
         Phase::Agent(Encoding::Binary),
+        Phase::LinkJson,
+        Phase::LinkBinary,
         Phase::Echo,
         Phase::Closing,
         Phase::Finishing,
@@ -112,10 +139,11 @@ mod tests {
         Phase::Hushed,
         Phase::Dead,
     ];
-    const EVENTS: [Event; 7] = [
+    const EVENTS: [Event; 8] = [
         Event::AgentAsked,
         Event::EchoAsked,
         Event::Admitted(Encoding::Binary),
+        Event::LinkAdmitted(Encoding::Binary),
         Event::CloseSent,
         Event::PeerClosed,
         Event::Failed,
@@ -126,11 +154,11 @@ mod tests {
         match phase {
             Phase::Handshake => 0,
             Phase::Verifying => 1,
-            Phase::Agent(_) | Phase::Echo => 2,
+            open if open.is_open() => 2,
             Phase::Closing => 3,
             Phase::Finishing | Phase::Lingering => 4,
             Phase::Hushed => 5,
-            Phase::Dead => 6,
+            _ => 6,
         }
     }
 
@@ -146,11 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_an_agent_without_admission() {
+    fn nobody_is_an_agent_or_a_link_without_admission() {
         for phase in PHASES {
             for event in EVENTS {
                 if matches!(phase.on(event), Phase::Agent(_)) && !matches!(phase, Phase::Agent(_)) {
                     assert!(phase == Phase::Verifying && matches!(event, Event::Admitted(_)));
+                }
+                if phase.on(event).is_link() && !phase.is_link() {
+                    assert!(phase == Phase::Verifying && matches!(event, Event::LinkAdmitted(_)));
                 }
             }
         }

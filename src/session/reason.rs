@@ -54,6 +54,8 @@ pub enum Reason {
     Disconnected,
     /// The process stopped without time to drain.
     Shutdown,
+    /// The API key of a link is none any more.
+    Revoked,
 }
 
 /// One row of the table.
@@ -71,7 +73,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 17] = [
+    pub const ALL: [Reason; 18] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,
@@ -89,6 +91,7 @@ impl Reason {
         Self::Replaced,
         Self::Disconnected,
         Self::Shutdown,
+        Self::Revoked,
     ];
 
     /// The row of the table: codes 4000–4499 say "come back, with back-off", 4500–4999 "not until something changes".
@@ -112,6 +115,7 @@ impl Reason {
             Self::Drain => (Some(4003), "drain", "node is stopping, reconnect", Debug),
             Self::Disconnected => (Some(4005), "disconnected", "disconnected by the operator", Info),
             Self::Replaced => (Some(4500), "replaced", "replaced by a newer connection", Info),
+            Self::Revoked => (Some(4501), "revoked", "API key is no longer valid", Info),
             Self::Shutdown => (Some(1001), "shutdown", "going away", Debug),
         };
         Row { code, label, text, loudness }

@@ -2,6 +2,20 @@
 
 use crate::wire::upgrade::HeadLimits;
 
+/// Which port a connection came to. Nothing that one serves is served at the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// That of agents.
+    Agents,
+    /// That of backends' control links.
+    Links,
+}
+
+impl Door {
+    /// Both, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Agents, Self::Links];
+}
+
 /// Limits and times of every session of a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -9,6 +23,8 @@ pub struct Rules {
     pub head: HeadLimits,
     /// Largest message of an agent, in bytes.
     pub message_bytes_max: u64,
+    /// Largest message of a backend on a link, in bytes.
+    pub link_message_bytes_max: u64,
     /// Largest message of the echo endpoint, in bytes; `None` where the endpoint is not served.
     pub echo_bytes_max: Option<u64>,
     /// Frames that one connection may bring in a turn.

@@ -15,10 +15,13 @@ use super::effect::{Body, Effect, Greeting};
 use super::partial::Partial;
 use super::phase::{Event, Phase};
 use super::reason::Reason;
+use super::rules::Door;
 use super::{Lent, Session};
 
 /// Path of the agents' endpoint.
 pub const AGENT_PATH: &str = "/v1/agent";
+/// Path of the control link.
+pub const LINK_PATH: &str = "/v1/link";
 /// Path of the echo endpoint, served in development only.
 pub const ECHO_PATH: &str = "/dev/echo";
 
@@ -61,7 +64,7 @@ impl Session {
             }
         }
         match self.phase {
-            Phase::Agent(_) | Phase::Echo | Phase::Closing => self.decode(input, at, lent),
+            phase if phase.is_open() || phase == Phase::Closing => self.decode(input, at, lent),
             Phase::Verifying => {
                 self.keep(&input[at..], lent);
                 Flow::Drained
@@ -72,12 +75,15 @@ impl Session {
 
     fn asked(&mut self, head: &[u8], request: &Upgrade, lent: &mut Lent<'_>) {
         let text = |range: &std::ops::Range<usize>| std::str::from_utf8(&head[range.clone()]).unwrap_or_default();
-        match text(&request.path) {
-            AGENT_PATH => {
+        match (lent.door, text(&request.path)) {
+            (Door::Agents, AGENT_PATH) | (Door::Links, LINK_PATH) => {
                 let query = request.query.as_ref().map(text).unwrap_or_default();
                 let bearer = request.bearer.as_ref().map(text).map(str::to_owned);
+                // A backend can set headers, and what stands in a URL is logged on its way.
+                let in_query = || upgrade::query_value(query, "access_token").filter(|_| lent.door == Door::Agents);
                 let greeting = Greeting {
-                    token: bearer.or_else(|| upgrade::query_value(query, "access_token")),
+                    door: lent.door,
+                    token: bearer.or_else(in_query),
                     agent: upgrade::query_value(query, "agent"),
                     origin: request.origin.as_ref().map(text).map(str::to_owned),
                     accept: request.accept,
@@ -86,7 +92,7 @@ impl Session {
                 self.phase = self.phase.on(Event::AgentAsked);
                 lent.effects.push(Effect::Authenticate(Box::new(greeting)));
             }
-            ECHO_PATH if lent.rules.echo_bytes_max.is_some() => {
+            (Door::Agents, ECHO_PATH) if lent.rules.echo_bytes_max.is_some() => {
                 self.phase = self.phase.on(Event::EchoAsked);
                 self.hear(lent.now);
                 lent.effects.push(Effect::Send(upgrade::switching(request.accept, request.offer)));
@@ -104,6 +110,7 @@ impl Session {
         };
         let message_bytes_max = match self.phase {
             Phase::Echo => lent.rules.echo_bytes_max.unwrap_or(0),
+            Phase::LinkJson | Phase::LinkBinary => lent.rules.link_message_bytes_max,
             _ => lent.rules.message_bytes_max,
         };
         let mut flow = Flow::Drained;
@@ -163,8 +170,9 @@ impl Session {
     }
 
     fn message(&mut self, text: bool, body: Body, input: &[u8], lent: &mut Lent<'_>) {
-        if let Phase::Agent(encoding) = self.phase {
-            return lent.effects.push(Effect::Deliver(encoding, body));
+        if let Some(encoding) = self.phase.encoding() {
+            let deliver = if self.phase.is_link() { Effect::DeliverLink } else { Effect::Deliver };
+            return lent.effects.push(deliver(encoding, body));
         }
         let opcode = OpCode::Data(if text { Data::Text } else { Data::Binary });
         let frame = match &body {
@@ -194,10 +202,10 @@ impl Session {
 
     /// Whether a message of this type belongs to the connection's subprotocol.
     fn speaks(&self, text: bool) -> bool {
-        match self.phase {
-            Phase::Agent(Encoding::Json) => text,
-            Phase::Agent(Encoding::Binary) => !text,
-            _ => true,
+        match self.phase.encoding() {
+            Some(Encoding::Json) => text,
+            Some(Encoding::Binary) => !text,
+            None => true,
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Record {
     /// The connection that the agent was on; `None` when it was offline.
     pub(super) socket: Option<SocketId>,
     pub(super) call: Option<CallId>,
+    /// The connection of the link that it came in on, where it did.
+    pub(super) link: Option<SocketId>,
     /// When the caller goes away, if it does.
     pub(super) cancels_at: Option<u64>,
     pub(super) cancelled: bool,
@@ -38,26 +40,74 @@ pub(super) struct Ledger {
     open: BTreeSet<u64>,
     ended: Arc<Mutex<Vec<(u64, Outcome)>>>,
     recent: Vec<(CallId, SocketId)>,
+    nonces: u64,
+    /// Calls on links that their backends took back.
+    taken_back: BTreeSet<u64>,
+    /// Calls on links that ended: nobody waits, though an answer may be on its way.
+    given_up: BTreeSet<u64>,
 }
 
 impl Ledger {
     /// Opens a record; what to run when the call ends.
     pub(super) fn open(&mut self, nonce: u64, deadline: u64, socket: Option<SocketId>) -> OnEnd {
+        self.insert(nonce, deadline, socket, None);
+        let ended = Arc::clone(&self.ended);
+        Box::new(move |outcome| lock(&ended).push((nonce, outcome)))
+    }
+
+    /// A number for one more call.
+    pub(super) fn next_nonce(&mut self) -> u64 {
+        self.nonces += 1;
+        self.nonces
+    }
+
+    /// Opens the record of a call that came in on a link.
+    pub(super) fn open_on_link(&mut self, nonce: u64, deadline: u64, socket: Option<SocketId>, link: SocketId) {
+        self.insert(nonce, deadline, socket, Some(link));
+    }
+
+    fn insert(&mut self, nonce: u64, deadline: u64, socket: Option<SocketId>, link: Option<SocketId>) {
         let record = Record {
             deadline,
             socket,
             call: None,
+            link,
             cancels_at: None,
-            cancelled: false,
+            cancelled: self.taken_back.contains(&nonce),
             received: Vec::new(),
             answers: Vec::new(),
             receipts: Vec::new(),
             outcome: None,
         };
-        self.records.insert(nonce, record);
+        let twice = self.records.insert(nonce, record);
+        assert!(twice.is_none(), "call {nonce} was taken from its link twice");
         self.open.insert(nonce);
-        let ended = Arc::clone(&self.ended);
-        Box::new(move |outcome| lock(&ended).push((nonce, outcome)))
+    }
+
+    /// A backend takes a call on its link back.
+    pub(super) fn taken_back(&mut self, nonce: u64) {
+        self.taken_back.insert(nonce);
+        if let Some(record) = self.records.get_mut(&nonce) {
+            record.cancelled = true;
+        }
+    }
+
+    /// A backend read on its link how a call ended.
+    pub(super) fn told_on_link(&mut self, nonce: u64, outcome: Outcome, link: SocketId) {
+        let record = self.records.get(&nonce).expect("a call that nobody made");
+        assert_eq!(record.link, Some(link), "call {nonce} ends on somebody else's link");
+        lock(&self.ended).push((nonce, outcome));
+    }
+
+    /// Nobody waits any more for calls on links that are gone.
+    pub(super) fn give_up_links(&mut self, gone: impl Fn(SocketId) -> bool) {
+        let records = &self.records;
+        let given_up: Vec<u64> =
+            self.open.iter().copied().filter(|nonce| records[nonce].link.is_some_and(&gone)).collect();
+        for nonce in given_up {
+            self.open.remove(&nonce);
+            self.given_up.insert(nonce);
+        }
     }
 
     /// Calls that ended since this was asked last, by nonce.
@@ -75,7 +125,8 @@ impl Ledger {
     /// Notes how a call ended.
     pub(super) fn close(&mut self, nonce: u64, outcome: Outcome) {
         let record = self.records.get_mut(&nonce).expect("it was opened");
-        assert!(self.open.remove(&nonce), "call {nonce} has a second outcome: {outcome:?} after {:?}", record.outcome);
+        let waits = self.open.remove(&nonce) || self.given_up.remove(&nonce);
+        assert!(waits, "call {nonce} has a second outcome: {outcome:?} after {:?}", record.outcome);
         record.outcome = Some(outcome);
     }
 

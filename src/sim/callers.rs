@@ -6,10 +6,12 @@ use crate::directory::Filter;
 use crate::kit::tick::Now;
 use crate::net::limits::Limits;
 use crate::net::mailbox::Order;
+use crate::session::rules::Door;
 use crate::wire::envelope::{Encoding, Payload};
 use crate::work::dispatch::CallRequest;
 
 use super::client::{Client, Role, Surroundings};
+use super::kernel::SocketId;
 use super::setup;
 use super::world::{AGENTS, World};
 
@@ -18,15 +20,17 @@ impl World {
         self.connects_at = Some(self.now() + self.rng.u64(0..250));
         let encoding = if self.rng.bool() { Encoding::Json } else { Encoding::Binary };
         let role = match self.rng.u8(..100) {
-            0..70 => Role::Agent(self.rng.usize(..AGENTS), encoding),
-            70..85 => Role::Echo,
+            0..8 => Role::Link(encoding),
+            8..72 => Role::Agent(self.rng.usize(..AGENTS), encoding),
+            72..85 => Role::Echo,
             85..95 => Role::Loiterer,
             _ => Role::Stranger,
         };
         let door = self.rng.usize(..self.loops.len());
         let World { clients, kernel, rng, ledger, .. } = self;
         let mut kernel = kernel.borrow_mut();
-        if let Some(socket) = kernel.connect(door) {
+        let at = if matches!(role, Role::Link(_)) { Door::Links } else { Door::Agents };
+        if let Some(socket) = kernel.connect(door, at) {
             clients.push(Client::new(socket, role, &mut Surroundings { kernel: &mut kernel, rng, ledger }));
         }
     }
@@ -39,14 +43,8 @@ impl World {
             return self.operate();
         }
         let agent = format!("agent-{}", self.rng.usize(..=AGENTS));
-        self.nonces += 1;
-        let nonce = self.nonces;
-        let filter = Filter { prefix: agent.clone(), labels: Vec::new() };
-        let page = self.dispatch.agents(self.tenant, &filter, 0, 1000);
-        let socket = page.agents.first().and_then(|listed| {
-            let conn = listed.conn;
-            self.kernel.borrow().socket_of(conn.loop_index(), conn.slot(), conn.generation())
-        });
+        let nonce = self.ledger.next_nonce();
+        let socket = self.socket_of_agent(&agent);
         let most = if self.rng.bool() { 200 } else { 2500 };
         let timeout_ms = self.rng.u64(5..most);
         let cancels_at = self.chance(odds.caller_cancels).then(|| now + self.rng.u64(0..300));
@@ -65,6 +63,16 @@ impl World {
         if let Some(record) = self.ledger.records.get_mut(&nonce) {
             (record.call, record.cancels_at) = (call, cancels_at.filter(|_| call.is_some()));
         }
+    }
+
+    /// The connection that an agent is on, as the directory knows it.
+    pub(super) fn socket_of_agent(&self, agent: &str) -> Option<SocketId> {
+        let filter = Filter { prefix: agent.to_owned(), labels: Vec::new() };
+        let page = self.dispatch.agents(self.tenant, &filter, 0, 1000);
+        page.agents.first().and_then(|listed| {
+            let conn = listed.conn;
+            self.kernel.borrow().socket_of(conn.loop_index(), conn.slot(), conn.generation())
+        })
     }
 
     pub(super) fn cancel(&mut self, nonce: u64) {

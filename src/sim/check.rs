@@ -17,6 +17,7 @@ impl World {
             let record = &self.ledger.records[&nonce];
             self.judge(nonce, record, &outcome);
         }
+        self.forget_links_that_ended();
         let now = self.now();
         let settled = self.is_settled();
         let kernel = self.kernel.borrow();
@@ -27,7 +28,8 @@ impl World {
             assert!(open <= known, "{open} agents are connected, the directory knows {known}");
         }
         let rings = self.alarm_at.is_some_and(|at| at <= now + 1);
-        for (nonce, record) in self.ledger.open_calls() {
+        // What comes over a link is on its way for as long as its backend likes.
+        for (nonce, record) in self.ledger.open_calls().filter(|(_, record)| record.link.is_none()) {
             let gone = record.socket.is_some_and(|id| kernel.sockets[id].dropped);
             assert!(!(gone && settled), "call {nonce} waits for nothing, its connection is gone: {record:?}");
             assert!(now <= record.deadline + 1 || rings, "call {nonce} outlives its deadline: {record:?}");
@@ -64,7 +66,8 @@ impl World {
             Outcome::NoReceipt => {
                 told(due, "its deadline has not passed");
                 told(claimed, "the kernel has nothing of it");
-                let whole = taken || socket.is_some_and(|socket| !socket.dropped);
+                // A backend on a link hears of it later, when the connection may be gone.
+                let whole = taken || record.link.is_some() || socket.is_some_and(|socket| !socket.dropped);
                 told(whole, "its connection is gone and a part of it is nothing");
             }
             Outcome::NoReply => {

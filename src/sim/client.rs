@@ -19,6 +19,8 @@ pub(super) enum Role {
     /// An agent with this number.
     Agent(usize, Encoding),
     Echo,
+    /// A backend's control link.
+    Link(Encoding),
     /// It asks slowly, or never to the end.
     Loiterer,
     /// It speaks no HTTP.
@@ -41,6 +43,10 @@ pub(super) enum Act {
     Message(Vec<u8>, Option<u64>),
     /// A message to the echo, and more later.
     Chatter,
+    /// Calls over a link, and more later.
+    Burst,
+    /// A call over a link is taken back.
+    TakeBack(u64),
     Ping,
     Illegal,
     Close,
@@ -90,7 +96,7 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    fn is_silent(self) -> bool {
+    pub(super) fn is_silent(self) -> bool {
         self.closing || self.half_closed || self.vanished
     }
 }
@@ -174,13 +180,15 @@ impl Client {
         match act {
             Act::Raw(bytes) => self.send(bytes, around),
             Act::Message(payload, answers) => {
-                let text = !matches!(self.role, Role::Agent(_, Encoding::Binary));
+                let text = !matches!(self.role, Role::Agent(_, Encoding::Binary) | Role::Link(Encoding::Binary));
                 self.say(text, &payload, around);
                 if let Some(nonce) = answers {
                     around.ledger.answered(nonce, self.socket, self.sent_bytes);
                 }
             }
             Act::Chatter => self.chatter(around),
+            Act::Burst => self.burst(around),
+            Act::TakeBack(nonce) => self.take_back(nonce, around),
             Act::Ping => self.ping(around),
             Act::Illegal => {
                 self.ended.illegal = true;
@@ -235,7 +243,7 @@ impl Client {
     }
 
     /// Sends one message, maybe cut into frames, with pings between them.
-    fn say(&mut self, text: bool, payload: &[u8], around: &mut Surroundings<'_>) {
+    pub(super) fn say(&mut self, text: bool, payload: &[u8], around: &mut Surroundings<'_>) {
         let mut opcode = OpCode::Data(if text { Data::Text } else { Data::Binary });
         let mut rest = payload;
         let odds = around.kernel.odds.fragments;
@@ -318,7 +326,10 @@ impl Client {
                     self.ended.closing = true;
                 }
             }
-            Said::Message(_, payload) if self.role != Role::Echo => self.told(&payload, around),
+            Said::Message(_, payload) if self.role != Role::Echo => match self.role {
+                Role::Link(encoding) => self.link_told(encoding, &payload, around),
+                _ => self.told(&payload, around),
+            },
             other => assert_eq!(Some(other), self.expected.pop_front(), "socket {}: what came back", self.socket),
         }
     }

@@ -113,7 +113,7 @@ impl World {
         }
         let node = self.dispatch.node(Now(0));
         assert_eq!((node.agents, node.calls_in_flight), (0, 0), "directory and calls are empty");
-        assert_eq!(node.connections.iter().sum::<u32>(), 0, "no connection is counted");
+        assert_eq!(node.connections.iter().sum::<u32>() + node.links, 0, "no connection is counted");
         assert_eq!(self.room.used(), 0, "no connection takes room");
     }
 
@@ -128,6 +128,7 @@ impl World {
             world.workers.iter().all(|worker| worker.batch.is_empty() && worker.tray.is_empty())
         });
         self.dispatch.end_all_calls();
+        self.ledger.give_up_links(|_| true);
         self.check_calls();
         assert_eq!(self.ledger.open_calls().count(), 0, "every call has its outcome");
         let left =

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::kit::tick::Now;
 use crate::net::io::{Io, Ready, Token, Wake, Watch};
+use crate::session::rules::Door;
 
 use super::kernel::{Kernel, SocketId};
 
@@ -56,8 +57,8 @@ impl Io for SimIo {
         Now(kernel.now)
     }
 
-    fn accept(&mut self) -> io::Result<SimStream> {
-        let id = self.kernel.borrow_mut().accept(self.door)?;
+    fn accept(&mut self, door: Door) -> io::Result<SimStream> {
+        let id = self.kernel.borrow_mut().accept(self.door, door)?;
         let kernel = Rc::clone(&self.kernel);
         Ok(SimStream { kernel, id })
     }

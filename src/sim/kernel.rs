@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fastrand::Rng;
 
 use crate::net::io::{Ready, Token, Watch};
+use crate::session::rules::Door;
 
 use super::faults::Odds;
 use super::socket::{Piece, Socket};
@@ -21,8 +22,9 @@ pub(super) type SocketId = usize;
 const VAIN_READS_MAX: u32 = 4;
 
 /// What one loop's epoll knows beside its sockets.
-pub(super) struct Door {
-    backlog: VecDeque<SocketId>,
+pub(super) struct Place {
+    /// By door.
+    backlogs: [VecDeque<SocketId>; 2],
     pub(super) listening: bool,
     noted: bool,
     pub(super) woken: Arc<AtomicBool>,
@@ -46,7 +48,7 @@ pub(super) struct Kernel {
     pub(super) odds: Odds,
     pub(super) rng: Rng,
     pub(super) sockets: Vec<Socket>,
-    pub(super) doors: Vec<Door>,
+    pub(super) doors: Vec<Place>,
     /// Counts what moved: a turn that leaves it as it was did nothing.
     pub(super) progress: u64,
     trace: Trace,
@@ -59,8 +61,8 @@ fn key(token: Token) -> (u32, u32) {
 
 impl Kernel {
     pub(super) fn new(rng: Rng, odds: Odds, doors: usize, trace: Trace) -> Self {
-        let door = |_| Door {
-            backlog: VecDeque::new(),
+        let door = |_| Place {
+            backlogs: Default::default(),
             listening: true,
             noted: false,
             woken: Arc::new(AtomicBool::new(false)),
@@ -104,14 +106,14 @@ impl Kernel {
     }
 
     /// A client connects; `None` when nobody listens.
-    pub(super) fn connect(&mut self, door: usize) -> Option<SocketId> {
+    pub(super) fn connect(&mut self, door: usize, at: Door) -> Option<SocketId> {
         if !self.doors[door].listening {
             return None;
         }
         let id = self.sockets.len();
         let (arrived_max, leaving_max) = (self.rng.usize(200..8000), self.rng.usize(300..6000));
         self.sockets.push(Socket::new(door, arrived_max, leaving_max));
-        self.doors[door].backlog.push_back(id);
+        self.doors[door].backlogs[at as usize].push_back(id);
         self.doors[door].noted = true;
         Some(id)
     }
@@ -141,14 +143,14 @@ impl Kernel {
     pub(super) fn has_ready(&self, door: usize) -> bool {
         let place = &self.doors[door];
         place.woken.load(Ordering::Relaxed)
-            || self.accepts(door)
+            || Door::ALL.into_iter().any(|at| self.accepts(door, at))
             || !place.stale.is_empty()
             || place.watched.values().any(|id| self.sockets[*id].noted && self.sockets[*id].has_news())
     }
 
-    fn accepts(&self, door: usize) -> bool {
+    fn accepts(&self, door: usize, at: Door) -> bool {
         let door = &self.doors[door];
-        door.noted && door.listening && !door.backlog.is_empty()
+        door.noted && door.listening && !door.backlogs[at as usize].is_empty()
     }
 
     /// What epoll tells a loop, in any order, not always all of it at once.
@@ -180,9 +182,7 @@ impl Kernel {
             }
         }
         ready.append(&mut self.doors[door].stale);
-        if self.accepts(door) {
-            ready.push(Ready::Listener);
-        }
+        ready.extend(Door::ALL.into_iter().filter(|at| self.accepts(door, *at)).map(Ready::Listener));
         self.doors[door].noted = false;
         if self.doors[door].woken.swap(false, Ordering::Relaxed) {
             ready.push(Ready::Mailbox);
@@ -200,7 +200,7 @@ impl Kernel {
                         let token = Token { slot, generation };
                         Ready::Conn { token, readable: true, ended: true, writable: true }
                     }
-                    _ => Ready::Listener,
+                    _ => Ready::Listener(Door::ALL[self.rng.usize(..2)]),
                 };
                 self.doors[door].stale.push(event);
             }
@@ -215,22 +215,22 @@ impl Kernel {
     /// Plants an event for each listener, open or not.
     pub(super) fn mislead_listeners(&mut self) {
         for door in &mut self.doors {
-            door.stale.push(Ready::Listener);
+            door.stale.extend(Door::ALL.map(Ready::Listener));
         }
     }
 
-    pub(super) fn accept(&mut self, door: usize) -> io::Result<SocketId> {
+    pub(super) fn accept(&mut self, door: usize, at: Door) -> io::Result<SocketId> {
         if self.chance(self.odds.interrupted) {
             return Err(ErrorKind::Interrupted.into());
         }
-        if !self.doors[door].listening || self.doors[door].backlog.is_empty() {
+        if !self.doors[door].listening || self.doors[door].backlogs[at as usize].is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
         if self.chance(self.odds.accept_full) {
             return Err(io::Error::from_raw_os_error(24));
         }
         let aborted = self.chance(self.odds.accept_aborted);
-        let id = self.doors[door].backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
+        let id = self.doors[door].backlogs[at as usize].pop_front().ok_or(ErrorKind::WouldBlock)?;
         self.progress += 1;
         if aborted {
             self.sockets[id].close();
@@ -242,7 +242,7 @@ impl Kernel {
 
     pub(super) fn stop_listening(&mut self, door: usize) {
         self.doors[door].listening = false;
-        for id in std::mem::take(&mut self.doors[door].backlog) {
+        for id in std::mem::take(&mut self.doors[door].backlogs).into_iter().flatten() {
             self.sockets[id].close();
         }
     }

@@ -9,6 +9,9 @@ impl Client {
         if self.role == Role::Echo {
             self.plan(now, Act::Chatter);
         }
+        if matches!(self.role, Role::Link(_)) {
+            self.plan(now, Act::Burst);
+        }
         if around.rng.bool() {
             self.plan(now + around.rng.u64(0..3000), Act::Ping);
         }
@@ -35,6 +38,9 @@ pub(super) fn request(role: Role) -> Vec<u8> {
     let (path, more) = match role {
         Role::Stranger => return b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
         Role::Echo => ("/dev/echo".to_owned(), String::new()),
+        Role::Link(encoding) => {
+            ("/v1/link".to_owned(), format!("Sec-WebSocket-Protocol: {}\r\n", encoding.subprotocol()))
+        }
         Role::Loiterer => ("/v1/agent?agent=loiterer".to_owned(), String::new()),
         Role::Agent(number, encoding) => (
             format!("/v1/agent?agent=agent-{number}"),

@@ -13,6 +13,7 @@ mod frames;
 mod io;
 mod kernel;
 mod life;
+mod link;
 mod setup;
 mod socket;
 mod turn;
@@ -57,7 +58,7 @@ fn seeds() {
         }
     }
     println!("{outcomes:?}");
-    assert_eq!(outcomes.len(), 10, "every outcome is reached");
+    assert_eq!(outcomes.len(), 20, "every outcome is reached, over HTTP and over links");
 }
 
 #[test]

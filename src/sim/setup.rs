@@ -1,6 +1,7 @@
 //! How a run is put together: small limits, so that each of them bites.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastrand::Rng;
 
@@ -12,13 +13,14 @@ use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{Intake, QueueLimits, Tray, queue};
-use crate::net::limits::Limits;
+use crate::net::limits::{Limits, LinkLimits};
 use crate::net::mailbox::Mailbox;
 use crate::session::rules::Rules;
 use crate::wire::upgrade::HeadLimits;
 use crate::work::alarm::{Alarm, Sleeper};
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
-use crate::work::gate::{Gate, Openness};
+use crate::work::gate::{Backends, Gate, Openness};
+use crate::work::links::LinkTerms;
 
 use super::io::{SharedKernel, SimIo, SimWake};
 
@@ -39,6 +41,7 @@ pub(super) fn rules(rng: &mut Rng) -> Rules {
     Rules {
         head: HeadLimits { bytes_max: 1024, fields_max: 16 },
         message_bytes_max: 4096,
+        link_message_bytes_max: 4096,
         echo_bytes_max: Some(16 * 1024),
         turn_frames: rng.u32(1..6),
         handshake_ms: rng.u32(300..1500),
@@ -59,6 +62,7 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         write_deadline_ms: rng.u32(200..900),
         lease_bytes: rng.usize(16_384..60_000),
         turn_bytes: rng.usize(50..5000),
+        link: LinkLimits { connections_max: rng.u32(1..5), queue_soft, queue_hard: queue_soft + rng.usize(500..6000) },
     }
 }
 
@@ -103,6 +107,12 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
             leeway_secs: 0,
             openness: Openness::Dev,
+            backends: Backends::Dev,
+        },
+        links: LinkTerms {
+            window: rng.u32(1..12),
+            timeout: Duration::from_secs(2),
+            timeout_max: Duration::from_secs(60),
         },
         heartbeat_ms: rules.heartbeat_ms,
         connections_max: room.max(),

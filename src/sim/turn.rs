@@ -76,9 +76,10 @@ impl World {
         }
         if let Some(event) = worker.batch.pop_front() {
             self.kernel.borrow_mut().note(format_args!("worker {index} applies an event"));
+            self.note_link_calls(&event);
             let mut answers = Answers::default();
             pool::apply(&self.dispatch, &mut answers, event, Now(now));
-            answers.post(&self.dispatch);
+            pool::settle(&self.dispatch, &mut answers);
         }
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::calls::Outcome;
 use crate::kit::ids::TenantId;
 use crate::kit::quota::Quota;
 use crate::net::event_loop::EventLoop;
@@ -70,7 +69,7 @@ pub(super) struct Report {
     /// A number that equal runs share.
     pub(super) digest: u64,
     /// How many calls ended in which way.
-    pub(super) outcomes: BTreeMap<&'static str, u32>,
+    pub(super) outcomes: BTreeMap<(&'static str, &'static str), u32>,
 }
 
 /// A run.
@@ -95,7 +94,6 @@ pub(super) struct World {
     pub(super) drained: bool,
     /// What each connection was at the end of the last turn that saw it: open or not, and bytes read by then.
     pub(super) last_seen: BTreeMap<SocketId, (bool, u64)>,
-    pub(super) nonces: u64,
 }
 
 impl World {
@@ -130,7 +128,6 @@ impl World {
             drain: None,
             drained: false,
             last_seen: BTreeMap::new(),
-            nonces: 0,
         }
     }
 
@@ -138,8 +135,12 @@ impl World {
     pub(super) fn report(&self) -> Report {
         let mut outcomes = BTreeMap::new();
         for record in self.ledger.records.values() {
-            let label = record.outcome.as_ref().map_or("none", Outcome::label);
-            *outcomes.entry(label).or_default() += 1;
+            // Of a call on a link that ended nobody was told.
+            let Some(outcome) = record.outcome.as_ref() else {
+                continue;
+            };
+            let way = if record.link.is_some() { "link" } else { "http" };
+            *outcomes.entry((way, outcome.label())).or_default() += 1;
         }
         let digest = self.kernel.borrow().digest();
         Report { digest, outcomes }
@@ -224,7 +225,8 @@ impl World {
             at.into_iter().for_each(|at| actor(Actor::Canceller(*nonce), at));
         }
         let others = [
-            (Actor::Alarm, self.alarm_at),
+            // It posts answers to links, and would wait for room.
+            (Actor::Alarm, self.alarm_at.filter(|_| room)),
             (Actor::Caller, self.calls_at),
             (Actor::Connector, self.connects_at),
             (Actor::Drain, self.drain.as_ref().map(|(_, at)| *at)),

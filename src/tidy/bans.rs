@@ -1,7 +1,7 @@
 //! What may be named only in one place, or nowhere.
 
 use super::Violation;
-use super::floors::{floor_of_file, in_part, is_top};
+use super::floors::{floor_of_file, in_part, is_client, is_top};
 use super::imports::named;
 use super::source::Source;
 
@@ -32,7 +32,7 @@ const EMPTY_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "helper", 
 const LOCKED_OUT: [(&str, &str); 1] = [("ring", "aws-lc-rs is the one crypto backend")];
 
 /// The words of the glossary.
-const WORDS: [&str; 34] = [
+const WORDS: [&str; 35] = [
     "agent",
     "backend",
     "tenant",
@@ -67,6 +67,7 @@ const WORDS: [&str; 34] = [
     "loop",
     "worker",
     "heartbeat",
+    "link",
 ];
 
 fn violation(source: &Source, line: usize, text: String) -> Violation {
@@ -89,8 +90,8 @@ pub fn crates(source: &Source) -> Vec<Violation> {
             violations.push(violation(source, name.line, text));
         }
         let pure = name.path.iter().any(|part| TUNGSTENITE_PURE.contains(&part.as_str()));
-        if first == "tungstenite" && !pure && !in_part(&source.path, "agent") {
-            let text = format!("`{path}`: only the pure pieces of tungstenite serve outside of `agent`");
+        if first == "tungstenite" && !pure && !is_client(&source.path) {
+            let text = format!("`{path}`: only the pure pieces of tungstenite serve outside of the client libraries");
             violations.push(violation(source, name.line, text));
         }
     }
@@ -246,6 +247,7 @@ mod planted {
                 ("src/wire/head.rs", "use tungstenite::{WebSocket, Message};", 2),
                 ("src/wire/head.rs", "use tungstenite::handshake::derive_accept_key;", 0),
                 ("src/agent/link.rs", "use tungstenite::WebSocket;", 0),
+                ("src/backend/link.rs", "use tungstenite::WebSocket;", 0),
                 ("src/wire/head.rs", "#[cfg(test)]\nmod tests { use tungstenite::WebSocket; }", 0),
             ],
         );

@@ -29,8 +29,9 @@ const FLOORS: [(&str, u8); 16] = [
 /// Assembly: its parts know each other, though in no circle.
 const TOP: u8 = 5;
 
-/// The client library stands beside the building: it may look at the ground floor alone, and only the top looks at it.
-const CLIENT: &str = "agent";
+/// The client libraries stand beside the building: they may look at the ground floor alone, not at each other, and only the top
+/// looks at them.
+const CLIENTS: [&str; 2] = ["agent", "backend"];
 
 /// Neighbours that know each other, each with its reason.
 const ACQUAINTED: [(&str, &str, &str); 1] =
@@ -67,6 +68,12 @@ pub fn in_part(path: &str, name: &str) -> bool {
     part(&super::resolve::module_of(path)) == name
 }
 
+/// Whether a file belongs to a client library.
+#[must_use]
+pub fn is_client(path: &str) -> bool {
+    CLIENTS.iter().any(|client| in_part(path, client))
+}
+
 /// Whether a file is one of the top floor's.
 #[must_use]
 pub fn is_top(path: &str) -> bool {
@@ -94,11 +101,11 @@ fn forbidden(from: &str, to: &str) -> Option<&'static str> {
     if ACQUAINTED.iter().any(|(a, b, _)| (*a, *b) == (from, to)) {
         return None;
     }
-    if from == CLIENT {
-        return (floor(to) != Some(0)).then_some("the client library uses `wire` and `kit` alone");
+    if CLIENTS.contains(&from) {
+        return (floor(to) != Some(0)).then_some("a client library uses `wire` and `kit` alone");
     }
-    if to == CLIENT {
-        return (floor(from) != Some(TOP)).then_some("only the top floor uses the client library");
+    if CLIENTS.contains(&to) {
+        return (floor(from) != Some(TOP)).then_some("only the top floor uses a client library");
     }
     match (floor(from), floor(to)) {
         (Some(TOP), Some(_)) => None,
@@ -211,7 +218,7 @@ fn planted(files: &[(&str, &str)], rule: fn(&[Source]) -> Vec<Violation>) -> Vec
 }
 
 #[cfg(test)]
-const BUILDING: [(&str, &str); 8] = [
+const BUILDING: [(&str, &str); 9] = [
     ("src/lib.rs", ""),
     ("src/kit/ids.rs", ""),
     ("src/wire/close.rs", ""),
@@ -220,6 +227,7 @@ const BUILDING: [(&str, &str); 8] = [
     ("src/net/conn.rs", ""),
     ("src/work/pool.rs", ""),
     ("src/agent/mod.rs", ""),
+    ("src/backend/mod.rs", ""),
 ];
 
 #[test]
@@ -237,6 +245,9 @@ fn a_planted_import_is_found() {
         ("src/work/x.rs", "use crate::agent::Agent;", "client library"),
         ("src/agent/x.rs", "use crate::calls::Calls;", "client library"),
         ("src/agent/x.rs", "use crate::kit::ids::CallId;", ""),
+        ("src/backend/x.rs", "use crate::agent::Agent;", "client library"),
+        ("src/backend/x.rs", "use crate::kit::ids::CallId;", ""),
+        ("src/work/x.rs", "use crate::backend::Link;", "client library"),
         ("src/cli/x.rs", "use crate::agent::Agent; use crate::config::S;", ""),
         ("src/net/x.rs", "// use crate::calls::Calls;\n#[cfg(test)]\nmod tests { use crate::calls::C; }", ""),
         ("src/sim/x.rs", "use crate::gateway::run;", ""),

@@ -52,6 +52,23 @@ pub fn frame_with(opcode: OpCode, payload_bytes_hint: usize, write: impl FnOnce(
     bytes
 }
 
+/// Appends a whole unmasked frame whose payload `write` appends: nothing is moved when `payload_bytes_hint` leads to a head
+/// of the right length.
+pub fn append_with(out: &mut Vec<u8>, opcode: OpCode, payload_bytes_hint: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let (start, room) = (out.len(), head_bytes(payload_bytes_hint));
+    out.reserve(room + payload_bytes_hint);
+    out.resize(start + room, 0);
+    write(out);
+    let payload_bytes = out.len() - start - room;
+    let head_bytes = head_bytes(payload_bytes);
+    if head_bytes != room {
+        out.splice(start..start + room, std::iter::repeat_n(0, head_bytes));
+    }
+    let mut place = &mut out[start..];
+    let written = header(opcode, None).format(payload_bytes as u64, &mut place);
+    debug_assert!(written.is_ok(), "the room is as long as the head");
+}
+
 /// A close frame; the reason is cut at a character boundary to fit 123 bytes. `CloseCode::Status` ("no code") gives an
 /// empty body, because that code must not be sent (section 7.4.1).
 #[must_use]
@@ -108,6 +125,10 @@ mod tests {
             for hint in SIZES {
                 let frame = frame_with(opcode, hint, |out| out.extend_from_slice(&payload));
                 assert_eq!(split(&frame), (opcode, &payload[..]), "{size} {hint}");
+                let mut joined = b"before".to_vec();
+                append_with(&mut joined, opcode, hint, |out| out.extend_from_slice(&payload));
+                assert_eq!(joined.split_off(6), frame, "{size} {hint}");
+                assert_eq!(joined, b"before");
             }
         }
     }

@@ -5,6 +5,7 @@
 pub mod agent_side;
 mod binary;
 mod json;
+pub mod link_side;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

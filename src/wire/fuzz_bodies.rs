@@ -4,9 +4,12 @@
 
 use super::decoder::{Decoder, Piece};
 use super::envelope::agent_side::decode_from_gateway;
+use super::envelope::link_side::client::FromLink;
+use super::envelope::link_side::{self, Ended, Ending, FromBackend};
 use super::envelope::{self, Encoding, Inbound, Outbound, Payload};
 use super::rules::Violation;
 use super::upgrade::{self, HeadLimits};
+use crate::kit::ids::is_name;
 
 /// The limit that the decoder runs with here: small, so that it is reached.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 4096;
@@ -128,6 +131,29 @@ pub fn envelope(bytes: &[u8]) {
         assert!(is_json(frame_payload(&frame)));
     }
     let _ = decode_from_gateway(encoding, message);
+    link(encoding, message);
+}
+
+/// What a backend's link reads: agents and parameters are what they are said to be, and each id can be answered.
+fn link(encoding: Encoding, message: &[u8]) {
+    let mut frames = Vec::new();
+    link_side::decode(encoding, message, &mut |said| match said {
+        FromBackend::Call { id, agent, method, params, .. } => {
+            check_payload(params);
+            assert!(is_name(&agent) && !method.is_empty());
+            let (call, ending) = (None, Ending::Ok(params));
+            link_side::append_ended(encoding, &Ended { id, call, agent: &agent, ending }, &mut frames);
+            let written = link_side::client::decode(encoding, frame_payload(&frames));
+            assert!(matches!(written, Ok(FromLink::Ended { .. } | FromLink::Other)), "{written:?}");
+            frames.clear();
+        }
+        FromBackend::Invalid { id, fault } => {
+            let frame = envelope::encode(encoding, &Outbound::Refusal { id, fault });
+            assert!(link_side::client::decode(encoding, frame_payload(&frame)).is_ok());
+        }
+        FromBackend::Cancel { .. } | FromBackend::Other => {}
+    });
+    let _ = link_side::client::decode(encoding, message);
 }
 
 fn check_payload(payload: Payload<'_>) {
@@ -187,9 +213,9 @@ mod tests {
 
         #[test]
         fn envelope(bytes in prop_oneof![
-            bytes(b"\x00\x01\x02\x09\x0a{}[]\":,"),
+            bytes(b"\x00\x01\x02\x09\x0a\x0d{}[]\":,/"),
             words(&["\0", "[", "]", "{", "}", ",", ":", "\"jsonrpc\":\"2.0\"", "\"id\":\"00000000000000ff\"", "\"id\":7",
-                "\"method\":\"receipt\"", "\"method\":\"m\"", "\"result\":null", "\"error\":", "{\"code\":1,\"message\":\"\\u00e4\"}",
+                "\"method\":\"receipt\"", "\"method\":\"m\"", "\"result\":null", "\"error\":", "{\"code\":1,\"message\":\"\\u00e4\"}", "\"meta\":{\"agent\":\"a\"}",
                 "\"params\":{\"id\":\"00000000000000ff\"}"]),
         ]) {
             super::envelope(&bytes);

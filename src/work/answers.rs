@@ -6,8 +6,6 @@
 use crate::kit::ids::ConnId;
 use crate::net::mailbox::Order;
 
-use super::dispatch::Dispatch;
-
 /// Orders that wait to be posted, by the index of their loop.
 #[derive(Default)]
 pub struct Answers(Vec<Vec<Order>>);
@@ -22,16 +20,15 @@ impl Answers {
         self.0[index].push(order);
     }
 
-    /// Ends a batch: posts everything, waiting while a mailbox is full, and tells who waits for calls that ended in it.
-    pub fn post(&mut self, dispatch: &Dispatch) {
+    /// Hands everything to `post`, with the index of its loop.
+    pub fn post(&mut self, mut post: impl FnMut(usize, Order)) {
         for (index, orders) in self.0.iter_mut().enumerate() {
             match orders.len() {
                 0 => {}
-                1 => orders.drain(..).for_each(|order| dispatch.post(index, order)),
-                _ => dispatch.post(index, Order::Many(std::mem::take(orders))),
+                1 => orders.drain(..).for_each(|order| post(index, order)),
+                _ => post(index, Order::Many(std::mem::take(orders))),
             }
         }
-        dispatch.settle();
     }
 }
 

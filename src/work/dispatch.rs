@@ -23,11 +23,14 @@ use crate::net::intake::QueueBytes;
 use crate::net::io::Wake;
 use crate::net::mailbox::{Described, Full, Mailbox, Order, Undescribed};
 use crate::session::reason::Reason;
+use crate::wire::envelope::link_side::{self, Welcome};
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 
 use super::alarm::{Alarm, Due};
+use super::answers::Answers;
 use super::call_log::CallLog;
 use super::gate::Gate;
+use super::links::{LinkTerms, Links};
 
 /// Refused upgrades that are logged in a second: strangers can cause them.
 const REFUSALS_LOGGED_A_SECOND: u32 = 50;
@@ -93,6 +96,14 @@ pub enum SentAway {
     TooBusy,
 }
 
+/// A call that has its waiter, and is to be sent.
+pub(super) struct Opened {
+    /// Its id.
+    pub(super) id: CallId,
+    /// Where it goes.
+    pub(super) conn: ConnId,
+}
+
 /// What is known about this node.
 #[derive(Clone, Debug)]
 pub struct NodeView {
@@ -108,6 +119,8 @@ pub struct NodeView {
     pub over_budget: bool,
     /// Most connections of one loop.
     pub connections_max_per_loop: u32,
+    /// Open connections at the port of control links.
+    pub links: u32,
     /// Agents in the directory.
     pub agents: usize,
     /// Calls in flight.
@@ -157,6 +170,8 @@ pub struct DispatchParts {
     pub budget: Arc<Budget>,
     /// Who is let in.
     pub gate: Gate,
+    /// What links are promised.
+    pub links: LinkTerms,
     /// Told to agents, in milliseconds.
     pub heartbeat_ms: u32,
     /// Most connections of the node.
@@ -174,6 +189,7 @@ pub struct Dispatch {
     clock: Clock,
     pub(super) directory: Directory,
     pub(super) calls: Calls,
+    pub(super) links: Links,
     loops: Vec<LoopDoor>,
     queues: Vec<QueueBytes>,
     budget: Arc<Budget>,
@@ -199,6 +215,7 @@ impl Dispatch {
             clock: parts.clock,
             directory: parts.directory,
             calls: parts.calls,
+            links: Links::new(parts.links, parts.clock),
             loops: parts.loops,
             queues: parts.queues,
             budget: parts.budget,
@@ -228,6 +245,18 @@ impl Dispatch {
 
     /// As [`Dispatch::call`], for who sends many: wakes no loop, and owes a [`Dispatch::rouse_loops`] before it sleeps.
     pub fn call_quietly(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
+        let (Opened { id, conn }, order) = self.open_call(now, request, on_end)?;
+        match self.mailbox(conn).map(|mailbox| mailbox.offer_quietly(order)) {
+            Some(Ok(())) => Some(id),
+            Some(Err(Full(_))) | None => {
+                self.calls.refused(id);
+                None
+            }
+        }
+    }
+
+    /// As [`Dispatch::call`], but hands the order out that sends the call: whoever may wait for a loop posts it with others.
+    pub(super) fn open_call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<(Opened, Order)> {
         let (log, on_end) = CallLog::begin(request.agent, on_end);
         if self.is_draining() {
             on_end(Outcome::Draining);
@@ -261,14 +290,7 @@ impl Dispatch {
             deadline_ms: u32::try_from(millis(request.timeout)).unwrap_or(u32::MAX),
         };
         let frame = envelope::encode(encoding, &envelope);
-        let order = Order::Call { conn, frame, call, delivery };
-        match self.mailbox(conn).map(|mailbox| mailbox.offer_quietly(order)) {
-            Some(Ok(())) => Some(call),
-            Some(Err(Full(_))) | None => {
-                self.calls.refused(call);
-                None
-            }
-        }
+        Some((Opened { id: call, conn }, Order::Call { conn, frame, call, delivery }))
     }
 
     /// Wakes every loop that sleeps and has orders waiting.
@@ -282,18 +304,29 @@ impl Dispatch {
     }
 
     /// Calls have ended: tells who waits to be told. Who ends calls does it once, after the last one.
-    pub(super) fn settle(&self) {
+    fn tell_settled(&self) {
         if let Some(settled) = self.settled.get() {
             settled.wake();
         }
     }
 
     /// The caller went away: ends the call as cancelled and tells the agent. Nothing happens when it has ended.
+    ///
+    /// It tells best effort: a full mailbox has worse to carry.
     pub fn cancel(&self, call: CallId) {
-        if let Some(abandoned) = self.calls.cancel(call) {
-            self.tell_abandoned(abandoned);
+        if let Some((conn, order)) = self.calls.cancel(call).map(to_abandoned)
+            && let Some(mailbox) = self.mailbox(conn)
+        {
+            let _ = mailbox.offer(order);
         }
-        self.settle();
+    }
+
+    /// As [`Dispatch::cancel`], with others.
+    pub(super) fn cancel_all(&self, calls: Vec<CallId>, answers: &mut Answers) {
+        for (conn, order) in calls.into_iter().filter_map(|call| self.calls.cancel(call)).map(to_abandoned) {
+            answers.push(conn, order);
+        }
+        self.tell_settled();
     }
 
     /// Agents of a tenant.
@@ -362,6 +395,7 @@ impl Dispatch {
             turns: self.loops.iter().map(|door| TurnsView::of(&door.status)).collect(),
             over_budget: self.budget.is_over(memory::process_bytes()),
             connections_max_per_loop: self.connections_max_per_loop,
+            links: self.loops.iter().map(|door| door.status.links.load(Ordering::Relaxed)).sum(),
             agents: self.directory.len(),
             calls_in_flight: self.calls.len(),
             draining: self.is_draining(),
@@ -383,16 +417,21 @@ impl Dispatch {
     /// Ends every call that is left, because the process ends.
     pub fn end_all_calls(&self) {
         self.calls.end_all();
-        self.settle();
+        self.tell_settled();
     }
 
-    /// Swaps the keys.
+    /// Swaps the keys. Links whose key is none any more are closed: HTTP asks at each request, and a link would live on.
     pub fn set_gate(&self, gate: Gate) {
         *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(gate);
+        let gate = self.gate();
+        for link in self.links.all().iter().filter(|link| !gate.still_admits(&link.owner.0, link.owner.1)) {
+            self.close_link(link.conn, Reason::Revoked);
+        }
     }
 
     /// Changes the limits that are kept here.
-    pub fn set_limits(&self, calls_per_agent: u32, calls_per_tenant: u32, heartbeat_ms: u32) {
+    pub fn set_limits(&self, calls_per_agent: u32, calls_per_tenant: u32, heartbeat_ms: u32, links: LinkTerms) {
+        self.links.set_terms(links);
         self.calls.set_per_agent_max(calls_per_agent);
         self.directory.set_calls_per_tenant_max(calls_per_tenant);
         self.heartbeat_ms.store(heartbeat_ms, Ordering::Relaxed);
@@ -419,8 +458,17 @@ impl Dispatch {
     pub fn expire(&self, now: Now) {
         let mut abandoned = Vec::new();
         self.calls.expire(now, &mut abandoned);
-        abandoned.into_iter().for_each(|each| self.tell_abandoned(each));
-        self.settle();
+        let mut answers = Answers::default();
+        abandoned.into_iter().map(to_abandoned).for_each(|(conn, order)| answers.push(conn, order));
+        // The thread of the alarm may wait for a loop: no loop ever waits for it.
+        self.settle(&mut answers);
+    }
+
+    /// Posts what is to be said to the loops, and the answers that calls left for links; waits while a mailbox is full.
+    pub(super) fn settle(&self, answers: &mut Answers) {
+        self.links.collect(answers);
+        answers.post(|index, order| self.post(index, order));
+        self.tell_settled();
     }
 
     pub(super) fn gate(&self) -> Arc<Gate> {
@@ -446,6 +494,26 @@ impl Dispatch {
         envelope::encode(encoding, &Outbound::Welcome { session: &session, heartbeat_ms, node: &self.name })
     }
 
+    /// The first frame on a link.
+    pub(super) fn link_welcome(&self, conn: ConnId, encoding: Encoding, window: u32) -> Bytes {
+        let session = format!("{:08x}-{conn:?}", self.epoch);
+        let heartbeat_ms = self.heartbeat_ms.load(Ordering::Relaxed);
+        link_side::encode_welcome(encoding, &Welcome { session: &session, heartbeat_ms, node: &self.name, window })
+    }
+
+    /// Queues a frame to a link: best effort, the close comes anyway.
+    pub(super) fn tell_link(&self, conn: ConnId, frame: Bytes) {
+        if let Some(mailbox) = self.mailbox(conn) {
+            let _ = mailbox.offer(Order::Send { conn, frame });
+        }
+    }
+
+    /// Closes a link; false when its loop has too many orders waiting.
+    pub(super) fn close_link(&self, conn: ConnId, reason: Reason) -> bool {
+        let order = Order::Close { conn, reason, last_words: None };
+        self.mailbox(conn).is_some_and(|mailbox| mailbox.offer(order).is_ok())
+    }
+
     /// A `goaway`, then a close.
     pub(super) fn send_away(&self, to: Located, reason: Reason, goaway: &Outbound<'_>) -> SentAway {
         let last_words = Some(envelope::encode(to.encoding, goaway));
@@ -453,15 +521,6 @@ impl Dispatch {
         match self.mailbox(to.conn).map(|mailbox| mailbox.offer(order)) {
             Some(Ok(())) => SentAway::Told,
             Some(Err(Full(_))) | None => SentAway::TooBusy,
-        }
-    }
-
-    /// Tells an agent that nobody waits any more: best effort, a full mailbox has worse to carry.
-    fn tell_abandoned(&self, abandoned: Abandoned) {
-        let Abandoned { call, conn, encoding } = abandoned;
-        let frame = envelope::encode(encoding, &Outbound::Cancel { call });
-        if let Some(mailbox) = self.mailbox(conn) {
-            let _ = mailbox.offer(Order::Send { conn, frame });
         }
     }
 
@@ -484,6 +543,12 @@ impl TurnsView {
         let turns = &status.turns;
         Self { longest: turns.longest(), longest_cpu: turns.longest_cpu(), long: turns.long() }
     }
+}
+
+/// Tells an agent that nobody waits any more.
+fn to_abandoned(abandoned: Abandoned) -> (ConnId, Order) {
+    let Abandoned { call, conn, encoding } = abandoned;
+    (conn, Order::Send { conn, frame: envelope::encode(encoding, &Outbound::Cancel { call }) })
 }
 
 impl Due for Dispatch {

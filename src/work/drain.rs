@@ -1,4 +1,4 @@
-//! An orderly, paced stop of the agents' side.
+//! An orderly, paced stop of the agents' side, and of the links.
 //!
 //! Owns the pace: who is sent away when. It sleeps nowhere; the gateway asks it at each step what to do next.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::directory::Located;
 use crate::kit::tick::{Now, millis};
 use crate::session::reason::Reason;
-use crate::wire::envelope::Outbound;
+use crate::wire::envelope::{self, Outbound};
 
 use super::dispatch::{Dispatch, SentAway};
 
@@ -25,6 +25,8 @@ pub struct Drain {
     queue: Vec<Located>,
     agents: usize,
     lists_again_at: Now,
+    /// Links have been told.
+    links_told: bool,
 }
 
 impl Drain {
@@ -32,7 +34,14 @@ impl Drain {
     #[must_use]
     pub fn begin(dispatch: &Dispatch, now: Now, window: Duration) -> Self {
         let queue = everyone(dispatch);
-        Self { begun: now, window_ms: millis(window).max(1), agents: queue.len(), queue, lists_again_at: now }
+        Self {
+            begun: now,
+            window_ms: millis(window).max(1),
+            agents: queue.len(),
+            queue,
+            lists_again_at: now,
+            links_told: false,
+        }
     }
 
     /// Puts the queue in an order that does not depend on the directory's hashing, which is seeded at random.
@@ -43,7 +52,28 @@ impl Drain {
 
     /// Sends away as many as the time demands; those that are busy go to the end of the queue. Returns how many are left:
     /// also those that were told and are still on the way out, since the end of the process would cut their last words off.
+    ///
+    /// Links are told at once, so that their backends turn elsewhere, and are closed when no agent is left: until then they
+    /// hear how their calls ended.
     pub fn step(&mut self, dispatch: &Dispatch, now: Now, mut random: impl FnMut(u32) -> u32) -> usize {
+        if !std::mem::replace(&mut self.links_told, true) {
+            self.tell_links(dispatch, &mut random);
+        }
+        match self.step_agents(dispatch, now, random) {
+            0 => close_links(dispatch),
+            left => left,
+        }
+    }
+
+    fn tell_links(&self, dispatch: &Dispatch, mut random: impl FnMut(u32) -> u32) {
+        let spread_ms = u32::try_from(self.window_ms).unwrap_or(u32::MAX);
+        for link in dispatch.links.all() {
+            let goaway = Outbound::Goaway { reconnect_after_ms: random(spread_ms), reason: WORDS };
+            dispatch.tell_link(link.conn, envelope::encode(link.encoding, &goaway));
+        }
+    }
+
+    fn step_agents(&mut self, dispatch: &Dispatch, now: Now, mut random: impl FnMut(u32) -> u32) -> usize {
         let gone_ms = millis(now.since(self.begun)).min(self.window_ms);
         let left = (self.agents as u64 * (self.window_ms - gone_ms) / self.window_ms) as usize;
         if self.queue.is_empty() && now >= self.lists_again_at {
@@ -70,6 +100,16 @@ impl Drain {
         self.queue = busy;
         self.queue.len().max(dispatch.directory.len())
     }
+}
+
+/// Closes the links that have heard how all their calls ended; how many there still are.
+fn close_links(dispatch: &Dispatch) -> usize {
+    for link in dispatch.links.all() {
+        if link.is_idle() && !link.was_sent_away() && dispatch.close_link(link.conn, Reason::Drain) {
+            link.note_sent_away();
+        }
+    }
+    dispatch.links.len()
 }
 
 fn everyone(dispatch: &Dispatch) -> Vec<Located> {

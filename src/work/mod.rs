@@ -3,12 +3,14 @@
 
 pub mod alarm;
 pub mod answers;
+pub mod call_count;
 mod call_log;
 pub mod dispatch;
 pub mod drain;
 pub mod gate;
 mod handlers;
 pub mod holdings;
+pub mod links;
 pub mod pool;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -52,8 +52,13 @@ fn run(tray: &Tray, dispatch: &Dispatch) {
         for knock in knocks.drain(..knocks.len().min(KNOCKS_AT_ONCE)) {
             apply(dispatch, &mut answers, knock, now);
         }
-        answers.post(dispatch);
+        settle(dispatch, &mut answers);
     }
+}
+
+/// Posts what a batch left to say: the answers of calls that it ended on links, too. Waits while a mailbox is full.
+pub fn settle(dispatch: &Dispatch, answers: &mut Answers) {
+    dispatch.settle(answers);
 }
 
 /// The next batch: waits for one when there is nothing else to do, else it may be empty. `None` when every loop has ended.
@@ -71,11 +76,15 @@ fn next(tray: &Tray, idle: bool) -> Option<Batch> {
     }
 }
 
-/// Applies one event; what it has to say to the loops goes into `answers`, to be posted by the caller.
+/// Applies one event; what it has to say to the loops goes into `answers`, to be posted by the caller with [`settle`].
 pub fn apply(dispatch: &Dispatch, answers: &mut Answers, event: Event, now: Now) {
     match event {
         Event::Knock { conn, greeting } => handlers::knock::apply(dispatch, answers, conn, &greeting, now),
         Event::Message { conn, encoding, body } => handlers::message::apply(dispatch, answers, conn, encoding, &body),
+        Event::LinkMessage { conn, encoding, body } => {
+            handlers::link::apply(dispatch, answers, conn, encoding, &body, now);
+        }
+        Event::LinkEnded { conn, reason } => handlers::link::ended(dispatch, answers, conn, reason),
         Event::NotWritten { call } => dispatch.calls.not_written(call),
         Event::NoRoom { call } => dispatch.calls.refused(call),
         Event::Ended { conn, agent, reason } => handlers::ended::apply(dispatch, conn, agent, reason, now),

@@ -12,7 +12,8 @@ use tracing::level_filters::LevelFilter;
 use super::alarm::Alarm;
 use super::answers::Answers;
 use super::dispatch::{CallRequest, Dispatch, DispatchParts, LoopDoor};
-use super::gate::{DEV_TENANT, Gate, Openness};
+use super::gate::{Backends, DEV_TENANT, Gate, Openness};
+use super::links::LinkTerms;
 use super::pool;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
@@ -27,6 +28,7 @@ use crate::net::io::Wake;
 use crate::net::mailbox::{Letters, Mailbox, Order};
 use crate::session::effect::Greeting;
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 use crate::wire::envelope::{Encoding, Payload};
 use crate::wire::upgrade::Offer;
 
@@ -80,7 +82,13 @@ fn node() -> (Dispatch, Letters) {
         loops: vec![LoopDoor { mailbox, status }],
         queues: Vec::new(),
         budget: Budget::new(BudgetLimit::NONE),
-        gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), openness: Openness::Dev, leeway_secs: 0 },
+        gate: Gate {
+            verifier: Verifier::new(&[], None, 0).unwrap(),
+            openness: Openness::Dev,
+            leeway_secs: 0,
+            backends: Backends::Dev,
+        },
+        links: LinkTerms { window: 10, timeout: Duration::from_secs(1), timeout_max: Duration::from_secs(9) },
         heartbeat_ms: 1000,
         connections_max: 20,
         connections_max_per_loop: 10,
@@ -91,6 +99,7 @@ fn node() -> (Dispatch, Letters) {
 
 fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
     let greeting = Greeting {
+        door: Door::Agents,
         token: token.map(str::to_owned),
         agent: Some("web-1".to_owned()),
         origin: None,
@@ -100,7 +109,7 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
     let event = Event::Knock { conn, greeting: Box::new(greeting) };
     let mut answers = Answers::default();
     pool::apply(dispatch, &mut answers, event, Now(0));
-    answers.post(dispatch);
+    pool::settle(dispatch, &mut answers);
 }
 
 /// Agents come, are replaced and leave; calls end in several ways.

@@ -28,6 +28,10 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// Flags for ports that the kernel chooses.
 pub const ANY_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
 
+/// The same, with a port for control links.
+pub const ANY_PORTS_AND_LINK: [&str; 6] =
+    ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--link", "127.0.0.1:0"];
+
 /// A running gateway.
 pub struct Gateway {
     child: Child,
@@ -38,14 +42,23 @@ pub struct Gateway {
     pub agents: SocketAddr,
     /// Where backends connect.
     pub control: SocketAddr,
+    /// Where control links connect, where they do.
+    pub link: Option<SocketAddr>,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Gateway {
     /// Starts a gateway with `--dev` and a token key; `settings` is TOML that comes before the keys.
     pub fn start(settings: &str) -> Self {
+        let config = format!("{settings}\n{}", auth_key());
         let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
         Self::launch(&Self::config(settings), &flags)
+    }
+
+    /// As [`Gateway::start`], with a port for control links.
+    pub fn with_link(settings: &str) -> Self {
+        let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS_AND_LINK).collect();
+        Self::launch(&format!("{settings}\n{}", auth_key()), &flags)
     }
 
     /// Starts a gateway with this configuration file and these flags, and no more.
@@ -65,12 +78,12 @@ impl Gateway {
             .expect("the gateway starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let ready = stdout.by_ref().lines().map_while(Result::ok).find(|line| line.starts_with("ready "));
-        let Some((agents, control)) = ready.as_deref().and_then(addresses) else {
+        let Some((agents, control, link)) = ready.as_deref().and_then(addresses) else {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
             let _ = child.kill();
             panic!("the gateway did not say where it listens: {ready:?}\n{log}");
         };
-        Self { child, folder, _stdout: stdout, agents, control, _turn: turn }
+        Self { child, folder, _stdout: stdout, agents, control, link, _turn: turn }
     }
 
     /// A file name in this test's own folder.
@@ -260,10 +273,15 @@ pub fn until(is_so: impl Fn() -> bool, what: &str) {
     }
 }
 
-/// `ready agents=ADDRESS control=ADDRESS`
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// A key for agents' tokens.
+pub fn auth_key() -> String {
+    format!("[[auth.keys]]\nid = \"{KEY_ID}\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n")
+}
+
+/// `ready agents=ADDRESS control=ADDRESS`, and ` link=ADDRESS` where there is one.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)> {
     let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok();
-    Some((field("agents=")?, field("control=")?))
+    Some((field("agents=")?, field("control=")?, field("link=")))
 }
 
 /// An empty folder for one test.

@@ -1,6 +1,6 @@
 //! A WebSocket client of the tests: tungstenite's, over a plain blocking socket.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -33,7 +33,12 @@ impl Peer {
 
     /// A client of any request, upgraded.
     pub fn open(gateway: &Gateway, request: ClientRequestBuilder) -> Self {
-        let stream = TcpStream::connect(gateway.agents).expect("connects");
+        Self::open_at(gateway.agents, request)
+    }
+
+    /// A client of any request at any port, upgraded.
+    pub fn open_at(address: SocketAddr, request: ClientRequestBuilder) -> Self {
+        let stream = TcpStream::connect(address).expect("connects");
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(SOON)).expect("a time-out");
         let (socket, _) = tungstenite::client(request, stream).expect("upgraded");

@@ -5,11 +5,13 @@
 mod call;
 pub mod echo;
 mod handshake;
+mod link;
 pub mod meter;
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use holdfast::wire::envelope::Encoding;
 use serde::Serialize;
 
 use crate::latency::Percentiles;
@@ -65,6 +67,10 @@ pub enum Operation {
     HandshakeClose,
     /// An HTTP call to an agent and back.
     Call,
+    /// A call over one control link, binary.
+    LinkCall,
+    /// The same in JSON.
+    LinkCallJson,
 }
 
 /// Bounds of one run.
@@ -133,6 +139,13 @@ pub fn run(options: &Options) -> Result<Vec<Row>, String> {
         let mut calls = call::Calls::start(target, options.agents, bounds)?;
         rows.push(repeat(Operation::Call, options, &mut || calls.run())?);
         calls.stop()?;
+    }
+    for (operation, encoding) in [(Operation::LinkCall, Encoding::Binary), (Operation::LinkCallJson, Encoding::Json)] {
+        if wanted(operation) && (target.link.is_some() || !options.only.is_empty()) {
+            let mut calls = link::LinkCalls::start(target, encoding, options.agents, bounds)?;
+            rows.push(repeat(operation, options, &mut || calls.run())?);
+            calls.stop()?;
+        }
     }
     table::print(&HEAD, &rows.iter().map(Row::cells).collect::<Vec<_>>());
     Ok(rows)

@@ -58,6 +58,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 1).into(),
             control: ([127, 0, 0, 1], 2).into(),
             signer: None,
+            link: None,
             api_key: None,
         };
         let gateway = Gateway { target: &target };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::run::{Common, Outcomes, Run, steadfast};
+use crate::callers::Over;
 use crate::campaign::{Campaign, Plan};
 use crate::cpu;
 use crate::progress::Stage;
@@ -27,6 +28,9 @@ pub struct Options {
     /// How many calls are made.
     #[arg(long, default_value_t = 100_000)]
     calls: u32,
+    /// What carries the calls.
+    #[arg(long, value_enum, default_value = "http")]
+    over: Over,
     /// Bytes of padding of each call and each answer.
     #[arg(long, default_value_t = 0)]
     bytes: usize,
@@ -38,7 +42,10 @@ pub struct Options {
 /// Agents that do not come, a control port that cannot be reached.
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let mut run = Run::begin("call", &options.common, options.agents, &[])?;
-    run.draft.parameter("over", "http").parameter("in flight", options.in_flight).parameter("bytes", options.bytes);
+    run.draft
+        .parameter("over", options.over.name())
+        .parameter("in flight", options.in_flight)
+        .parameter("bytes", options.bytes);
     let agents = 0..run.agents;
     let crew = run.enlist(&steadfast(agents.clone()))?;
     let plan = Plan {
@@ -47,7 +54,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
         pad_bytes: options.bytes,
         limit: run.left(),
     };
-    let mut campaign = Campaign::new(&run.server.target, plan, None)?;
+    let mut campaign = Campaign::over(options.over.connect(&run.server.target, plan.in_flight)?, plan);
     let mut some = |count: u32, stage: &Stage| {
         let mut left = count;
         campaign.run(&mut || {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::run::{Common, Outcomes, Run, steadfast};
+use crate::callers::Over;
 use crate::campaign::{Campaign, Plan};
 use crate::cpu;
 use crate::progress::Stage;
@@ -21,6 +22,9 @@ pub struct Options {
     /// Calls in flight.
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
+    /// What carries the calls.
+    #[arg(long, value_enum, default_value = "link")]
+    over: Over,
     /// Bytes of padding of each call and each answer.
     #[arg(long, default_value_t = 0)]
     bytes: usize,
@@ -36,6 +40,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let mut run = Run::begin("fanout", &options.common, options.agents, &[])?;
     run.draft
+        .parameter("over", options.over.name())
         .parameter("in flight", options.in_flight)
         .parameter("bytes", options.bytes)
         .parameter("rounds", options.rounds);
@@ -46,7 +51,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
         pad_bytes: options.bytes,
         limit: run.left(),
     };
-    let mut campaign = Campaign::new(&run.server.target, plan, None)?;
+    let mut campaign = Campaign::over(options.over.connect(&run.server.target, plan.in_flight)?, plan);
     let before = run.server.pid.map(cpu::used).transpose()?;
     let mut fastest = f64::INFINITY;
     let mut right = 0;

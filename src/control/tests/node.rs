@@ -28,7 +28,8 @@ use crate::wire::envelope::Encoding;
 use crate::work::alarm::Alarm;
 use crate::work::answers::Answers;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
-use crate::work::gate::{Gate, Openness};
+use crate::work::gate::{Backends, Gate, Openness};
+use crate::work::links::LinkTerms;
 use crate::work::pool;
 
 /// A test that waits longer than this has failed.
@@ -112,7 +113,13 @@ pub fn start(access: Access, limits: Limits) -> Node {
         loops: vec![LoopDoor { mailbox, status }],
         queues: Vec::new(),
         budget: Budget::new(BudgetLimit::NONE),
-        gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), leeway_secs: 0, openness: Openness::Dev },
+        gate: Gate {
+            verifier: Verifier::new(&[], None, 0).unwrap(),
+            leeway_secs: 0,
+            openness: Openness::Dev,
+            backends: Backends::Dev,
+        },
+        links: LinkTerms { window: 10, timeout: PATIENCE, timeout_max: PATIENCE },
         heartbeat_ms: 1000,
         connections_max: 20,
         connections_max_per_loop: 10,
@@ -190,7 +197,7 @@ fn answer(dispatch: &Dispatch, conn: ConnId, text: String) {
 fn apply(dispatch: &Dispatch, event: Event) {
     let mut answers = Answers::default();
     pool::apply(dispatch, &mut answers, event, Now(0));
-    answers.post(dispatch);
+    pool::settle(dispatch, &mut answers);
 }
 
 fn text(frame: &[u8]) -> String {

@@ -9,12 +9,13 @@ use crate::kit::budget::Verdict;
 use crate::kit::ids::SLOTS_MAX;
 use crate::kit::memory;
 use crate::kit::tick::Now;
-use crate::net::conn::Conn;
+use crate::net::conn::{Conn, mark};
 use crate::net::io::{Io, Ready, Token};
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 use crate::wire::upgrade::Refusal;
 
-use super::{EventLoop, TURNED_AWAY};
+use super::EventLoop;
 
 /// Accepts in one turn, so that a storm of them does not starve those who are in: a third of a millisecond.
 const ACCEPTS_A_TURN: u32 = 64;
@@ -60,21 +61,24 @@ impl Accepting {
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn accept(&mut self) {
-        if self.accepting.stopped {
-            return;
+        for door in Door::ALL {
+            let accepting = &mut self.accepting[door as usize];
+            accepting.more |= !accepting.stopped && self.ready.contains(&Ready::Listener(door));
+            if accepting.is_due(self.now) {
+                self.accept_at(door);
+            }
         }
-        self.accepting.more |= self.ready.contains(&Ready::Listener);
-        if !self.accepting.is_due(self.now) {
-            return;
-        }
+    }
+
+    fn accept_at(&mut self, door: Door) {
         for _ in 0..ACCEPTS_A_TURN {
-            match self.io.accept() {
+            match self.io.accept(door) {
                 Ok(stream) => {
-                    self.accepting.worked();
-                    self.welcome(stream);
+                    self.accepting[door as usize].worked();
+                    self.welcome(stream, door);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accepting.more = false;
+                    self.accepting[door as usize].more = false;
                     return;
                 }
                 // The peer gave up while it waited, or a signal came: the next one may be fine.
@@ -82,8 +86,9 @@ impl<I: Io> EventLoop<I> {
                 }
                 Err(error) => {
                     self.meter.accept_errors.increment(1);
-                    self.accepting.back_off(self.now);
-                    tracing::warn!(%error, rest_ms = self.accepting.rest_ms, "cannot accept a connection; resting");
+                    let accepting = &mut self.accepting[door as usize];
+                    accepting.back_off(self.now);
+                    tracing::warn!(%error, rest_ms = accepting.rest_ms, "cannot accept a connection; resting");
                     return;
                 }
             }
@@ -93,29 +98,43 @@ impl<I: Io> EventLoop<I> {
     /// Accepts no more: connections that wait in the backlog are reset.
     pub(super) fn stop_accepting(&mut self) {
         self.io.stop_listening();
-        self.accepting.stopped = true;
-        self.accepting.more = false;
+        for accepting in &mut self.accepting {
+            accepting.stopped = true;
+            accepting.more = false;
+        }
     }
 
-    fn welcome(&mut self, stream: I::Stream) {
+    /// Whether one more is over a limit. Agents and links count apart: neither keeps the other out.
+    fn is_full(&self, door: Door) -> bool {
+        let links_max = self.limits.link.connections_max;
+        match door {
+            Door::Agents => {
+                let connections_max = self.limits.connections_max.min(CONNECTIONS_MAX - links_max);
+                let agents = self.conns.len() as u32 - self.turned_away - self.links;
+                agents >= connections_max || self.half_open >= self.limits.half_open_max || self.is_over_budget()
+            }
+            Door::Links => self.links >= links_max,
+        }
+    }
+
+    fn welcome(&mut self, stream: I::Stream, door: Door) {
         self.meter.accepted.increment(1);
-        let connections_max = self.limits.connections_max.min(CONNECTIONS_MAX);
-        let full = self.conns.len() as u32 - self.turned_away >= connections_max;
-        let turn_away =
-            full || self.half_open >= self.limits.half_open_max || self.is_over_budget() || !self.room.take();
+        let turn_away = self.is_full(door) || (door == Door::Agents && !self.room.take());
         if turn_away && self.turned_away == TURNED_AWAY_MAX {
             self.meter.turned_away.increment(1);
             return;
         }
         self.generation = self.generation.wrapping_add(1);
-        let mut conn = Conn::new(stream, self.generation, self.now);
+        let mut conn = Conn::new(stream, door, self.generation, self.now);
         if turn_away {
-            conn.session.owner_marks |= TURNED_AWAY;
+            conn.session.owner_marks |= mark::TURNED_AWAY;
             self.turned_away += 1;
+        } else if door == Door::Links {
+            self.links += 1;
         }
         let slot = self.conns.insert(conn);
         let token = Token { slot, generation: self.generation };
-        self.half_open += 1;
+        self.half_open += u32::from(door == Door::Agents);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };

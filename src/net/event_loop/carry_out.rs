@@ -4,17 +4,18 @@ use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use crate::kit::slots::Slots;
-use crate::net::conn::Conn;
+use crate::net::conn::{Conn, mark};
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
 use crate::net::outbox::Segment;
 use crate::session::effect::{Body, Effect};
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 use crate::session::{Lent, Session};
 use crate::wire::encode;
 
-use super::{EventLoop, PASSED_OVER, REFUSED};
+use super::EventLoop;
 
 /// What an echo connection may have queued above its largest message: the rest of one read.
 const ECHO_SLACK: usize = 1 << 20;
@@ -37,12 +38,12 @@ impl<I: Io> EventLoop<I> {
     ) -> Option<R> {
         let conn = live(&mut self.conns, token)?;
         let mut effects = std::mem::take(&mut self.effects);
-        let before = conn.session.phase();
-        let mut lent = Lent { now: self.now, rules: &self.rules, pool: &mut self.pool, effects: &mut effects };
+        let (before, door) = (conn.session.phase(), conn.door());
+        let mut lent = Lent { now: self.now, rules: &self.rules, door, pool: &mut self.pool, effects: &mut effects };
         let result = run(&mut conn.session, &mut self.scratch, &mut lent);
         let after = conn.session.phase();
-        let missed = conn.session.owner_marks & PASSED_OVER != 0 || conn.session.keeps_bytes();
-        if before.is_half_open() && !after.is_half_open() {
+        let missed = conn.session.owner_marks & mark::PASSED_OVER != 0 || conn.session.keeps_bytes();
+        if before.is_half_open() && !after.is_half_open() && door == Door::Agents {
             self.half_open -= 1;
         }
         if !effects.is_empty() {
@@ -69,6 +70,11 @@ impl<I: Io> EventLoop<I> {
                     self.meter.messages_in += 1;
                     self.intake.push(conn, Event::Message { conn, encoding, body });
                 }
+                Effect::DeliverLink(encoding, body) => {
+                    let body = self.copy_out(body);
+                    self.meter.messages_in += 1;
+                    self.intake.push(conn, Event::LinkMessage { conn, encoding, body });
+                }
                 Effect::Authenticate(greeting) => self.intake.push(conn, Event::Knock { conn, greeting }),
                 Effect::Ping => {
                     let bytes = self.ping();
@@ -82,7 +88,7 @@ impl<I: Io> EventLoop<I> {
     fn note_refusal(&mut self, token: Token, status: u16) {
         self.meter.refused(status);
         if let Some(conn) = live(&mut self.conns, token) {
-            conn.session.owner_marks |= REFUSED;
+            conn.session.owner_marks |= mark::REFUSED;
             self.refused += 1;
         }
     }
@@ -118,11 +124,12 @@ impl<I: Io> EventLoop<I> {
         let Some(conn) = live(&mut self.conns, token) else {
             return;
         };
+        let door = conn.door();
         match conn.session.phase() {
             Phase::Dead => self.dead.push(token),
             Phase::Finishing | Phase::Lingering if conn.outbox.is_none() => {
                 conn.session.flushed();
-                let may_linger = conn.session.owner_marks & REFUSED == 0 || self.refused <= REFUSED_MAX;
+                let may_linger = conn.session.owner_marks & mark::REFUSED == 0 || self.refused <= REFUSED_MAX;
                 match conn.session.phase() {
                     Phase::Hushed if may_linger => self.io.shut(&mut conn.stream),
                     Phase::Hushed => self.lose(token, Reason::Refused),
@@ -130,7 +137,7 @@ impl<I: Io> EventLoop<I> {
                 }
             }
             phase if phase.is_open() => {
-                let hard = self.queue_hard(phase);
+                let hard = self.queue_hard(phase, door);
                 if self.backlog(token) > hard {
                     // Only what the kernel does not take is the peer's slowness.
                     self.push_out(token);
@@ -154,10 +161,10 @@ impl<I: Io> EventLoop<I> {
         outbox.map_or(0, |outbox| outbox.backlog_bytes())
     }
 
-    pub(super) fn queue_hard(&self, phase: Phase) -> usize {
+    pub(super) fn queue_hard(&self, phase: Phase, door: Door) -> usize {
         match (phase, self.rules.echo_bytes_max) {
             (Phase::Echo, Some(largest)) => usize::try_from(largest).unwrap_or(usize::MAX).saturating_add(ECHO_SLACK),
-            _ => self.limits.queue_hard,
+            _ => self.limits.queue_hard(door),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::net::conn::mark;
 use crate::net::io::{Io, Token};
 use crate::session::phase::Phase;
+use crate::session::rules::Door;
 
 use super::EventLoop;
 
@@ -38,7 +40,7 @@ impl<I: Io> EventLoop<I> {
                 again: self.again.contains(&conn.token(slot)),
                 armed: conn.outbox.as_ref().is_some_and(|outbox| outbox.armed),
                 keeps_bytes: conn.session.keeps_bytes(),
-                held_back: conn.session.phase().is_open() && conn.queued_bytes() > self.limits.queue_soft,
+                held_back: conn.session.phase().is_open() && conn.queued_bytes() > self.limits.queue_soft(conn.door()),
             })
             .collect()
     }
@@ -67,19 +69,21 @@ impl<I: Io> EventLoop<I> {
         for token in &self.again {
             *again.entry((token.slot, token.generation)).or_insert(0) += 1;
         }
-        let (mut half_open, mut leases) = (0, 0);
+        let (mut half_open, mut links, mut leases) = (0, 0, 0);
         for (slot, conn) in self.conns.iter() {
             let (token, phase) = (conn.token(slot), conn.session.phase());
-            half_open += u32::from(phase.is_half_open());
+            half_open += u32::from(phase.is_half_open() && conn.door() == Door::Agents);
+            links += u32::from(conn.door() == Door::Links && conn.session.owner_marks & mark::TURNED_AWAY == 0);
             leases += conn.session.leases();
             assert!(phase != Phase::Dead, "{token:?} is dead and still there");
-            let marked = conn.session.owner_marks & 1;
+            let marked = conn.session.owner_marks & mark::IN_AGAIN;
             let listed = again.get(&(token.slot, token.generation)).copied().unwrap_or(0);
             assert_eq!(i32::from(marked), listed, "{token:?} is marked as often as it is listed");
             self.check_outbox(token, phase);
             self.check_time(token);
         }
         assert_eq!(self.half_open, half_open, "half-open connections are counted");
+        assert_eq!(self.links, links, "connections at the door of links are counted");
         assert_eq!(self.pool.lent(), leases, "leases lent are those that connections hold");
     }
 
@@ -97,8 +101,8 @@ impl<I: Io> EventLoop<I> {
         assert!(!outbox.is_empty(), "{token:?} keeps an outbox for nothing");
         assert!(outbox.armed, "{token:?} has bytes queued and nobody will write them");
         if phase.is_open() {
-            outbox.check(self.limits.queue_soft);
-            let bytes_max = self.limits.queue_hard.max(self.queue_hard(phase));
+            outbox.check(self.limits.queue_soft(conn.door()));
+            let bytes_max = self.limits.queue_hard.max(self.queue_hard(phase, conn.door()));
             assert!(outbox.backlog_bytes() <= bytes_max, "{token:?} is above the hard mark");
         }
     }

@@ -16,12 +16,16 @@ impl<I: Io> EventLoop<I> {
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for token in dirty.drain(..) {
-            let Some(outbox) = live(&mut self.conns, token).and_then(|conn| conn.outbox.as_mut()) else {
+            let Some(conn) = live(&mut self.conns, token) else {
+                continue;
+            };
+            let queue_soft = self.limits.queue_soft(conn.door());
+            let Some(outbox) = conn.outbox.as_mut() else {
                 continue;
             };
             outbox.dirty = false;
             if outbox.armed {
-                outbox.measure(self.limits.queue_soft, self.now.tick());
+                outbox.measure(queue_soft, self.now.tick());
             } else {
                 self.write(token);
             }
@@ -105,11 +109,12 @@ impl<I: Io> EventLoop<I> {
         let Some(conn) = live(&mut self.conns, token) else {
             return;
         };
+        let queue_soft = self.limits.queue_soft(conn.door());
         let Some(outbox) = conn.outbox.as_mut() else {
             return;
         };
-        outbox.measure(self.limits.queue_soft, self.now.tick());
-        let caught_up = before > self.limits.queue_soft && outbox.queued_bytes() <= self.limits.queue_soft;
+        outbox.measure(queue_soft, self.now.tick());
+        let caught_up = before > queue_soft && outbox.queued_bytes() <= queue_soft;
         if refused {
             outbox.armed = true;
             if self.io.rewatch(&mut conn.stream, token, Watch::ReadWrite).is_err() {

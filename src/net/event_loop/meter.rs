@@ -18,6 +18,7 @@ pub(super) struct Meter {
     totals: [Counter; 4],
     turns: Counter,
     connections: Gauge,
+    links: Gauge,
     closed: Vec<Counter>,
 }
 
@@ -36,6 +37,7 @@ impl Meter {
             totals: [metric::FRAMES_IN, metric::FRAMES_OUT, metric::BYTES_IN, metric::BYTES_OUT].map(of_loop),
             turns: of_loop(metric::TURNS),
             connections: gauge!(metric::CONNECTIONS, "loop" => index.to_string()),
+            links: gauge!(metric::LINKS, "loop" => index.to_string()),
             closed: Reason::ALL.iter().map(|reason| counter!(metric::CLOSED, "reason" => reason.row().label)).collect(),
         }
     }
@@ -53,8 +55,9 @@ impl Meter {
     }
 
     /// How many connections there are at the end of a turn.
-    pub(super) fn connections(&self, count: usize) {
-        self.connections.set(count as f64);
+    pub(super) fn connections(&self, agents: u32, links: u32) {
+        self.connections.set(f64::from(agents));
+        self.links.set(f64::from(links));
     }
 
     /// Gives out what the turn added up.

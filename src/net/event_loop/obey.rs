@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::kit::delivery::Delivery;
-use crate::kit::ids::{CallId, ConnId};
+use crate::kit::ids::{AgentSlot, CallId, ConnId};
 use crate::kit::tick::Now;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
@@ -11,6 +11,7 @@ use crate::net::mailbox::{Admission, Described, Order, Undescribed};
 use crate::net::outbox::Segment;
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 
 use super::EventLoop;
 use super::carry_out::live;
@@ -105,9 +106,14 @@ impl<I: Io> EventLoop<I> {
         if admitted == Some(true) {
             if let Some(conn) = live(&mut self.conns, token) {
                 conn.agent = agent;
+                if conn.door() == Door::Links {
+                    conn.set_linked();
+                }
             }
+        } else if agent == AgentSlot::NONE {
+            self.intake.push(conn, Event::LinkEnded { conn, reason: Reason::PeerVanished });
         } else {
-            // It went away while it was verified, and the directory does not know.
+            // It went away while it was verified, and the workers do not know.
             self.intake.push(conn, Event::Ended { conn, agent, reason: Reason::PeerVanished });
         }
     }
@@ -128,12 +134,12 @@ impl<I: Io> EventLoop<I> {
     /// The marks have moved: queues that are above the soft one now are timed, and whoever is not held back any more is
     /// read again.
     fn measure_all(&mut self) {
-        let (queue_soft, now) = (self.limits.queue_soft, self.now.tick());
+        let now = self.now.tick();
         for slot in 0..self.conns.span() {
             let Some(conn) = self.conns.get_mut(slot) else {
                 continue;
             };
-            let token = conn.token(slot);
+            let (token, queue_soft) = (conn.token(slot), self.limits.queue_soft(conn.door()));
             if let Some(outbox) = conn.outbox.as_mut() {
                 outbox.measure(queue_soft, now);
                 self.read_again(token);

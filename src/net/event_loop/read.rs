@@ -2,14 +2,14 @@
 
 use std::io;
 
-use crate::net::conn::Conn;
+use crate::net::conn::{Conn, mark};
 use crate::net::io::{Io, Ready, Token};
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
 use crate::session::websocket::Flow;
 
+use super::EventLoop;
 use super::carry_out::live;
-use super::{EventLoop, IN_AGAIN, PASSED_OVER};
 
 /// Frames that come with the upgrade request are read with it up to so many bytes; the rest waits in the kernel.
 const EARLY_BYTES: usize = 1024;
@@ -44,7 +44,7 @@ impl<I: Io> EventLoop<I> {
                 break;
             };
             if let Some(conn) = live(&mut self.conns, token) {
-                conn.session.owner_marks &= !IN_AGAIN;
+                conn.session.owner_marks &= !mark::IN_AGAIN;
                 self.read_conn(token, Until::Refused);
             }
         }
@@ -66,9 +66,9 @@ impl<I: Io> EventLoop<I> {
     /// Comes back to a connection next turn. It is in the list at most once.
     pub(super) fn read_again(&mut self, token: Token) {
         if let Some(conn) = live(&mut self.conns, token)
-            && conn.session.owner_marks & IN_AGAIN == 0
+            && conn.session.owner_marks & mark::IN_AGAIN == 0
         {
-            conn.session.owner_marks |= IN_AGAIN;
+            conn.session.owner_marks |= mark::IN_AGAIN;
             self.again.push_back(token);
         }
     }
@@ -145,8 +145,8 @@ impl<I: Io> EventLoop<I> {
             return false;
         };
         let phase = conn.session.phase();
-        if !phase.reads() || (phase.is_open() && conn.queued_bytes() > self.limits.queue_soft) {
-            conn.session.owner_marks |= PASSED_OVER;
+        if !phase.reads() || (phase.is_open() && conn.queued_bytes() > self.limits.queue_soft(conn.door())) {
+            conn.session.owner_marks |= mark::PASSED_OVER;
             return false;
         }
         if self.intake.is_full(self.conn_id(token)) {

@@ -1,12 +1,14 @@
 //! The verb `reap`: whoever died in this turn is freed at its end, and the workers get what the turn heard.
 
 use crate::kit::ids::ConnId;
+use crate::net::conn::mark;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
 use crate::session::reason::{Loudness, Reason, Row};
+use crate::session::rules::Door;
 
 use super::carry_out::live;
-use super::{EventLoop, REFUSED, SPARES_MAX, TURNED_AWAY};
+use super::{EventLoop, SPARES_MAX};
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn reap(&mut self) {
@@ -34,12 +36,14 @@ impl<I: Io> EventLoop<I> {
         let Some(mut conn) = self.conns.remove(token.slot) else {
             return;
         };
-        if conn.session.owner_marks & TURNED_AWAY != 0 {
+        if conn.session.owner_marks & mark::TURNED_AWAY != 0 {
             self.turned_away -= 1;
+        } else if conn.door() == Door::Links {
+            self.links -= 1;
         } else {
             self.room.give_back();
         }
-        if conn.session.owner_marks & REFUSED != 0 {
+        if conn.session.owner_marks & mark::REFUSED != 0 {
             self.refused -= 1;
         }
         conn.session.recycle(&mut self.pool);
@@ -53,6 +57,9 @@ impl<I: Io> EventLoop<I> {
         self.meter.closed(reason);
         if conn.agent.is_some() {
             self.intake.push(id, Event::Ended { conn: id, agent: conn.agent, reason });
+        }
+        if conn.is_linked() {
+            self.intake.push(id, Event::LinkEnded { conn: id, reason });
         }
         self.log_end(id, reason);
     }

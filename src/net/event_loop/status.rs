@@ -13,8 +13,10 @@ pub const LONG_TURNS_MS: [u32; 4] = [1, 5, 20, 100];
 /// What is told about a loop while it runs.
 #[derive(Debug, Default)]
 pub struct LoopStatus {
-    /// Open connections.
+    /// Open connections, without those at the door of links.
     pub connections: AtomicU32,
+    /// Open connections at the door of links.
+    pub links: AtomicU32,
     /// How long its turns take.
     pub turns: Turns,
     /// What holds its memory, as of the last sweep.

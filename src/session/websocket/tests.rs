@@ -13,6 +13,7 @@ const REQUEST: &str = "GET {path} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nC
 pub(crate) fn rules() -> Rules {
     Rules {
         head: HeadLimits { bytes_max: 8192, fields_max: 64 },
+        link_message_bytes_max: 100,
         message_bytes_max: 1 << 20,
         echo_bytes_max: Some(16 << 20),
         turn_frames: 64,
@@ -25,7 +26,7 @@ pub(crate) fn rules() -> Rules {
 
 pub(crate) fn with_lent(now: Now, run: impl FnOnce(&mut Lent<'_>)) -> Vec<Effect> {
     let (rules, mut pool, mut effects) = (rules(), BufferPool::new(4), Vec::new());
-    run(&mut Lent { now, rules: &rules, pool: &mut pool, effects: &mut effects });
+    run(&mut Lent { now, rules: &rules, door: Door::Agents, pool: &mut pool, effects: &mut effects });
     effects
 }
 
@@ -77,13 +78,16 @@ impl Bench {
 
     fn run<R>(&mut self, run: impl FnOnce(&mut Session, &mut [u8], &mut Lent<'_>) -> R) -> R {
         let mut effects = Vec::new();
-        let mut lent = Lent { now: Now(1), rules: &self.rules, pool: &mut self.pool, effects: &mut effects };
+        let mut lent =
+            Lent { now: Now(1), rules: &self.rules, door: Door::Agents, pool: &mut self.pool, effects: &mut effects };
         let result = run(&mut self.session, &mut self.scratch, &mut lent);
         for effect in effects {
             match effect {
                 Effect::Send(bytes) => self.sent.extend_from_slice(&bytes),
-                Effect::Deliver(_, Body::Scratch(range)) => self.delivered.push(self.scratch[range].to_vec()),
-                Effect::Deliver(_, Body::Leased(lease)) => {
+                Effect::Deliver(_, Body::Scratch(range)) | Effect::DeliverLink(_, Body::Scratch(range)) => {
+                    self.delivered.push(self.scratch[range].to_vec())
+                }
+                Effect::Deliver(_, Body::Leased(lease)) | Effect::DeliverLink(_, Body::Leased(lease)) => {
                     self.delivered.push(lease.clone());
                     self.pool.take_back(lease);
                 }
@@ -309,7 +313,13 @@ fn a_message_is_open_since_its_first_piece() {
     for (now, bytes, since) in steps {
         let mut effects = Vec::new();
         let mut input = bytes.to_vec();
-        let mut lent = Lent { now: Now(now), rules: &bench.rules, pool: &mut bench.pool, effects: &mut effects };
+        let mut lent = Lent {
+            now: Now(now),
+            door: Door::Agents,
+            rules: &bench.rules,
+            pool: &mut bench.pool,
+            effects: &mut effects,
+        };
         bench.session.received(&mut input, &mut lent);
         assert_eq!(bench.session.message_open_since(), since.map(|at| Now(at).tick()), "{now}");
         for effect in effects {

@@ -19,11 +19,11 @@ use crate::wire::utf8;
 use super::{Fault, Inbound, Outbound, Payload, json};
 
 /// Length of the head, in bytes.
-const HEAD_BYTES: usize = 16;
+pub(super) const HEAD_BYTES: usize = 16;
 /// Flag: the payload is one JSON value.
-const JSON: u8 = 1;
+pub(super) const JSON: u8 = 1;
 /// What stands for no id.
-const NO_ID: &[u8] = &[0; 8];
+pub(super) const NO_ID: &[u8] = &[0; 8];
 
 /// Run the method that is named; aux is the time left in milliseconds.
 pub(super) const CALL: u8 = 1;
@@ -49,6 +49,10 @@ pub(super) const NOTIFICATION: u8 = 10;
 pub(super) const ANSWER: u8 = 11;
 /// The refusal of a request: aux is the code, the name is the message.
 pub(super) const REFUSAL: u8 = 12;
+/// A backend's call over a link: the name is `agent/method`, aux the time to wait in milliseconds.
+pub(super) const LINK_CALL: u8 = 13;
+/// How a call over a link ended without its agent's answer: aux is the code, the name is the outcome.
+pub(super) const LINK_OUTCOME: u8 = 14;
 
 /// An envelope taken apart, not yet judged by its kind.
 pub(super) struct Parts<'a> {
@@ -165,7 +169,12 @@ pub(super) fn write_parts(
     out.write_all(payload.bytes)
 }
 
-fn write_head((kind, aux, id): (u8, u32, u64), flags: u8, name_bytes: u16, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_head(
+    (kind, aux, id): (u8, u32, u64),
+    flags: u8,
+    name_bytes: u16,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let [n0, n1] = name_bytes.to_le_bytes();
     let [a0, a1, a2, a3] = aux.to_le_bytes();
     out.write_all(&[kind, flags, n0, n1, a0, a1, a2, a3])?;
@@ -173,6 +182,6 @@ fn write_head((kind, aux, id): (u8, u32, u64), flags: u8, name_bytes: u16, out: 
 }
 
 /// The id of a request as [`Parts::id_bytes`] gave it; zero for anything else.
-fn request_id(id: &[u8]) -> u64 {
+pub(super) fn request_id(id: &[u8]) -> u64 {
     id.try_into().map_or(0, u64::from_le_bytes)
 }

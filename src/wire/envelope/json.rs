@@ -19,7 +19,7 @@ use crate::kit::ids::CallId;
 use super::{BATCH_MAX, Fault, Inbound, Payload};
 
 /// The id that stands for none.
-const NULL: &[u8] = b"null";
+pub(super) const NULL: &[u8] = b"null";
 
 /// The members of an envelope, each as the text that it was.
 #[derive(Deserialize)]
@@ -60,7 +60,7 @@ struct AboutCall<'a> {
 }
 
 /// A member that is there is `Some`, `null` too; serde alone would read `null` as absent.
-fn present<'de, D: Deserializer<'de>>(member: D) -> Result<Option<&'de RawValue>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(member: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(member).map(Some)
 }
 
@@ -97,23 +97,27 @@ impl<'a> Message<'a> {
 
 /// See [`super::decode`].
 pub(super) fn decode<'a>(message: &'a [u8], each: &mut dyn FnMut(Inbound<'a>)) -> bool {
+    entries(message, &mut |entry| each(entry.map_or_else(|fault| invalid(NULL, fault), decode_one)))
+}
+
+/// The texts of a message's envelopes, in order: one, or those of a batch; a fault for a message that has none. Returns
+/// whether it was a batch.
+pub(super) fn entries<'a>(message: &'a [u8], each: &mut dyn FnMut(Result<&'a str, Fault>)) -> bool {
     let Ok(text) = simdutf8::basic::from_utf8(message) else {
-        each(invalid(NULL, Fault::Parse));
+        each(Err(Fault::Parse));
         return false;
     };
     if first_byte(text) != Some(b'[') {
-        each(decode_one(text));
+        each(Ok(text));
         return false;
     }
     // No entry is acted on before the whole array is known to be right.
     match serde_json::from_str::<Batch<'a>>(text) {
-        Err(_) => each(invalid(NULL, Fault::Parse)),
-        Ok(batch) if batch.count == 0 || batch.count > BATCH_MAX => {
-            each(invalid(NULL, Fault::Invalid));
-        }
+        Err(_) => each(Err(Fault::Parse)),
+        Ok(batch) if batch.count == 0 || batch.count > BATCH_MAX => each(Err(Fault::Invalid)),
         Ok(batch) => {
             for entry in batch.entries {
-                each(decode_one(entry.get()));
+                each(Ok(entry.get()));
             }
             return true;
         }

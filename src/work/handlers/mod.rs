@@ -2,4 +2,5 @@
 
 pub(super) mod ended;
 pub(super) mod knock;
+pub(super) mod link;
 pub(super) mod message;

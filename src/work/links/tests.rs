@@ -1,0 +1,233 @@
+//! What a batch with links in it makes of orders, and what becomes of a link's window.
+
+use super::*;
+use crate::auth::token::Verifier;
+use crate::calls::Calls;
+use crate::directory::Directory;
+use crate::kit::budget::{Budget, BudgetLimit};
+use crate::net::event_loop::LoopStatus;
+use crate::net::intake::Event;
+use crate::net::io::Wake;
+use crate::net::mailbox::{Letters, Mailbox};
+use crate::session::effect::Greeting;
+use crate::session::reason::Reason;
+use crate::session::rules::Door;
+use crate::wire::envelope::agent_side::{FromAgent, encode_from_agent};
+use crate::wire::envelope::link_side::client::{self, EndedAs, FromLink, ToLink};
+use crate::wire::upgrade::Offer;
+use crate::work::alarm::Alarm;
+use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
+use crate::work::gate::{Backends, Gate, Openness};
+use crate::work::pool;
+
+struct Deaf;
+
+impl Wake for Deaf {
+    fn wake(&self) {}
+}
+
+const ENCODING: Encoding = Encoding::Binary;
+
+/// A node with one agent and one link, and the loop's end of its mailbox.
+struct Bench {
+    dispatch: Dispatch,
+    letters: Letters,
+    agent: ConnId,
+    link: ConnId,
+}
+
+impl Bench {
+    fn new(window: u32) -> Self {
+        let (mailbox, letters) = Mailbox::new(64, Arc::new(Deaf));
+        let dispatch = Dispatch::new(DispatchParts {
+            name: "n1".to_owned(),
+            epoch: 1,
+            clock: Clock::start(),
+            directory: Directory::new(100, 10),
+            calls: Calls::new(7, 100),
+            loops: vec![LoopDoor { mailbox, status: Arc::new(LoopStatus::default()) }],
+            queues: Vec::new(),
+            budget: Budget::new(BudgetLimit::NONE),
+            gate: Gate {
+                verifier: Verifier::new(&[], None, 0).unwrap(),
+                openness: Openness::Dev,
+                leeway_secs: 0,
+                backends: Backends::Dev,
+            },
+            links: LinkTerms { window, timeout: Duration::from_secs(1), timeout_max: Duration::from_secs(9) },
+            heartbeat_ms: 1000,
+            connections_max: 20,
+            connections_max_per_loop: 10,
+            alarm: Alarm::new().0,
+        });
+        let bench = Self { dispatch, letters, agent: ConnId::new(0, 1, 1), link: ConnId::new(0, 2, 2) };
+        bench.apply([bench.knock(Door::Agents), bench.knock(Door::Links)]);
+        let orders = bench.orders();
+        let admitted: Vec<_> = orders.iter().map(|order| matches!(order, Order::Admit(_))).collect();
+        assert_eq!(admitted, [true, true]);
+        bench
+    }
+
+    fn knock(&self, door: Door) -> Event {
+        let (conn, agent) = match door {
+            Door::Agents => (self.agent, Some("web-1".to_owned())),
+            Door::Links => (self.link, None),
+        };
+        let offer = Offer::Ours(ENCODING);
+        let greeting = Greeting { door, token: None, agent, origin: None, accept: [b'a'; 28], offer };
+        Event::Knock { conn, greeting: Box::new(greeting) }
+    }
+
+    /// One batch of a worker.
+    fn apply(&self, events: impl IntoIterator<Item = Event>) {
+        let mut answers = Answers::default();
+        for event in events {
+            pool::apply(&self.dispatch, &mut answers, event, Now(0));
+        }
+        pool::settle(&self.dispatch, &mut answers);
+    }
+
+    fn call(&self, id: u64) -> Event {
+        let params = Payload { bytes: b"1", json: true };
+        let call = ToLink::Call { id, agent: "web-1", method: "m", params, timeout_ms: 0 };
+        self.said(&call)
+    }
+
+    fn said(&self, envelope: &ToLink<'_>) -> Event {
+        let body = Bytes::from(client::encode(ENCODING, envelope));
+        Event::LinkMessage { conn: self.link, encoding: ENCODING, body }
+    }
+
+    fn reply(&self, call: CallId) -> Event {
+        let payload = Payload { bytes: b"\"yes\"", json: true };
+        let body = Bytes::from(encode_from_agent(ENCODING, &FromAgent::Result { call, payload }));
+        Event::Message { conn: self.agent, encoding: ENCODING, body }
+    }
+
+    /// What the loop was told by the last batch: one post at most.
+    fn orders(&self) -> Vec<Order> {
+        let orders = match self.letters.take() {
+            None => Vec::new(),
+            Some(Order::Many(orders)) => orders,
+            Some(one) => vec![one],
+        };
+        assert!(self.letters.take().is_none(), "a batch is one post");
+        orders
+    }
+
+    /// The calls that the loop was told to write; it writes them.
+    fn calls(&self) -> Vec<CallId> {
+        let call = |order: Order| match order {
+            Order::Call { conn, call, delivery, .. } => {
+                assert!(conn == self.agent && delivery.claim());
+                delivery.written();
+                Some(call)
+            }
+            _ => None,
+        };
+        self.orders().into_iter().filter_map(call).collect()
+    }
+}
+
+/// The ids and outcomes of joined answers.
+fn ended(order: &Order) -> Vec<(u64, &'static str)> {
+    let Order::Send { frame, .. } = order else {
+        panic!("no answers");
+    };
+    let (mut rest, mut all) = (&frame[..], Vec::new());
+    while let [0x82, length, ..] = *rest {
+        let (head, behind) = rest.split_at(2 + usize::from(length));
+        rest = behind;
+        let outcome = match client::decode(ENCODING, &head[2..]).unwrap() {
+            FromLink::Ended { id, ended: EndedAs::Ok(_), .. } => (id, "ok"),
+            FromLink::Ended { id, ended: EndedAs::Failed(failure), .. } => (id, failure.row().0),
+            other => panic!("{other:?}"),
+        };
+        all.push(outcome);
+    }
+    assert!(rest.is_empty());
+    all
+}
+
+#[test]
+fn calls_of_a_batch_are_one_post_and_so_are_their_answers() {
+    let bench = Bench::new(10);
+    bench.apply((1..=3).map(|id| bench.call(id)));
+    let calls = bench.calls();
+    assert_eq!(calls.len(), 3);
+    bench.apply(calls.iter().rev().map(|call| bench.reply(*call)));
+    let orders = bench.orders();
+    assert_eq!(orders.len(), 1, "three answers are one order");
+    assert_eq!(ended(&orders[0]), [(3, "ok"), (2, "ok"), (1, "ok")]);
+    bench.apply([]);
+    assert!(bench.orders().is_empty(), "an answer is collected once");
+}
+
+#[test]
+fn the_window_counts_calls_in_flight() {
+    let bench = Bench::new(2);
+    bench.apply((1..=3).map(|id| bench.call(id)));
+    let orders = bench.orders();
+    assert_eq!(orders.len(), 3);
+    assert_eq!(ended(&orders[2]), [(3, "busy")]);
+    let [first, second] = [0, 1].map(|place| match &orders[place] {
+        Order::Call { call, .. } => *call,
+        _ => panic!("no call"),
+    });
+    bench.apply([bench.reply(first), bench.call(4), bench.reply(second)]);
+    let orders = bench.orders();
+    assert!(matches!(&orders[0], Order::Call { .. }), "the first reply made room");
+    assert_eq!(ended(&orders[1]), [(1, "ok"), (2, "ok")]);
+}
+
+#[test]
+fn a_call_that_is_taken_back_before_it_is_written_is_never_written() {
+    let bench = Bench::new(2);
+    bench.apply([bench.call(5), bench.said(&ToLink::Cancel { id: 5 }), bench.said(&ToLink::Cancel { id: 6 })]);
+    let orders = bench.orders();
+    let Order::Call { delivery, .. } = &orders[0] else {
+        panic!("no call");
+    };
+    assert!(!delivery.claim(), "the loop will not write it");
+    assert_eq!(ended(&orders[1]), [(5, "cancelled")]);
+    assert_eq!(orders.len(), 2, "the agent need not be told");
+}
+
+#[test]
+fn a_link_that_ended_leaves_no_call_behind_and_is_told_nothing() {
+    let bench = Bench::new(5);
+    bench.apply((1..=2).map(|id| bench.call(id)));
+    assert_eq!(bench.calls().len(), 2);
+    let over = Event::LinkEnded { conn: bench.link, reason: Reason::PeerVanished };
+    bench.apply([bench.call(3), over, bench.call(4)]);
+    let orders = bench.orders();
+    // The third call was withdrawn before it was written; the fourth was never begun.
+    let mut told = 0;
+    for order in &orders {
+        match order {
+            Order::Call { delivery, .. } => assert!(!delivery.claim()),
+            Order::Send { conn, .. } => {
+                assert_eq!(*conn, bench.agent, "only the agent is told");
+                told += 1;
+            }
+            _ => panic!("another order"),
+        }
+    }
+    assert_eq!((told, orders.len()), (2, 3));
+    assert_eq!(bench.dispatch.node(Now(0)).calls_in_flight, 0);
+}
+
+#[test]
+fn deadlines_are_told_in_one_post() {
+    let bench = Bench::new(5);
+    bench.apply((1..=2).map(|id| bench.call(id)));
+    assert_eq!(bench.calls().len(), 2);
+    bench.dispatch.expire(Now(1_000));
+    let orders = bench.orders();
+    let answers: Vec<_> =
+        orders.iter().filter(|o| matches!(o, Order::Send { conn, .. } if *conn == bench.link)).collect();
+    assert_eq!((answers.len(), orders.len()), (1, 3), "two cancels, and both answers");
+    let mut told = ended(answers[0]);
+    told.sort_unstable();
+    assert_eq!(told, [(1, "no_receipt"), (2, "no_receipt")]);
+}
