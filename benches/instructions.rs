@@ -21,7 +21,7 @@ use holdfast::kit::ids::{CallId, ConnId, TenantId};
 use holdfast::kit::quota::Quota;
 use holdfast::kit::tick::Now;
 use holdfast::net::outbox::{Outbox, Segment};
-use holdfast::session::rules::Rules;
+use holdfast::session::rules::{Door, Rules};
 use holdfast::session::{Lent, Session};
 use holdfast::wire::decoder::Decoder;
 use holdfast::wire::encode;
@@ -54,6 +54,7 @@ fn rules() -> Rules {
         head: HeadLimits { bytes_max: 16_384, fields_max: 64 },
         message_bytes_max: 1 << 20,
         echo_bytes_max: None,
+        link_message_bytes_max: 1 << 20,
         turn_frames: 64,
         handshake_ms: 10_000,
         close_ms: 5_000,
@@ -213,7 +214,7 @@ fn open_session() -> Session {
     let (rules, mut pool, mut effects) = (rules(), BufferPool::new(1), Vec::new());
     let mut session = Session::new(NOW);
     let request = upgrade_request();
-    let mut lent = Lent { now: NOW, rules: &rules, pool: &mut pool, effects: &mut effects };
+    let mut lent = Lent { now: NOW, door: Door::Agents, rules: &rules, pool: &mut pool, effects: &mut effects };
     session.received(&mut request.clone(), &mut lent);
     assert!(session.admit(Encoding::Json, None, Bytes::new(), &mut lent), "it asked to come in");
     session

@@ -50,7 +50,6 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway with `--dev` and a token key; `settings` is TOML that comes before the keys.
     pub fn start(settings: &str) -> Self {
-        let config = format!("{settings}\n{}", auth_key());
         let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
         Self::launch(&Self::config(settings), &flags)
     }
@@ -58,7 +57,7 @@ impl Gateway {
     /// As [`Gateway::start`], with a port for control links.
     pub fn with_link(settings: &str) -> Self {
         let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS_AND_LINK).collect();
-        Self::launch(&format!("{settings}\n{}", auth_key()), &flags)
+        Self::launch(&Self::config(settings), &flags)
     }
 
     /// Starts a gateway with this configuration file and these flags, and no more.
