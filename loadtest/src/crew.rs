@@ -22,7 +22,7 @@ use crate::witness::Witness;
 const STACK_BYTES: usize = 256 * 1024;
 
 /// Connections that all threads together open at a time; more would overflow the server's backlog.
-const DIALS_MAX: u32 = 512;
+const DIALS_MAX: u32 = 256;
 
 /// Longest wait for one more agent while all come.
 const STALL: Duration = Duration::from_secs(20);

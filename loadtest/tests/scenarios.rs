@@ -54,7 +54,7 @@ fn connect_tells_rate_processor_time_and_memory() {
     let figures =
         ["connections in a second", "server CPU for a handshake", "harness CPU for a handshake", "time to connect all"];
     let result = right("connect --agents 500 --settle 500ms", 0, &figures);
-    assert!(result.series.iter().any(|series| series.plot == "Memory against connections"));
+    assert!(result.series.iter().any(|series| series.plot.contains("against connections")));
 }
 
 #[test]

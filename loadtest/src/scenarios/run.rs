@@ -28,6 +28,9 @@ use crate::witness::Witness;
 const STEADY_LOOKS: u32 = 10;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Plot and name of the line of the server's descriptors.
+pub const DESCRIPTORS: (&str, &str) = ("Descriptors", "server, all tables");
+
 /// Connections that a gateway of our own takes beside the agents and those that it has not yet missed.
 const ROOM_BESIDE: u64 = 1000;
 
@@ -172,7 +175,7 @@ impl Run {
             .rate("Calls", "taken by agents", move || calls.taken.load(Ordering::Relaxed))
             .rate("Welcomes", "agents", move || board.welcomes.load(Ordering::Relaxed));
         if let Some(pid) = self.server.pid {
-            watch = watch.server(pid).level("Descriptors", "server, all tables", "", move || {
+            watch = watch.server(pid).level(DESCRIPTORS.0, DESCRIPTORS.1, "", move || {
                 sample::descriptors(pid).map_or(f64::NAN, |tables| tables.iter().map(|table| table.open as f64).sum())
             });
         }

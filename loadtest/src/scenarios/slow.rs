@@ -13,6 +13,7 @@ use crate::latency::Latency;
 use crate::memory;
 use crate::progress::Stage;
 use crate::result::RunResult;
+use crate::sample::SERVER_MEMORY;
 
 /// Settings of a gateway that is started for this: a slow agent is closed soon enough to be seen.
 const SETTINGS: [(&str, &str); 1] = [("limits.write_deadline", "2s")];
@@ -135,7 +136,7 @@ fn ratio(with: &Latency, without: &Latency) -> f64 {
 
 fn finish(mut run: Run, crew: Crew, before: u64, deaf: u32) -> Result<RunResult, String> {
     let (_, samples) = run.dismiss(crew, None)?;
-    if let Some(peak) = samples.highest("Memory", "server's process (RSS)") {
+    if let Some(peak) = samples.highest(SERVER_MEMORY.0, SERVER_MEMORY.1) {
         let each = (peak - before as f64) / f64::from(deaf);
         run.draft.figure("highest process bytes for each agent that never reads", "B", each).lower();
     }

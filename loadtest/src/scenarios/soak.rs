@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::backends::Backends;
-use super::run::{Common, Outcomes, Run};
+use super::run::{Common, DESCRIPTORS, Outcomes, Run};
 use super::trend::slope;
 use crate::campaign::{Campaign, Plan};
 use crate::comeback::BackOff;
 use crate::crew::{Afterwards, Duty};
 use crate::progress::Stage;
 use crate::result::RunResult;
-use crate::sample::Samples;
+use crate::sample::{SERVER_MEMORY, Samples};
 use crate::witness::Witness;
 
 const BACK_OFF: BackOff = BackOff { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
@@ -125,8 +125,8 @@ fn backends(run: &Run, witness: &Arc<Witness>, kind: Kind, per_second: u32) -> R
 /// How the server's memory and descriptors went over the counted part, `from` to `to` in seconds of the run.
 fn flatness(run: &mut Run, samples: &Samples, (from, to): (f64, f64), must_be_flat: bool) {
     for (plot, name, figure, unit) in [
-        ("Memory", "server's process (RSS)", "slope of the server's memory", "B/h"),
-        ("Descriptors", "server, all tables", "slope of the server's descriptors", "/h"),
+        (SERVER_MEMORY.0, SERVER_MEMORY.1, "slope of the server's memory", "B/h"),
+        (DESCRIPTORS.0, DESCRIPTORS.1, "slope of the server's descriptors", "/h"),
     ] {
         let Some(series) = samples.series.iter().find(|series| series.plot == plot && series.name == name) else {
             continue;

@@ -13,6 +13,7 @@ use crate::comeback::BackOff;
 use crate::crew::{Afterwards, Crew, Duty};
 use crate::progress::Stage;
 use crate::result::RunResult;
+use crate::sample::{SERVER_CPU, SERVER_MEMORY};
 use crate::witness::Witness;
 
 /// How long calls go on before the storm and after it.
@@ -76,10 +77,10 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     let rested = run.split("after the storm", &empty, &after);
     run.draft.figure("process bytes for each agent after a storm", "B", rested).lower().must(resting + 16.0);
     let (_, samples) = run.dismiss(crew, Some(&witness))?;
-    if let Some(peak) = samples.highest("Processor", "server") {
+    if let Some(peak) = samples.highest(SERVER_CPU.0, SERVER_CPU.1) {
         run.draft.figure("highest server CPU in a sample", "% of a core", peak).lower();
     }
-    if let Some(peak) = samples.highest("Memory", "server's process (RSS)") {
+    if let Some(peak) = samples.highest(SERVER_MEMORY.0, SERVER_MEMORY.1) {
         let each = (peak - empty.process.rss as f64) / f64::from(run.agents);
         run.draft.figure("highest process bytes for each agent", "B", each).lower();
     }
