@@ -2,21 +2,33 @@
 //!
 //! Owns the counting. Lost, stray, doubled and wrong answers are told apart, because each has another cause.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::http::{Answer, Callers};
+use crate::callers::{Answer, Callers};
+use crate::http::HttpCallers;
 use crate::latency::{Latency, Percentiles};
 use crate::question::{Question, Verdict};
+use crate::result;
+use crate::stop;
 use crate::target::Target;
+use crate::witness::{Claim, Millis, Truth, Witness};
 
 /// How long after its own deadline a call may stay unanswered before it counts as lost.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a doubtful outcome is left alone before it is judged for good.
+const DOUBT: Duration = Duration::from_secs(2);
+
+/// How long a turn waits for answers, and between calls that have a pace.
+const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE_BETWEEN: Duration = Duration::from_millis(2);
 
 /// How many wrong answers are quoted.
 const QUOTED_MAX: usize = 5;
@@ -34,11 +46,25 @@ pub struct Plan {
     pub limit: Duration,
 }
 
+/// What a campaign does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It calls this agent.
+    Call(u32),
+    /// It calls nobody yet.
+    Wait,
+    /// It is over.
+    End,
+}
+
 /// How the calls ended.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Tally {
     /// Calls begun.
     pub sent: u64,
+    /// A number that no call has had yet.
+    #[serde(skip)]
+    pub unused_number: u64,
     /// Right answers.
     pub right: u64,
     /// Answers that are not the right one.
@@ -49,10 +75,15 @@ pub struct Tally {
     pub strays: u64,
     /// Other outcomes, by name.
     pub outcomes: BTreeMap<String, u64>,
-    /// The first wrong answers.
+    /// Outcomes that what the agents saw speaks against.
+    pub untrue: u64,
+    /// The first wrong answers and untrue outcomes.
     pub quoted: Vec<String>,
     /// Times of the answered calls.
     pub latency: Percentiles,
+    /// The same, all of them.
+    #[serde(skip)]
+    pub times: Latency,
 }
 
 impl Tally {
@@ -62,32 +93,68 @@ impl Tally {
     }
 }
 
-/// One round of calls over connections that outlive it.
-pub struct Campaign<'a> {
-    target: &'a Target,
-    plan: Plan,
-    callers: Callers,
-    next_number: u64,
-    log: Option<BufWriter<File>>,
+/// An outcome that is judged later.
+struct Doubt {
+    judge_at: Instant,
+    question: Question,
+    claim: Claim,
+    outcome: String,
+    began: Millis,
 }
 
-impl<'a> Campaign<'a> {
-    /// Connects the callers. `log` gets one line a call: number, agent, outcome, microseconds.
+/// A call without its answer.
+struct Open {
+    question: Question,
+    began: Millis,
+}
+
+/// Rounds of calls over connections that outlive them.
+pub struct Campaign {
+    plan: Plan,
+    callers: Box<dyn Callers + Send>,
+    next_number: u64,
+    number_step: u64,
+    log: Option<BufWriter<File>>,
+    witness: Option<Arc<Witness>>,
+}
+
+impl Campaign {
+    /// Connects HTTP callers. `log` gets one line a call: number, agent, outcome, microseconds.
     ///
     /// # Errors
     /// No descriptor is left, or the log cannot be written.
-    pub fn new(target: &'a Target, plan: Plan, log: Option<&Path>) -> Result<Self, String> {
+    pub fn new(target: &Target, plan: Plan, log: Option<&Path>) -> Result<Self, String> {
         let create = |path: &Path| {
             File::create(path).map(BufWriter::new).map_err(|error| format!("{}: {error}", path.display()))
         };
-        Ok(Self {
-            target,
-            plan,
-            callers: Callers::connect(target.control, plan.in_flight)
-                .map_err(|error| format!("control port: {error}"))?,
-            next_number: 1,
-            log: log.map(create).transpose()?,
-        })
+        let callers = HttpCallers::connect(target, plan.in_flight).map_err(|error| format!("control port: {error}"))?;
+        Ok(Self { log: log.map(create).transpose()?, ..Self::over(Box::new(callers), plan) })
+    }
+
+    /// Calls through callers of any kind.
+    pub fn over(callers: Box<dyn Callers + Send>, plan: Plan) -> Self {
+        Self { plan, callers, next_number: 1, number_step: 1, log: None, witness: None }
+    }
+
+    /// Each outcome is held against what the witness knows of the agents.
+    #[must_use]
+    pub fn before(mut self, witness: Arc<Witness>) -> Self {
+        self.witness = Some(witness);
+        self
+    }
+
+    /// Campaigns that share a witness must not give two calls one number: this one takes every `of`-th number only, from `turn` on.
+    #[must_use]
+    pub fn taking_turns(mut self, turn: u64, of: u64) -> Self {
+        (self.next_number, self.number_step) = (self.next_number + turn, of);
+        self
+    }
+
+    /// The same for a campaign that comes after another one: it begins with a number that the other did not reach.
+    #[must_use]
+    pub fn from_number(mut self, number: u64) -> Self {
+        self.next_number = number;
+        self
     }
 
     /// Calls the agents that `next` names until it names none, and waits for all answers.
@@ -95,36 +162,51 @@ impl<'a> Campaign<'a> {
     /// # Errors
     /// The poll failed, or the log cannot be written.
     pub fn run(&mut self, next: &mut dyn FnMut() -> Option<u32>) -> Result<Tally, String> {
-        let begin = Instant::now();
-        let last_call = begin + self.plan.limit;
+        self.run_paced(&mut || next().map_or(Next::End, Next::Call))
+    }
+
+    /// The same for a `next` that may also ask to wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_paced(&mut self, next: &mut dyn FnMut() -> Next) -> Result<Tally, String> {
+        let last_call = Instant::now() + self.plan.limit;
         let mut round = Round::default();
         let mut answers = Vec::new();
         let mut more = true;
-        let mut heard = begin;
-        while more || !round.open.is_empty() {
+        let mut asked = Instant::now();
+        while more || !round.open.is_empty() || !round.doubts.is_empty() {
             let now = Instant::now();
-            more = more && now < last_call;
-            while more && self.callers.has_idle() {
+            more = more && now < last_call && !stop::asked();
+            if more {
+                asked = now;
+            }
+            let mut patience = PATIENCE;
+            while more && self.callers.has_room() {
                 match next() {
-                    Some(agent) => self.ask(agent, &mut round),
-                    None => more = false,
+                    Next::Call(agent) => self.ask(agent, &mut round),
+                    Next::End => more = false,
+                    Next::Wait => {
+                        patience = PATIENCE_BETWEEN;
+                        break;
+                    }
                 }
             }
-            self.callers
-                .turn(&mut answers, Duration::from_millis(20))
-                .map_err(|error| format!("control port: {error}"))?;
-            if answers.is_empty() && now.duration_since(heard) > self.plan.timeout + GRACE {
-                break;
-            }
+            self.callers.turn(&mut answers, patience).map_err(|error| format!("control port: {error}"))?;
             for answer in answers.drain(..) {
-                heard = now;
-                self.judge(&answer, &mut round)?;
+                self.hear(answer, &mut round)?;
+            }
+            self.resolve(now, &mut round);
+            // The last call is overdue, and so are all others.
+            if now.duration_since(asked) > self.plan.timeout + GRACE {
+                break;
             }
         }
         let mut tally = round.tally;
+        tally.unused_number = self.next_number;
         tally.lost += round.open.len() as u64;
-        tally.strays += std::mem::take(&mut self.callers.strays);
-        tally.latency = round.latency.percentiles();
+        tally.strays += self.callers.take_strays();
+        tally.latency = tally.times.percentiles();
         if let Some(log) = &mut self.log {
             log.flush().map_err(|error| error.to_string())?;
         }
@@ -133,48 +215,74 @@ impl<'a> Campaign<'a> {
 
     fn ask(&mut self, agent: u32, round: &mut Round) {
         let question = Question { agent, number: self.next_number, pad_bytes: self.plan.pad_bytes };
-        self.next_number += 1;
+        self.next_number += self.number_step;
+        let began = self.witness.as_ref().map_or(0, |witness| {
+            witness.begin(question.number);
+            witness.now()
+        });
         let timeout_ms = u64::try_from(self.plan.timeout.as_millis()).unwrap_or(u64::MAX);
-        let body = question.body(timeout_ms);
-        let request = self.target.call_request(agent, &body);
-        if self.callers.send(question.number, &request) {
+        if self.callers.ask(&question, timeout_ms) {
             round.tally.sent += 1;
-            round.open.insert(question.number, question);
+            round.open.insert(question.number, Open { question, began });
         }
     }
 
-    fn judge(&mut self, answer: &Answer, round: &mut Round) -> Result<(), String> {
-        let tally = &mut round.tally;
-        let Some(question) = round.open.remove(&answer.request) else {
-            tally.strays += 1;
+    fn hear(&mut self, answer: Answer, round: &mut Round) -> Result<(), String> {
+        let Some(Open { question, began, .. }) = round.open.remove(&answer.number) else {
+            round.tally.strays += 1;
             return Ok(());
         };
-        round.latency.note(answer.took);
-        let verdict = match &answer.response {
-            Some((status, body)) => question.judge(*status, body),
-            None => {
-                tally.lost += 1;
-                return self.write_line(&question, "unanswered", answer.took);
-            }
+        round.tally.times.note(answer.took);
+        let Some(response) = &answer.response else {
+            round.tally.lost += 1;
+            return self.write_line(&question, "unanswered", answer.took);
         };
-        let outcome = match verdict {
+        let outcome = match self.callers.judge(&question, response) {
             Verdict::Right => {
-                tally.right += 1;
+                round.tally.right += 1;
                 "ok".to_owned()
             }
             Verdict::Other(outcome) => {
-                *tally.outcomes.entry(outcome.clone()).or_default() += 1;
+                *round.tally.outcomes.entry(outcome.clone()).or_default() += 1;
                 outcome
             }
             Verdict::Wrong(why) => {
-                tally.wrong += 1;
-                if tally.quoted.len() < QUOTED_MAX {
-                    tally.quoted.push(why);
-                }
-                "wrong".to_owned()
+                round.tally.wrong += 1;
+                round.tally.quote(why);
+                return self.write_line(&question, "wrong", answer.took);
             }
         };
-        self.write_line(&question, &outcome, answer.took)
+        self.write_line(&question, &outcome, answer.took)?;
+        self.hold_against_witness(question, outcome, began, round);
+        Ok(())
+    }
+
+    fn hold_against_witness(&self, question: Question, outcome: String, began: Millis, round: &mut Round) {
+        let Some(witness) = &self.witness else {
+            return;
+        };
+        let Some(claim) = Claim::of(&outcome) else {
+            return round.tally.find_untrue(&question, &outcome, "no outcome of the contract");
+        };
+        match witness.judge(claim, question.number, question.agent, began) {
+            Truth::Holds => {}
+            Truth::False(why) => round.tally.find_untrue(&question, &outcome, why),
+            Truth::Doubtful => {
+                let judge_at = Instant::now() + DOUBT;
+                round.doubts.push_back(Doubt { judge_at, question, claim, outcome, began });
+            }
+        }
+    }
+
+    /// Judges the doubtful outcomes whose time has come.
+    fn resolve(&self, now: Instant, round: &mut Round) {
+        while round.doubts.front().is_some_and(|doubt| doubt.judge_at <= now) {
+            if let (Some(doubt), Some(witness)) = (round.doubts.pop_front(), &self.witness)
+                && witness.judge(doubt.claim, doubt.question.number, doubt.question.agent, doubt.began) != Truth::Holds
+            {
+                round.tally.find_untrue(&doubt.question, &doubt.outcome, "the agent was there all the time");
+            }
+        }
     }
 
     fn write_line(&mut self, ask: &Question, outcome: &str, took: Duration) -> Result<(), String> {
@@ -186,12 +294,38 @@ impl<'a> Campaign<'a> {
     }
 }
 
+impl Tally {
+    fn quote(&mut self, text: String) {
+        if self.quoted.len() < QUOTED_MAX {
+            self.quoted.push(text);
+        }
+    }
+
+    fn find_untrue(&mut self, question: &Question, outcome: &str, why: &str) {
+        self.untrue += 1;
+        self.quote(format!("call {} to agent {} ended as {outcome}, but {why}", question.number, question.agent));
+    }
+
+    /// As a result carries it. An untrue outcome is a wrong answer.
+    pub fn verdict(&self) -> result::Verdict {
+        result::Verdict {
+            right: self.right,
+            wrong: self.wrong + self.untrue,
+            lost: self.lost,
+            strays: self.strays,
+            outcomes: self.outcomes.clone(),
+            quoted: self.quoted.clone(),
+            ..result::Verdict::default()
+        }
+    }
+}
+
 /// What one round has open and has counted.
 #[derive(Default)]
 struct Round {
-    open: HashMap<u64, Question>,
+    open: HashMap<u64, Open>,
+    doubts: VecDeque<Doubt>,
     tally: Tally,
-    latency: Latency,
 }
 
 #[cfg(test)]
@@ -239,16 +373,8 @@ mod tests {
     }
 
     fn tally(script: Script) -> Tally {
-        let target = Target {
-            listen: ([127, 0, 0, 1], 1).into(),
-            control: server(script),
-            dev: true,
-            secret: None,
-            key_id: String::new(),
-            audience: None,
-            tenant: String::new(),
-            api_key: None,
-        };
+        let target =
+            Target { listen: ([127, 0, 0, 1], 1).into(), control: server(script), signer: None, api_key: None };
         let plan =
             Plan { in_flight: 1, timeout: Duration::from_secs(20), pad_bytes: 0, limit: Duration::from_secs(20) };
         let mut left = 3;

@@ -1,48 +1,54 @@
 //! The processor: how much of it a process has used, and which core this one may use.
 //!
-//! Owns the reading of /proc. Processor time is the figure that holds on a noisy machine; wall time does not.
+//! Owns the reading of it. Processor time is the figure that holds on a noisy machine; wall time does not.
 
 use std::fs;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::time::clock_getcpuclockid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
-/// Processor time of all threads of a process, in user and kernel mode.
-///
-/// Threads that end between two readings take their time with them, so the process must keep its threads.
+/// Processor time of a process, as the kernel splits it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// In user mode.
+    pub user: Duration,
+    /// In the kernel.
+    pub kernel: Duration,
+}
+
+/// Processor time of all threads of a process, in user and kernel mode, exact to the nanosecond; threads that have ended count.
 ///
 /// # Errors
-/// The process is gone, or its /proc entry may not be read.
+/// The process is gone.
 pub fn used(pid: u32) -> Result<Duration, String> {
-    let path = format!("/proc/{pid}/task");
-    let tasks = fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))?;
-    let mut nanos = 0;
-    for task in tasks {
-        let path = task.map_err(|error| error.to_string())?.path();
-        match fs::read_to_string(path.join("schedstat")) {
-            Ok(text) => nanos += first_number(&text).ok_or("schedstat is not a number")?,
-            // The thread has just ended.
-            Err(_) if !path.exists() => {}
-            // The kernel keeps no such statistics.
-            Err(_) => return ticks(pid),
-        }
-    }
-    Ok(Duration::from_nanos(nanos))
+    let told = i32::try_from(pid).map_err(|error| error.to_string());
+    told.and_then(|raw| {
+        let clock = clock_getcpuclockid(Pid::from_raw(raw)).map_err(|error| error.to_string())?;
+        clock.now().map(Duration::from).map_err(|error| error.to_string())
+    })
+    .map_err(|error| format!("processor time of process {pid}: {error}"))
 }
 
-/// The same in clock ticks of 10 ms, where the kernel has no schedstat.
-fn ticks(pid: u32) -> Result<Duration, String> {
+/// The same split in two, in steps of a clock tick (10 ms): for runs of seconds, not for one operation.
+///
+/// # Errors
+/// The process is gone.
+pub fn times(pid: u32) -> Result<Times, String> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    // utime and stime are fields 14 and 15; the name, field 2, may hold spaces and ends with the last ')'.
-    let behind = text.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = behind.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10))
+    let per_second =
+        sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u32::try_from(ticks).ok()).unwrap_or(100);
+    split(&text, per_second).ok_or_else(|| format!("{path}: no times"))
 }
 
-fn first_number(text: &str) -> Option<u64> {
-    text.split_whitespace().next()?.parse().ok()
+/// Reads `/proc/PID/stat`, given how many ticks a second has.
+fn split(stat: &str, per_second: u32) -> Option<Times> {
+    // utime and stime are fields 14 and 15; the name, field 2, may hold spaces and ends with the last ')'.
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok().map(|ticks| Duration::from_secs(ticks) / per_second.max(1));
+    Some(Times { user: next()?, kernel: next()? })
 }
 
 /// Binds this process to one core, for threads that start later too.
@@ -62,7 +68,7 @@ mod tests {
 
     #[test]
     fn work_costs_time_and_a_dead_process_is_an_error() {
-        // Another process, since the threads of this one, other tests, end with their time.
+        // Another process, since this one has other tests in it.
         let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell");
         let before = used(busy.id()).expect("it runs");
         let mut after = before;
@@ -73,9 +79,20 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(ticks(busy.id()).is_ok());
+        assert!(times(busy.id()).is_ok());
         busy.kill().and_then(|()| busy.wait()).expect("it ends");
         assert!(after > before);
+        assert!(used(busy.id()).is_err() && times(busy.id()).is_err());
         assert!(used(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn user_and_kernel_time_stand_behind_a_name_of_any_kind() {
+        let stat = "42 (a ) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 4 0 1";
+        let times = Times { user: Duration::from_millis(2500), kernel: Duration::from_millis(500) };
+        assert_eq!(split(stat, 100), Some(times));
+        for cut in ["", "42 (a) S 1", "42 (a) S 1 2 3 4 5 6 7 8 9 10 x 50"] {
+            assert_eq!(split(cut, 100), None, "{cut}");
+        }
     }
 }

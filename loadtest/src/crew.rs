@@ -1,33 +1,40 @@
-//! Simulated agents on threads of their own: they connect, wait, and answer each call.
+//! Simulated agents on threads of their own: they connect, wait, answer each call, and come back when told to.
 //!
-//! Owns the threads. A thread gets a private descriptor table when one table cannot hold all agents.
+//! Owns the threads and what they let others see. What a thread does is in `shift`. A thread gets a private descriptor table when one
+//! table cannot hold all agents.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tungstenite::protocol::frame::coding::OpCode;
-
+use crate::comeback::BackOff;
 use crate::fd_table;
-use crate::fleet::{Batch, Fleet, Happening};
-use crate::link::Ending;
-use crate::question::{Heard, hear};
+use crate::shift::Shift;
+use crate::stop;
 use crate::target::Target;
+use crate::witness::Witness;
 
-/// Connections that one thread opens at a time; more would overflow the server's backlog.
-const DIALS_MAX: usize = 128;
+/// Stack of a thread of agents: there may be fifty, and none recurses.
+const STACK_BYTES: usize = 256 * 1024;
 
-/// How long a turn waits for something to happen.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// Connections that all threads together open at a time; more would overflow the server's backlog.
+const DIALS_MAX: u32 = 512;
+
+/// What an agent does whose connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It stays away, and that counts as a fault.
+    StayAway,
+    /// It comes back, as agents should.
+    ComeBack(BackOff),
+}
 
 /// What a crew is to do.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Duty {
     /// Numbers of the agents.
     pub agents: Range<u32>,
@@ -35,22 +42,129 @@ pub struct Duty {
     pub delay: Duration,
     /// File that gets the number of each call before the call is answered.
     pub journal: Option<PathBuf>,
+    /// What agents do whose connection has ended.
+    pub afterwards: Afterwards,
+    /// Agents from the beginning of `agents` that read nothing once they have been welcomed.
+    pub deaf: u32,
+    /// Who is told what agents see.
+    pub witness: Option<Arc<Witness>>,
 }
 
-/// What the threads let others see while they run.
+impl Duty {
+    /// Agents that answer at once and stay away when their connection ends.
+    pub fn of(agents: Range<u32>) -> Self {
+        Self { agents, delay: Duration::ZERO, journal: None, afterwards: Afterwards::StayAway, deaf: 0, witness: None }
+    }
+}
+
+/// What the threads and the rest of the process let each other see.
 #[derive(Default)]
-struct Board {
-    ready: AtomicU32,
-    ended: AtomicU32,
-    taken: AtomicU64,
+pub struct Board {
+    /// Agents of the crew.
+    size: u32,
+    /// Agents that are welcomed and there.
+    pub up: AtomicU32,
+    /// Welcomes so far.
+    pub welcomes: AtomicU64,
+    /// Agents whose connection ended and that stay away.
+    pub ended: AtomicU32,
+    /// Connections that ended after their welcome, whoever ended them.
+    pub fallen: AtomicU64,
+    /// Attempts that came to nothing.
+    pub failed: AtomicU64,
+    /// Calls that agents took.
+    pub taken: AtomicU64,
+    /// Connections that are being opened.
+    dialling: AtomicU32,
+    /// Threads that have brought their agents in for the first time.
+    filled: AtomicUsize,
+    /// When the last agent was welcomed, and the longest time between two welcomes: microseconds since `began`.
+    last_welcome_us: AtomicU64,
+    gap_us: AtomicU64,
+    /// How often all agents have been told to drop.
+    pub drops: AtomicU32,
+    /// Agents that reset and come back each second, of the whole crew.
+    pub churn: AtomicU32,
     stop: AtomicBool,
+}
+
+impl Board {
+    /// How many agents the crew has.
+    pub fn size(&self) -> u32 {
+        self.size.max(1)
+    }
+
+    /// Whether the crew is to stop.
+    pub fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Acquire) || stop::asked()
+    }
+
+    /// Room for one more connection in progress, which whoever gets it gives back with [`Board::dialled`].
+    pub fn may_dial(&self) -> bool {
+        let took = self.dialling.fetch_add(1, Ordering::AcqRel) < DIALS_MAX;
+        if !took {
+            self.dialled();
+        }
+        took
+    }
+
+    /// A connection is no longer in progress.
+    pub fn dialled(&self) {
+        self.dialling.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether thread `place` may bring its agents in. As few as there are cores do at a time: they work in larger batches then.
+    pub fn may_fill(&self, place: usize, cores: usize) -> bool {
+        place < self.filled.load(Ordering::Acquire) + cores
+    }
+
+    /// A thread has brought its agents in.
+    pub fn fill(&self) {
+        self.filled.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Somebody was welcomed, `us` after the crew began.
+    pub fn welcome(&self, us: u64) {
+        self.up.fetch_add(1, Ordering::AcqRel);
+        self.welcomes.fetch_add(1, Ordering::AcqRel);
+        let before = self.last_welcome_us.fetch_max(us, Ordering::AcqRel);
+        if before > 0 {
+            self.gap_us.fetch_max(us.saturating_sub(before), Ordering::AcqRel);
+        }
+    }
+}
+
+/// How often each agent was called.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    first: u32,
+    counts: Vec<u16>,
+}
+
+impl Taken {
+    /// Nobody was called yet.
+    pub fn new(agents: &Range<u32>) -> Self {
+        Self { first: agents.start, counts: vec![0; agents.len()] }
+    }
+
+    /// An agent takes a call.
+    pub fn note(&mut self, agent: u32) {
+        if let Some(count) = agent.checked_sub(self.first).and_then(|place| self.counts.get_mut(place as usize)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// How many agents were not called exactly `times`.
+    pub fn other_than(&self, times: u16) -> usize {
+        self.counts.iter().filter(|count| **count != times).count()
+    }
 }
 
 /// What a crew did, told at its end.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// Calls taken, by agent.
-    pub taken: BTreeMap<u32, u32>,
+    /// Calls taken; the counts end at 65,535.
+    pub taken: Taken,
     /// Calls that were meant for another agent.
     pub strays: u64,
     /// Messages that were no envelope.
@@ -70,11 +184,13 @@ impl Crew {
     /// Starts as many threads as the descriptors make necessary.
     ///
     /// # Errors
-    /// The limits cannot be read.
+    /// The limits cannot be read, or no thread can be started.
     pub fn start(target: &Target, duty: &Duty) -> Result<Self, String> {
         let per_table = fd_table::connections_max().map_err(|error| error.to_string())?;
         let step = u32::try_from(per_table).unwrap_or(u32::MAX).max(1);
-        let board = Arc::new(Board::default());
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let wanted = u32::try_from(duty.agents.len()).unwrap_or(u32::MAX);
+        let board = Arc::new(Board { size: wanted, ..Board::default() });
         let mut threads = Vec::new();
         let mut first = duty.agents.start;
         // A crew that leaves half the table to the rest of this process can share it.
@@ -82,34 +198,48 @@ impl Crew {
         while first < duty.agents.end {
             let end = first.saturating_add(step).min(duty.agents.end);
             let (target, board) = (target.clone(), Arc::clone(&board));
-            let duty = Duty { agents: first..end, ..duty.clone() };
-            threads.push(thread::spawn(move || {
+            let deaf = duty.agents.start.saturating_add(duty.deaf).clamp(first, end) - first;
+            let duty = Duty { agents: first..end, deaf, ..duty.clone() };
+            let place = threads.len();
+            let work = move || {
                 if !alone {
                     fd_table::make_private().map_err(|error| error.to_string())?;
                 }
-                Shift::new(&target, duty, &board)?.run()
-            }));
+                Shift::new(target, duty, &board)?.run(place, cores)
+            };
+            let name = format!("agents-{place}");
+            let thread = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(work);
+            threads.push(thread.map_err(|error| format!("no thread for agents: {error}"))?);
             first = end;
         }
-        Ok(Self { board, wanted: u32::try_from(duty.agents.len()).unwrap_or(u32::MAX), threads })
+        Ok(Self { board, wanted, threads })
     }
 
-    /// Waits until each agent has been welcomed.
+    /// Waits until each agent is there and welcomed.
     ///
     /// # Errors
-    /// An agent's connection ended, or `limit` has passed.
+    /// An agent stays away, or `limit` has passed, or the user has enough.
     pub fn wait_ready(&self, limit: Duration) -> Result<(), String> {
+        self.wait(limit, &mut |_| {})
+    }
+
+    /// The same; `watch` is told again and again how many are there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait(&self, limit: Duration, watch: &mut dyn FnMut(u32)) -> Result<(), String> {
         let end = Instant::now() + limit;
         loop {
-            let ready = self.board.ready.load(Ordering::Acquire);
-            let ended = self.board.ended.load(Ordering::Acquire);
-            if ready == self.wanted && ended == 0 {
+            let up = self.up();
+            let ended = self.ended();
+            watch(up);
+            if up == self.wanted && ended == 0 {
                 return Ok(());
             }
             let dead = self.threads.iter().any(JoinHandle::is_finished);
-            if ended > 0 || dead || Instant::now() > end {
+            if ended > 0 || dead || Instant::now() > end || stop::asked() {
                 return Err(format!(
-                    "{ready} of {} agents ready, {ended} ended{}",
+                    "{up} of {} agents ready, {ended} ended{}",
                     self.wanted,
                     if dead { ", a thread stopped" } else { "" }
                 ));
@@ -118,14 +248,44 @@ impl Crew {
         }
     }
 
+    /// The same, for other threads.
+    pub fn share(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    /// What the threads show.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Agents that are there.
+    pub fn up(&self) -> u32 {
+        self.board.up.load(Ordering::Acquire)
+    }
+
     /// Calls taken so far.
     pub fn taken(&self) -> u64 {
         self.board.taken.load(Ordering::Acquire)
     }
 
-    /// Connections that have ended so far.
+    /// Agents whose connection has ended so far, and who stay away.
     pub fn ended(&self) -> u32 {
         self.board.ended.load(Ordering::Acquire)
+    }
+
+    /// The longest time between two welcomes.
+    pub fn longest_gap(&self) -> Duration {
+        Duration::from_micros(self.board.gap_us.load(Ordering::Acquire))
+    }
+
+    /// Tells all agents to reset their connections now. They come back as their duty says.
+    pub fn drop_all(&self) {
+        self.board.drops.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// From now on so many agents reset their connections each second.
+    pub fn churn(&self, per_second: u32) {
+        self.board.churn.store(per_second, Ordering::Release);
     }
 
     /// Ends all connections and tells what happened.
@@ -135,9 +295,12 @@ impl Crew {
     pub fn stop(self) -> Result<Log, String> {
         self.board.stop.store(true, Ordering::Release);
         let mut all = Log::default();
-        for thread in self.threads {
+        for (place, thread) in self.threads.into_iter().enumerate() {
             let log = thread.join().map_err(|_| "a thread of agents panicked".to_owned())??;
-            all.taken.extend(log.taken);
+            if place == 0 {
+                all.taken.first = log.taken.first;
+            }
+            all.taken.counts.extend(log.taken.counts);
             all.strays += log.strays;
             all.nonsense += log.nonsense;
             for (ending, count) in log.endings {
@@ -145,130 +308,5 @@ impl Crew {
             }
         }
         Ok(all)
-    }
-}
-
-/// A reply that waits for its time.
-struct Reply {
-    due: Instant,
-    link: usize,
-    tag: u32,
-    text: String,
-}
-
-/// The work of one thread.
-struct Shift<'a> {
-    target: &'a Target,
-    board: &'a Board,
-    fleet: Fleet,
-    to_dial: Range<u32>,
-    dialling: usize,
-    delay: Duration,
-    journal: Option<File>,
-    replies: VecDeque<Reply>,
-    log: Log,
-}
-
-impl<'a> Shift<'a> {
-    fn new(target: &'a Target, duty: Duty, board: &'a Board) -> Result<Self, String> {
-        let open = |path: PathBuf| {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .map_err(|error| format!("{}: {error}", path.display()))
-        };
-        Ok(Self {
-            target,
-            board,
-            fleet: Fleet::new().map_err(|error| error.to_string())?,
-            to_dial: duty.agents,
-            dialling: 0,
-            delay: duty.delay,
-            journal: duty.journal.map(open).transpose()?,
-            replies: VecDeque::new(),
-            log: Log::default(),
-        })
-    }
-
-    fn run(mut self) -> Result<Log, String> {
-        let mut batch = Batch::default();
-        while !self.board.stop.load(Ordering::Acquire) {
-            self.dial()?;
-            let patience = self
-                .replies
-                .front()
-                .map_or(PATIENCE, |reply| PATIENCE.min(reply.due.saturating_duration_since(Instant::now())));
-            self.fleet.turn(&mut batch, patience).map_err(|error| error.to_string())?;
-            for happening in &batch.happenings {
-                self.note(happening, &batch.bytes)?;
-            }
-            self.answer();
-        }
-        Ok(self.log)
-    }
-
-    fn dial(&mut self) -> Result<(), String> {
-        while self.dialling < DIALS_MAX {
-            let Some(agent) = self.to_dial.next() else {
-                break;
-            };
-            let request = self.target.agent_request(agent)?;
-            self.fleet.dial(self.target.listen, agent, request).map_err(|error| format!("agent {agent}: {error}"))?;
-            self.dialling += 1;
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, happening: &Happening, bytes: &[u8]) -> Result<(), String> {
-        match happening {
-            Happening::Opened => self.dialling -= 1,
-            Happening::Message { link, tag, payload, .. } => self.hear(*link, *tag, &bytes[payload.clone()])?,
-            Happening::Ended { ending, .. } => {
-                if matches!(ending, Ending::Unreachable | Ending::Refused(_)) {
-                    self.dialling -= 1;
-                }
-                let name = format!("{ending:?}");
-                *self.log.endings.entry(name).or_default() += 1;
-                self.board.ended.fetch_add(1, Ordering::AcqRel);
-            }
-        }
-        Ok(())
-    }
-
-    fn hear(&mut self, link: usize, tag: u32, message: &[u8]) -> Result<(), String> {
-        match hear(tag, message) {
-            Heard::Welcome => {
-                self.board.ready.fetch_add(1, Ordering::AcqRel);
-            }
-            Heard::Notice => {}
-            Heard::Nonsense => self.log.nonsense += 1,
-            Heard::Call { number, reply } => {
-                match (number, &mut self.journal) {
-                    (None, _) => self.log.strays += 1,
-                    // Written before the answer leaves, so that a kill cannot hide a call that ran.
-                    (Some(number), Some(journal)) => {
-                        writeln!(journal, "{number}").map_err(|error| format!("journal: {error}"))?
-                    }
-                    (Some(_), None) => {}
-                }
-                *self.log.taken.entry(tag).or_default() += 1;
-                self.board.taken.fetch_add(1, Ordering::AcqRel);
-                self.replies.push_back(Reply { due: Instant::now() + self.delay, link, tag, text: reply });
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends the replies that are due. The delay is the same for all, so the oldest is due first.
-    fn answer(&mut self) {
-        let now = Instant::now();
-        while self.replies.front().is_some_and(|reply| reply.due <= now) {
-            if let Some(reply) = self.replies.pop_front()
-                && self.fleet.tag(reply.link) == Some(reply.tag)
-            {
-                self.fleet.send(reply.link, OpCode::from(1), reply.text.as_bytes());
-            }
-        }
     }
 }

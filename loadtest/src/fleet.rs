@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use slab::Slab;
 use tungstenite::protocol::frame::coding::OpCode;
 
 use crate::frame;
-use crate::link::{Ending, Intake, Link, Phase};
-use crate::source;
+use crate::link::{Ending, Intake, Link, Phase, Written};
+use crate::source::{self, Window};
 use crate::target;
 
 /// Bytes that one read takes at most.
@@ -43,6 +43,10 @@ pub enum Happening {
     Ended {
         /// The connection.
         link: usize,
+        /// Its owner's number.
+        tag: u32,
+        /// Its owner's mark.
+        mark: u8,
         /// Why.
         ending: Ending,
     },
@@ -55,6 +59,19 @@ pub struct Batch {
     pub happenings: Vec<Happening>,
     /// Payloads of the messages.
     pub bytes: Vec<u8>,
+}
+
+/// A connection to be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial {
+    /// Where to.
+    pub target: SocketAddr,
+    /// Its owner's number.
+    pub tag: u32,
+    /// Its owner's mark, to begin with.
+    pub mark: u8,
+    /// How much it may receive unread.
+    pub window: Window,
 }
 
 /// Connections of one thread.
@@ -85,16 +102,33 @@ impl Fleet {
         })
     }
 
+    /// Makes room for so many connections, so that the table does not double while they come.
+    pub fn reserve(&mut self, connections: usize) {
+        self.links.reserve_exact(connections);
+    }
+
     /// Starts a connection that sends `request` and then speaks WebSocket.
     ///
     /// # Errors
     /// The kernel refuses at once: no descriptor, no port.
-    pub fn dial(&mut self, target: SocketAddr, tag: u32, request: Vec<u8>) -> io::Result<usize> {
+    pub fn dial(&mut self, target: SocketAddr, tag: u32, request: &[u8]) -> io::Result<usize> {
+        self.dial_as(Dial { target, tag, mark: 0, window: Window::Usual }, request)
+    }
+
+    /// The same, with all that can be said of a connection.
+    ///
+    /// # Errors
+    /// The kernel refuses at once: no descriptor, no port.
+    pub fn dial_as(&mut self, dial: Dial, request: &[u8]) -> io::Result<usize> {
         self.dialled = self.dialled.wrapping_add(1);
-        let mut link = Link::new(source::dial(target, self.dialled)?, tag, request);
+        let stream = source::dial(dial.target, self.dialled, dial.window)?;
+        let mut link = Link::new(stream, dial.tag, dial.mark);
+        // On loopback TCP stands already, so the request can leave before the poll knows of the socket.
+        link.write(request);
+        let interest = link.interest();
         let entry = self.links.vacant_entry();
         let key = entry.key();
-        self.poll.registry().register(link.stream(), Token(key), Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(link.stream(), Token(key), interest)?;
         entry.insert(link);
         Ok(key)
     }
@@ -105,10 +139,46 @@ impl Fleet {
         self.mask_seed = self.mask_seed.wrapping_mul(747_796_405).wrapping_add(1);
         self.out.clear();
         frame::masked(opcode, payload, self.mask_seed.to_be_bytes(), &mut self.out);
-        if let Some(link) = self.links.get_mut(link) {
-            // A dead socket shows as the end of its input at the next turn.
-            link.write(&self.out);
+        let key = link;
+        if let Some(link) = self.links.get_mut(key)
+            && link.write(&self.out) == Written::Refused
+        {
+            // Where this fails the socket is dead, and the next turn says so.
+            let interest = link.interest();
+            let _ = self.poll.registry().reregister(link.stream(), Token(key), interest);
         }
+    }
+
+    /// Notes something of a connection for its owner.
+    pub fn mark(&mut self, link: usize, mark: u8) {
+        if let Some(link) = self.links.get_mut(link) {
+            link.mark = mark;
+        }
+    }
+
+    /// Nothing that comes for this connection is read any more, not even its end.
+    pub fn deafen(&mut self, link: usize) {
+        if let Some(link) = self.links.get_mut(link) {
+            // A socket that cannot be taken out of the poll is dead.
+            let _ = self.poll.registry().deregister(link.stream());
+        }
+    }
+
+    /// How many connections there are.
+    pub fn count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// All connections with their owner's numbers and marks.
+    pub fn each(&self) -> impl Iterator<Item = (usize, u32, u8)> {
+        self.links.iter().map(|(key, link)| (key, link.tag, link.mark))
+    }
+
+    /// The first connection at or behind a random place; `None` when there are none.
+    pub fn any(&self) -> Option<(usize, u32, u8)> {
+        let begin = fastrand::usize(0..self.links.capacity().max(1));
+        let places = (begin..self.links.capacity()).chain(0..begin);
+        places.into_iter().find_map(|key| self.links.get(key).map(|link| (key, link.tag, link.mark)))
     }
 
     /// Starts the closing handshake with code 1000; [`Happening::Ended`] follows when the peer has answered.
@@ -181,9 +251,14 @@ impl Fleet {
                 break None;
             }
         };
+        if ending.is_none() && link.interest().is_writable() {
+            // Where this fails the socket is dead, and the next turn says so.
+            let interest = link.interest();
+            let _ = self.poll.registry().reregister(link.stream(), Token(key), interest);
+        }
         if let Some(ending) = ending {
-            self.links.remove(key);
-            batch.happenings.push(Happening::Ended { link: key, ending });
+            let Link { tag, mark, .. } = self.links.remove(key);
+            batch.happenings.push(Happening::Ended { link: key, tag, mark, ending });
         }
     }
 }
@@ -292,8 +367,8 @@ mod tests {
 
         let mut fleet = Fleet::new().expect("a poll");
         let mut batch = Batch::default();
-        let request = crate::target::upgrade(address, "/", "");
-        let link = fleet.dial(address, 7, request).expect("dialled");
+        let request = crate::target::plain_request(address, "/");
+        let link = fleet.dial(address, 7, request.as_bytes()).expect("dialled");
         wait(&mut fleet, &mut batch);
         assert!(matches!(batch.happenings[..], [Happening::Opened]));
         assert_eq!(fleet.tag(link), Some(7));
@@ -321,7 +396,7 @@ mod tests {
         drop(listener);
         let mut fleet = Fleet::new().expect("a poll");
         let mut batch = Batch::default();
-        fleet.dial(address, 0, Vec::new()).expect("dialled");
+        fleet.dial(address, 0, b"x").expect("dialled");
         wait(&mut fleet, &mut batch);
         assert!(matches!(batch.happenings[..], [Happening::Ended { ending: Ending::Unreachable, .. }]));
     }

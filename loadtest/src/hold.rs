@@ -8,13 +8,13 @@ use clap::Args;
 
 use crate::campaign::{Campaign, Plan, Tally};
 use crate::crew::{Crew, Duty};
-use crate::target::Target;
+use crate::place::Place;
 
 /// Options of `agents`.
 #[derive(Args, Clone, Debug)]
 pub struct AgentsOptions {
     #[command(flatten)]
-    target: Target,
+    place: Place,
     /// Number of the first agent.
     #[arg(long, default_value_t = 0)]
     first: u32,
@@ -33,7 +33,7 @@ pub struct AgentsOptions {
 #[derive(Args, Clone, Debug)]
 pub struct CallsOptions {
     #[command(flatten)]
-    target: Target,
+    place: Place,
     /// Agents 0 up to this number are called at random.
     #[arg(long, default_value_t = 100)]
     agents: u32,
@@ -56,12 +56,13 @@ pub struct CallsOptions {
 /// # Errors
 /// An agent could not connect.
 pub fn agents(options: &AgentsOptions) -> Result<(), String> {
+    let server = options.place.find()?;
     let duty = Duty {
-        agents: options.first..options.first.saturating_add(options.count),
         delay: Duration::from_millis(options.delay_ms),
         journal: options.journal.clone(),
+        ..Duty::of(options.first..options.first.saturating_add(options.count))
     };
-    let crew = Crew::start(&options.target, &duty)?;
+    let crew = Crew::start(&server.target, &duty)?;
     crew.wait_ready(Duration::from_secs(60))?;
     let mut out = std::io::stdout();
     writeln!(out, "ready agents={}", options.count).and_then(|()| out.flush()).map_err(|error| error.to_string())?;
@@ -84,7 +85,8 @@ pub fn calls(options: &CallsOptions) -> Result<Tally, String> {
         left = left.checked_sub(1)?;
         Some(fastrand::u32(0..options.agents.max(1)))
     };
-    let tally = Campaign::new(&options.target, plan, options.log.as_deref())?.run(&mut next)?;
+    let server = options.place.find()?;
+    let tally = Campaign::new(&server.target, plan, options.log.as_deref())?.run(&mut next)?;
     if tally.wrong + tally.lost + tally.strays > 0 {
         return Err(format!("not every call has one true outcome: {tally:#?}"));
     }

@@ -3,54 +3,49 @@
 //! Owns the sockets and the framing of responses. It must never decide whether an answer is right.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
+use crate::callers::{Answer, Callers, Response};
 use crate::link::{Intake, Link};
-use crate::source;
-use crate::target;
+use crate::question::{Question, Verdict};
+use crate::source::{self, Window};
+use crate::target::{self, Target};
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A response, or its absence.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The number that the request was given.
-    pub request: u64,
-    /// Status and body; `None` when the connection ended without them.
-    pub response: Option<(u16, Vec<u8>)>,
-    /// From the sending of the request.
-    pub took: Duration,
-}
+/// Connections that are opened at a time; more would overflow the backlog of a usual server.
+const DIALS_MAX: usize = 64;
+
+/// Longest wait for a connection to stand before the next one is opened.
+const STAND: Duration = Duration::from_secs(1);
 
 struct Caller {
     link: Link,
     in_flight: Option<(u64, Instant)>,
 }
 
-/// Keep-alive connections to one server.
-pub struct Callers {
-    server: SocketAddr,
+/// Keep-alive connections to one control port.
+pub struct HttpCallers {
+    target: Target,
     poll: Poll,
     events: Events,
     callers: Vec<Caller>,
     idle: Vec<usize>,
     scratch: Vec<u8>,
-    /// Responses that nobody asked for.
-    pub strays: u64,
+    strays: u64,
 }
 
-impl Callers {
+impl HttpCallers {
     /// Connects `count` callers.
     ///
     /// # Errors
     /// No descriptor or port is left.
-    pub fn connect(server: SocketAddr, count: usize) -> io::Result<Self> {
+    pub fn connect(target: &Target, count: usize) -> io::Result<Self> {
         let mut all = Self {
-            server,
+            target: target.clone(),
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             callers: Vec::with_capacity(count),
@@ -58,63 +53,41 @@ impl Callers {
             scratch: vec![0; READ_BYTES],
             strays: 0,
         };
+        let mut stand = 0;
         for key in 0..count {
             let caller = all.dial(key)?;
             all.callers.push(caller);
+            if all.callers.len() - stand >= DIALS_MAX {
+                stand += all.arrived()?;
+            }
         }
         Ok(all)
     }
 
+    /// Waits until some of the connections stand, or are known not to; returns how many do. Nothing comes on them yet that could be missed.
+    fn arrived(&mut self) -> io::Result<usize> {
+        match self.poll.poll(&mut self.events, Some(STAND)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        let some = self.events.iter().count();
+        // Where nothing comes in time the server is slow, and the calls will tell.
+        Ok(if some == 0 { DIALS_MAX } else { some })
+    }
+
     fn dial(&self, key: usize) -> io::Result<Caller> {
         let turn = u32::try_from(key).unwrap_or(0);
-        let mut link = Link::new(source::dial(self.server, turn)?, turn, Vec::new());
+        let mut link = Link::new(source::dial(self.target.control, turn, Window::Usual)?, turn, 0);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(link.stream(), Token(key), interest)?;
         Ok(Caller { link, in_flight: None })
-    }
-
-    /// Sends a request on an idle connection; returns false when all are busy.
-    pub fn send(&mut self, request: u64, bytes: &[u8]) -> bool {
-        let Some(key) = self.idle.pop() else {
-            return false;
-        };
-        let caller = &mut self.callers[key];
-        caller.in_flight = Some((request, Instant::now()));
-        // A dead socket shows as the end of its input at the next turn.
-        caller.link.write(bytes);
-        true
-    }
-
-    /// Whether a connection is free.
-    pub fn has_idle(&self) -> bool {
-        !self.idle.is_empty()
-    }
-
-    /// Waits for at most `patience` and appends what came to `answers`.
-    ///
-    /// # Errors
-    /// The poll failed, or a connection that ended could not be dialled again.
-    pub fn turn(&mut self, answers: &mut Vec<Answer>, patience: Duration) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(patience)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            other => other?,
-        }
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in &events {
-            let key = event.token().0;
-            if !self.serve(key, event.is_read_closed(), answers) {
-                self.renew(key, answers)?;
-            }
-        }
-        self.events = events;
-        Ok(())
     }
 
     /// Replaces a connection that has ended.
     fn renew(&mut self, key: usize, answers: &mut Vec<Answer>) -> io::Result<()> {
         self.callers[key] = match self.callers[key].in_flight.take() {
             Some((request, since)) => {
-                answers.push(Answer { request, response: None, took: since.elapsed() });
+                answers.push(Answer { number: request, response: None, took: since.elapsed() });
                 self.idle.push(key);
                 self.dial(key)?
             }
@@ -151,7 +124,11 @@ impl Callers {
                     self.strays += 1;
                     continue;
                 };
-                answers.push(Answer { request, response: Some((status, body)), took: since.elapsed() });
+                answers.push(Answer {
+                    number: request,
+                    response: Some(Response { status, body }),
+                    took: since.elapsed(),
+                });
                 self.idle.push(key);
             }
             caller.link.keep(&input[at..]);
@@ -159,6 +136,48 @@ impl Callers {
                 return true;
             }
         }
+    }
+}
+
+impl Callers for HttpCallers {
+    fn ask(&mut self, question: &Question, timeout_ms: u64) -> bool {
+        let Some(key) = self.idle.pop() else {
+            return false;
+        };
+        let request = self.target.call_request(question.agent, &question.body(timeout_ms));
+        let caller = &mut self.callers[key];
+        caller.in_flight = Some((question.number, Instant::now()));
+        // A dead socket shows as the end of its input at the next turn, and its readiness to write is always heard of.
+        caller.link.write(&request);
+        true
+    }
+
+    fn has_room(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
+    fn turn(&mut self, answers: &mut Vec<Answer>, patience: Duration) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, Some(patience)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let key = event.token().0;
+            if !self.serve(key, event.is_read_closed(), answers) {
+                self.renew(key, answers)?;
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn judge(&self, question: &Question, response: &Response) -> Verdict {
+        question.judge(response.status, &response.body)
+    }
+
+    fn take_strays(&mut self) -> u64 {
+        std::mem::take(&mut self.strays)
     }
 }
 

@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use mio::Interest;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
@@ -33,6 +34,8 @@ pub struct Link {
     pub tag: u32,
     /// Where it is in its life.
     pub phase: Phase,
+    /// What its owner has noted of it.
+    pub mark: u8,
     cut: Option<Box<Cut>>,
 }
 
@@ -55,6 +58,18 @@ pub enum Ending {
     Malformed(&'static str),
 }
 
+impl Ending {
+    /// Whether coming back is of no use: the door stays shut, or the gateway said so (4500 and up, `docs/protocol.md`).
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Refused(status) => (400..500).contains(&status) && status != 429,
+            Self::Closed(code) => (4500..5000).contains(&code),
+            Self::Malformed(_) => true,
+            Self::Unreachable | Self::Vanished => false,
+        }
+    }
+}
+
 /// What a read brought.
 pub enum Intake {
     /// So many bytes in the buffer.
@@ -65,10 +80,31 @@ pub enum Intake {
     End,
 }
 
+/// What became of bytes that were to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The kernel has them all.
+    All,
+    /// The kernel refused some: ask to hear when it takes more ([`Link::interest`]).
+    Refused,
+    /// They wait behind others that the kernel refused before.
+    Queued,
+    /// The socket is dead, which shows as the end of its input at the next turn.
+    Dead,
+}
+
 impl Link {
-    /// A connection that sends `request` as soon as TCP stands.
-    pub fn new(stream: TcpStream, tag: u32, request: Vec<u8>) -> Self {
-        Self { stream, tag, phase: Phase::Upgrading, cut: Some(Box::new(Cut { input: Vec::new(), output: request })) }
+    /// A connection that waits for the answer to its upgrade.
+    pub fn new(stream: TcpStream, tag: u32, mark: u8) -> Self {
+        Self { stream, tag, phase: Phase::Upgrading, mark, cut: None }
+    }
+
+    /// What to wait for: room to write only while something waits for it.
+    pub fn interest(&self) -> Interest {
+        match &self.cut {
+            Some(cut) if !cut.output.is_empty() => Interest::READABLE | Interest::WRITABLE,
+            _ => Interest::READABLE,
+        }
     }
 
     /// Ends TCP with a reset. After an orderly end the kernel would remember the connection for a minute (TIME_WAIT), and
@@ -121,21 +157,21 @@ impl Link {
     }
 
     /// Writes `bytes` behind what still waits; what the kernel does not take waits for [`Link::flush`].
-    /// Returns false when the socket is dead.
-    pub fn write(&mut self, bytes: &[u8]) -> bool {
+    pub fn write(&mut self, bytes: &[u8]) -> Written {
         if let Some(cut) = &mut self.cut
             && !cut.output.is_empty()
         {
             cut.output.extend_from_slice(bytes);
-            return true;
+            return Written::Queued;
         }
-        let Some(taken) = self.push(bytes) else {
-            return false;
-        };
-        if taken < bytes.len() {
-            self.cut.get_or_insert_default().output = bytes[taken..].to_vec();
+        match self.push(bytes) {
+            None => Written::Dead,
+            Some(taken) if taken < bytes.len() => {
+                self.cut.get_or_insert_default().output = bytes[taken..].to_vec();
+                Written::Refused
+            }
+            Some(_) => Written::All,
         }
-        true
     }
 
     /// Writes what waits. Returns false when the socket is dead.

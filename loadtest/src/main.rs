@@ -1,6 +1,6 @@
 //! `holdfast-loadtest`: agents and backends in great numbers, which compare every answer and stop by themselves.
 //!
-//! Owns the command line. It starts no server: it is told where one is.
+//! Owns the command line.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,24 +8,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-mod bench;
-mod campaign;
-mod cpu;
-mod crew;
-mod fd_table;
-mod fleet;
-mod frame;
-mod hold;
-mod http;
-mod idle;
-mod latency;
-mod link;
-mod memory;
-mod question;
-mod smoke;
-mod source;
-mod table;
-mod target;
+use holdfast_loadtest::result::RunResult;
+use holdfast_loadtest::scenarios::{call, churn, connect, echo, fanout, idle, slow, soak, storm};
+use holdfast_loadtest::{bench, hold, smoke, stop, told};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -46,8 +31,24 @@ enum Command {
     Smoke(smoke::Options),
     /// Server processor time for an operation: echo, ping, handshake, call.
     Bench(bench::Options),
-    /// Server memory for a resting agent, before and after a burst of calls.
+    /// What a resting agent costs: memory before and after a burst of calls, processor time between heartbeats.
     Idle(idle::Options),
+    /// Agents come as fast as they can: rate, processor time, memory against connections.
+    Connect(connect::Options),
+    /// Calls to random agents at a given number in flight: processor time and latency.
+    Call(call::Options),
+    /// Messages to random connections of any WebSocket server that echoes, and back.
+    Echo(echo::Options),
+    /// One call to every agent, as fast as the window lets.
+    Fanout(fanout::Options),
+    /// All agents are dropped at once and come back, while calls go on.
+    Storm(storm::Options),
+    /// A few agents never read; the others must not feel them.
+    Slow(slow::Options),
+    /// A share of the agents leaves and comes back each second, while calls go on.
+    Churn(churn::Options),
+    /// A mix for as long as you like, every answer checked, memory watched.
+    Soak(soak::Options),
     /// Agents that answer until standard input ends.
     Agents(hold::AgentsOptions),
     /// Calls to random agents; any true outcome will do.
@@ -56,11 +57,25 @@ enum Command {
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
+    // Agents wait for the end of their input, which a signal need not interrupt: it may end them.
+    let waits = matches!(line.command, Command::Agents(_));
+    if let Err(error) = if waits { Ok(()) } else { stop::listen() } {
+        eprintln!("holdfast-loadtest: signals: {error}");
+        return ExitCode::FAILURE;
+    }
     let json = line.json.as_deref();
     let done = match &line.command {
         Command::Smoke(options) => smoke::run(options).and_then(|report| tell(json, &report)),
         Command::Bench(options) => bench::run(options).and_then(|rows| write_json(json, &rows)),
-        Command::Idle(options) => idle::run(options).and_then(|report| tell(json, &report)),
+        Command::Idle(options) => idle::run(options).and_then(|result| judge(json, &result)),
+        Command::Connect(options) => connect::run(options).and_then(|result| judge(json, &result)),
+        Command::Call(options) => call::run(options).and_then(|result| judge(json, &result)),
+        Command::Echo(options) => echo::run(options).and_then(|result| judge(json, &result)),
+        Command::Fanout(options) => fanout::run(options).and_then(|result| judge(json, &result)),
+        Command::Storm(options) => storm::run(options).and_then(|result| judge(json, &result)),
+        Command::Slow(options) => slow::run(options).and_then(|result| judge(json, &result)),
+        Command::Churn(options) => churn::run(options).and_then(|result| judge(json, &result)),
+        Command::Soak(options) => soak::run(options).and_then(|result| judge(json, &result)),
         Command::Agents(options) => hold::agents(options),
         Command::Calls(options) => hold::calls(options).and_then(|tally| tell(json, &tally)),
     };
@@ -80,6 +95,15 @@ fn tell<T: Serialize>(json: Option<&Path>, result: &T) -> Result<(), String> {
         println!("{text}");
     }
     write_json(json, result)
+}
+
+/// The result for a reader and for a program; a run that failed is an error.
+fn judge(json: Option<&Path>, result: &RunResult) -> Result<(), String> {
+    if json != Some(Path::new("-")) {
+        print!("{}", told::text(result));
+    }
+    write_json(json, result)?;
+    if result.is_right() { Ok(()) } else { Err(format!("{} failed: {}", result.scenario, result.failures.join("; "))) }
 }
 
 fn write_json<T: Serialize>(json: Option<&Path>, result: &T) -> Result<(), String> {

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::campaign::{Campaign, Plan, Tally};
 use crate::crew::{Crew, Duty};
-use crate::target::Target;
+use crate::place::Place;
 
 /// Options of `smoke`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     #[command(flatten)]
-    target: Target,
+    place: Place,
     /// How many agents connect.
     #[arg(long, default_value_t = 100)]
     agents: u32,
@@ -41,8 +41,9 @@ pub struct Report {
 /// # Errors
 /// Anything lost, stray, doubled or wrong; the message says how many of each.
 pub fn run(options: &Options) -> Result<Report, String> {
-    let duty = Duty { agents: 0..options.agents, delay: Duration::ZERO, journal: None };
-    let crew = Crew::start(&options.target, &duty)?;
+    let server = options.place.find_or_start(&[])?;
+    let duty = Duty::of(0..options.agents);
+    let crew = Crew::start(&server.target, &duty)?;
     let ready = crew.wait_ready(Duration::from_secs(60));
     if let Err(error) = ready {
         let log = crew.stop()?;
@@ -55,12 +56,12 @@ pub fn run(options: &Options) -> Result<Report, String> {
         limit: Duration::from_secs(120),
     };
     let mut agents = duty.agents.clone();
-    let calls = Campaign::new(&options.target, plan, None)?.run(&mut || agents.next())?;
+    let calls = Campaign::new(&server.target, plan, None)?.run(&mut || agents.next())?;
     let ended = crew.ended();
     let log = crew.stop()?;
     let report = Report {
         agents: options.agents,
-        miscounted: duty.agents.filter(|agent| log.taken.get(agent) != Some(&1)).count(),
+        miscounted: log.taken.other_than(1),
         misdelivered: log.strays,
         nonsense: log.nonsense,
         ended,

@@ -7,7 +7,8 @@ pub fn print(head: &[&str], rows: &[Vec<String>]) {
     let _ = std::io::stdout().write_all(text(head, rows).as_bytes());
 }
 
-fn text(head: &[&str], rows: &[Vec<String>]) -> String {
+/// The table as text.
+pub fn text(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
     let width = |column: usize| {

@@ -2,79 +2,47 @@
 //!
 //! Owns the text of requests and the reading of the answer to an upgrade. It must never open a socket.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::Args;
-use holdfast::auth::token::{self, Algorithm, Claims, KeySource};
+use crate::credentials::Signer;
 
 /// Key of every upgrade (the example of RFC 6455 section 1.3) and the answer that it must get.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// How long minted tokens live, in seconds.
-const TOKEN_SECS: u64 = 24 * 3600;
-
 /// Where the gateway is and what opens its doors.
-#[derive(Args, Clone, Debug)]
+#[derive(Clone)]
 pub struct Target {
     /// Address where the gateway serves agents.
-    #[arg(long, default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Address where the gateway serves backends.
-    #[arg(long, default_value = "127.0.0.1:8081")]
     pub control: SocketAddr,
-    /// The gateway runs with --dev: agents name themselves, no token is sent.
-    #[arg(long, conflicts_with = "secret", required_unless_present = "secret")]
-    pub dev: bool,
-    /// HS256 secret that agents' tokens are minted with.
-    #[arg(long)]
-    pub secret: Option<String>,
-    /// Id of that key, as in the gateway's settings.
-    #[arg(long, default_value = "load")]
-    pub key_id: String,
-    /// Audience of the tokens.
-    #[arg(long)]
-    pub audience: Option<String>,
-    /// Tenant of agents and backends.
-    #[arg(long, default_value = "default")]
-    pub tenant: String,
+    /// Makes agents' tokens; without it agents name themselves, which `serve --dev` allows.
+    pub signer: Option<Signer>,
     /// API key for the control port.
-    #[arg(long)]
     pub api_key: Option<String>,
 }
 
 impl Target {
-    /// The upgrade request of agent number `agent`.
-    ///
-    /// # Errors
-    /// The secret cannot sign.
-    pub fn agent_request(&self, agent: u32) -> Result<Vec<u8>, String> {
-        let id = agent_id(agent);
-        let Some(secret) = &self.secret else {
-            return Ok(upgrade(self.listen, &format!("/v1/agent?agent={id}"), ""));
+    /// The upgrade request of agent number `agent`, in place of what `request` held.
+    pub fn agent_request(&self, agent: u32, request: &mut String) {
+        request.clear();
+        // A String takes every write.
+        let _ = match &self.signer {
+            None => upgrade(self.listen, format_args!("/v1/agent?agent={ID_PREFIX}{agent}"), request),
+            Some(signer) => upgrade(self.listen, "/v1/agent", request).map(|()| {
+                request.push_str("Authorization: Bearer ");
+                signer.append(&agent_id(agent), request);
+                request.push_str("\r\n");
+            }),
         };
-        let key = KeySource {
-            id: self.key_id.clone(),
-            algorithm: Algorithm::Hs256,
-            material: secret.clone().into_bytes(),
-            tenant: None,
-        };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
-        let claims = Claims {
-            agent: id,
-            tenant: self.tenant.clone(),
-            labels: Vec::new(),
-            expires_unix: now.as_secs() + TOKEN_SECS,
-        };
-        let token = token::mint(&key, self.audience.as_deref(), &claims)?;
-        let credentials = format!("Authorization: Bearer {token}\r\n");
-        Ok(upgrade(self.listen, "/v1/agent", &credentials))
+        request.push_str("\r\n");
     }
 
     /// The upgrade request for a path without credentials, such as an echo.
-    pub fn plain_request(&self, path: &str) -> Vec<u8> {
-        upgrade(self.listen, path, "")
+    pub fn plain_request(&self, path: &str) -> String {
+        plain_request(self.listen, path)
     }
 
     /// A backend's request to call agent number `agent`; `body` is the JSON body.
@@ -82,9 +50,8 @@ impl Target {
         let credentials =
             self.api_key.as_ref().map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
         format!(
-            "POST /v1/agents/{}/calls HTTP/1.1\r\nHost: {}\r\n{credentials}Content-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            agent_id(agent),
+            "POST /v1/agents/{ID_PREFIX}{agent}/calls HTTP/1.1\r\nHost: {}\r\n{credentials}\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.control,
             body.len(),
         )
@@ -92,18 +59,29 @@ impl Target {
     }
 }
 
+/// What every agent's id begins with.
+const ID_PREFIX: &str = "load-";
+
 /// The id of agent number `agent`.
 pub fn agent_id(agent: u32) -> String {
-    format!("load-{agent}")
+    format!("{ID_PREFIX}{agent}")
 }
 
-/// An upgrade request (RFC 6455 section 4.1); `fields` are whole header lines.
-pub fn upgrade(host: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
-    format!(
+/// A whole upgrade request for `path` of `host`, without credentials.
+pub fn plain_request(host: SocketAddr, path: &str) -> String {
+    let mut request = String::new();
+    // A String takes every write.
+    let _ = upgrade(host, path, &mut request);
+    request + "\r\n"
+}
+
+/// Appends an upgrade request (RFC 6455 section 4.1) without the empty line at its end.
+fn upgrade(host: SocketAddr, path: impl std::fmt::Display, request: &mut String) -> std::fmt::Result {
+    write!(
+        request,
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{fields}\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
     )
-    .into_bytes()
 }
 
 /// The answer to an upgrade request, so far.

@@ -22,6 +22,7 @@ struct NodeJson<'a> {
     agents: usize,
     calls_in_flight: usize,
     connections: &'a [u32],
+    connections_max: u32,
     connections_max_per_loop: u32,
 }
 
@@ -71,6 +72,7 @@ fn node_json(node: &NodeView) -> NodeJson<'_> {
         agents: node.agents,
         calls_in_flight: node.calls_in_flight,
         connections: &node.connections,
+        connections_max: node.connections_max,
         connections_max_per_loop: node.connections_max_per_loop,
     }
 }
@@ -79,6 +81,10 @@ fn node_json(node: &NodeView) -> NodeJson<'_> {
 fn why_not_ready(node: &NodeView) -> Option<String> {
     if node.draining {
         return Some("The node is draining.".to_owned());
+    }
+    let max = node.connections_max;
+    if node.connections.iter().map(|open| u64::from(*open)).sum::<u64>() >= u64::from(max) {
+        return Some(format!("The node is at its limit of {max} connections."));
     }
     let max = node.connections_max_per_loop;
     let full = node.connections.iter().position(|open| *open >= max)?;
@@ -98,6 +104,7 @@ mod tests {
         NodeView {
             name: "n1".to_owned(),
             connections: connections.to_vec(),
+            connections_max: 20,
             connections_max_per_loop: 10,
             agents: 7,
             calls_in_flight: 2,
@@ -114,6 +121,7 @@ mod tests {
             (&[], false, None),
             (&[0, 10], false, Some("loop 1")),
             (&[11, 0], false, Some("loop 0")),
+            (&[8, 8, 4], false, Some("node")),
             (&[0, 0], true, Some("draining")),
         ] {
             let found = why_not_ready(&view(connections, draining));
@@ -128,7 +136,8 @@ mod tests {
             serde_json::to_value(node_json(&view(&[4, 5], false))).unwrap(),
             json!({
                 "node": "n1", "version": env!("CARGO_PKG_VERSION"), "uptime_ms": 3000, "draining": false,
-                "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "connections_max_per_loop": 10,
+                "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "connections_max": 20,
+                "connections_max_per_loop": 10,
             })
         );
     }

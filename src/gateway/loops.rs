@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::bounded;
 
 use crate::config::Settings;
+use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{self, Hatch, Intake, Tray};
@@ -59,6 +60,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
     let no_loop = GatewayError::at("cannot set an event loop up");
     let listen = listeners.first().map_or(Ok(listen), TcpListener::local_addr).map_err(&no_loop)?;
     let (hatches, trays): (Vec<Hatch>, Vec<Tray>) = (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
+    let room = Quota::new(plan.connections);
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let (io, waker) = MioIo::new(listener, clock).map_err(&no_loop)?;
@@ -72,6 +74,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
             rules: plan.rules,
             limits: plan.limits,
             status: Arc::new(LoopStatus::default()),
+            room: Arc::clone(&room),
         };
         loops.push(Ready { parts, own, mailbox });
     }

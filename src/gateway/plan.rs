@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) rules: Rules,
     pub(super) limits: Limits,
     pub(super) queue: QueueLimits,
+    /// Most connections of the node.
+    pub(super) connections: u32,
     pub(super) loops: usize,
     pub(super) workers: usize,
     dev: bool,
@@ -52,6 +54,7 @@ impl Plan {
                 turn_bytes: limits.turn_bytes,
             },
             queue: QueueLimits { batches_max: limits.worker_queue, bytes_max: limits.worker_queue_bytes },
+            connections: u32::try_from(derived.connections).unwrap_or(u32::MAX),
             loops: derived.loops,
             workers: derived.workers,
             dev,
@@ -75,6 +78,7 @@ impl Plan {
             loops,
             gate: self.gate(settings)?,
             heartbeat_ms: self.rules.heartbeat_ms,
+            connections_max: self.connections,
             connections_max_per_loop: self.limits.connections_max,
             alarm,
         }))

@@ -96,6 +96,8 @@ pub struct NodeView {
     pub name: String,
     /// Open connections of each loop.
     pub connections: Vec<u32>,
+    /// Most connections of the node.
+    pub connections_max: u32,
     /// Most connections of one loop.
     pub connections_max_per_loop: u32,
     /// Agents in the directory.
@@ -134,6 +136,8 @@ pub struct DispatchParts {
     pub gate: Gate,
     /// Told to agents, in milliseconds.
     pub heartbeat_ms: u32,
+    /// Most connections of the node.
+    pub connections_max: u32,
     /// Most connections of one loop.
     pub connections_max_per_loop: u32,
     /// Ends calls at their deadlines.
@@ -150,6 +154,7 @@ pub struct Dispatch {
     loops: Vec<LoopDoor>,
     gate: RwLock<Arc<Gate>>,
     heartbeat_ms: AtomicU32,
+    connections_max: u32,
     connections_max_per_loop: u32,
     draining: AtomicBool,
     alarm: Alarm,
@@ -170,6 +175,7 @@ impl Dispatch {
             loops: parts.loops,
             gate: RwLock::new(Arc::new(parts.gate)),
             heartbeat_ms: AtomicU32::new(parts.heartbeat_ms),
+            connections_max: parts.connections_max,
             connections_max_per_loop: parts.connections_max_per_loop,
             draining: AtomicBool::new(false),
             alarm: parts.alarm,
@@ -297,6 +303,7 @@ impl Dispatch {
         NodeView {
             name: self.name.clone(),
             connections: self.loops.iter().map(|door| door.status.connections.load(Ordering::Relaxed)).collect(),
+            connections_max: self.connections_max,
             connections_max_per_loop: self.connections_max_per_loop,
             agents: self.directory.len(),
             calls_in_flight: self.calls.len(),

@@ -79,6 +79,7 @@ fn node() -> (Dispatch, Letters) {
         loops: vec![LoopDoor { mailbox, status }],
         gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), openness: Openness::Dev, leeway_secs: 0 },
         heartbeat_ms: 1000,
+        connections_max: 20,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
     });

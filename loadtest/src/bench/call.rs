@@ -9,20 +9,20 @@ use crate::crew::{Crew, Duty};
 use crate::target::Target;
 
 /// Agents that wait, and backends that call them.
-pub struct Calls<'a> {
+pub struct Calls {
     crew: Crew,
-    campaign: Campaign<'a>,
+    campaign: Campaign,
     agents: u32,
     bounds: Bounds,
 }
 
-impl<'a> Calls<'a> {
+impl Calls {
     /// Connects both.
     ///
     /// # Errors
     /// Not all could connect.
-    pub fn start(target: &'a Target, agents: u32, bounds: Bounds) -> Result<Self, String> {
-        let duty = Duty { agents: 0..agents, delay: Duration::ZERO, journal: None };
+    pub fn start(target: &Target, agents: u32, bounds: Bounds) -> Result<Self, String> {
+        let duty = Duty::of(0..agents);
         let crew = Crew::start(target, &duty)?;
         crew.wait_ready(Duration::from_secs(60))?;
         let plan =

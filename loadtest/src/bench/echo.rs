@@ -70,7 +70,7 @@ impl Echo {
             while begun < connections && begun - open < DIALS_MAX as u32 {
                 let link = all
                     .fleet
-                    .dial(target.listen, begun, target.plain_request(path))
+                    .dial(target.listen, begun, target.plain_request(path).as_bytes())
                     .map_err(|error| format!("connection {begun}: {error}"))?;
                 all.slots.push(Slot { link, out: None });
                 begun += 1;

@@ -11,7 +11,7 @@ use crate::link;
 use crate::question::{Heard, hear};
 use crate::target::Target;
 
-/// Different agents, whose tokens are minted beforehand. An agent comes again only after all others have come.
+/// Different agents. An agent comes again only after all others have come.
 const AGENTS: u32 = 4096;
 
 /// Longest wait for an answer.
@@ -30,7 +30,7 @@ pub enum Ending {
 pub struct Handshakes<'a> {
     target: &'a Target,
     ending: Ending,
-    requests: Vec<Vec<u8>>,
+    request: String,
     fleet: Fleet,
     batch: Batch,
     next: u32,
@@ -39,15 +39,15 @@ pub struct Handshakes<'a> {
 }
 
 impl<'a> Handshakes<'a> {
-    /// Mints the tokens.
+    /// Nobody comes yet.
     ///
     /// # Errors
-    /// The secret cannot sign.
+    /// No descriptor is left for the poll.
     pub fn new(target: &'a Target, ending: Ending) -> Result<Self, String> {
         Ok(Self {
             target,
             ending,
-            requests: (0..AGENTS).map(|agent| target.agent_request(agent)).collect::<Result<_, _>>()?,
+            request: String::new(),
             fleet: Fleet::new().map_err(|error| error.to_string())?,
             batch: Batch::default(),
             next: 0,
@@ -89,8 +89,9 @@ impl<'a> Handshakes<'a> {
     fn dial(&mut self) -> Result<(), String> {
         let agent = self.next;
         self.next = (agent + 1) % AGENTS;
-        let request = self.requests[agent as usize].clone();
-        let link = self.fleet.dial(self.target.listen, agent, request).map_err(|error| error.to_string())?;
+        self.target.agent_request(agent, &mut self.request);
+        let link =
+            self.fleet.dial(self.target.listen, agent, self.request.as_bytes()).map_err(|error| error.to_string())?;
         self.out.insert(link, Instant::now());
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::latency::Percentiles;
 pub struct Run {
     /// Operations that ended in the run.
     pub operations: u64,
-    /// Processor time of the server.
+    /// Processor time of the server; none where it may not be read.
     pub cpu: Duration,
     /// Wall time.
     pub wall: Duration,
@@ -32,7 +32,7 @@ impl Run {
 
 /// A running stopwatch.
 pub struct Meter {
-    server_pid: u32,
+    server_pid: Option<u32>,
     begin: Instant,
     cpu: Duration,
 }
@@ -42,8 +42,8 @@ impl Meter {
     ///
     /// # Errors
     /// The server's processor time cannot be read.
-    pub fn start(server_pid: u32) -> Result<Self, String> {
-        Ok(Self { server_pid, cpu: cpu::used(server_pid)?, begin: Instant::now() })
+    pub fn start(server_pid: Option<u32>) -> Result<Self, String> {
+        Ok(Self { server_pid, cpu: server_pid.map_or(Ok(Duration::ZERO), cpu::used)?, begin: Instant::now() })
     }
 
     /// Wall time so far.
@@ -57,7 +57,7 @@ impl Meter {
     /// The server is gone, or nothing was done.
     pub fn stop(&self, operations: u64, latency: Percentiles) -> Result<Run, String> {
         let wall = self.begin.elapsed();
-        let cpu = cpu::used(self.server_pid)?.saturating_sub(self.cpu);
+        let cpu = self.server_pid.map_or(Ok(Duration::ZERO), cpu::used)?.saturating_sub(self.cpu);
         if operations == 0 {
             return Err("no operation ended in time".to_owned());
         }

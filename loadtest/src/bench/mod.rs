@@ -3,9 +3,9 @@
 //! Owns the order of measurements and the medians. It starts no server; each run is bounded in time and count.
 
 mod call;
-mod echo;
+pub mod echo;
 mod handshake;
-mod meter;
+pub mod meter;
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::latency::Percentiles;
-use crate::target::Target;
+use crate::place::Place;
 use crate::{cpu, fd_table, table};
 use meter::Run;
 
@@ -21,10 +21,7 @@ use meter::Run;
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     #[command(flatten)]
-    target: Target,
-    /// Process id of the server.
-    #[arg(long)]
-    server_pid: u32,
+    place: Place,
     /// Operations to measure; all when none is named.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Operation>,
@@ -72,11 +69,15 @@ pub enum Operation {
 
 /// Bounds of one run.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
-    time: Duration,
-    operations: u64,
-    in_flight: usize,
-    server_pid: u32,
+pub struct Bounds {
+    /// Longest time.
+    pub time: Duration,
+    /// Most operations.
+    pub operations: u64,
+    /// Operations in flight.
+    pub in_flight: usize,
+    /// The server, where what it uses may be read.
+    pub server_pid: Option<u32>,
 }
 
 /// One row of the table: medians over the runs.
@@ -102,16 +103,18 @@ pub fn run(options: &Options) -> Result<Vec<Row>, String> {
     if let Some(core) = options.core {
         cpu::pin(core)?;
     }
+    let server = options.place.find_or_start(&[])?;
+    let target = &server.target;
     let bounds = Bounds {
         time: Duration::try_from_secs_f64(options.seconds).map_err(|error| error.to_string())?,
         operations: options.operations,
         in_flight: options.in_flight,
-        server_pid: options.server_pid,
+        server_pid: Some(server.pid.ok_or("--server-pid is needed")?),
     };
     let wanted = |operation| options.only.is_empty() || options.only.contains(&operation);
     let mut rows = Vec::new();
     if wanted(Operation::Echo) || wanted(Operation::Ping) {
-        let mut echo = echo::Echo::open(&options.target, &options.echo_path, held(options)?)?;
+        let mut echo = echo::Echo::open(target, &options.echo_path, held(options)?)?;
         for (operation, probe) in [(Operation::Echo, echo::Probe::Message), (Operation::Ping, echo::Probe::Ping)] {
             if wanted(operation) {
                 rows.push(repeat(operation, options, &mut || echo.run(probe, bounds))?);
@@ -122,12 +125,12 @@ pub fn run(options: &Options) -> Result<Vec<Row>, String> {
         [(Operation::Handshake, handshake::Ending::Tcp), (Operation::HandshakeClose, handshake::Ending::CloseFrame)]
     {
         if wanted(operation) {
-            let mut handshakes = handshake::Handshakes::new(&options.target, ending)?;
+            let mut handshakes = handshake::Handshakes::new(target, ending)?;
             rows.push(repeat(operation, options, &mut || handshakes.run(bounds))?);
         }
     }
     if wanted(Operation::Call) {
-        let mut calls = call::Calls::start(&options.target, options.agents, bounds)?;
+        let mut calls = call::Calls::start(target, options.agents, bounds)?;
         rows.push(repeat(Operation::Call, options, &mut || calls.run())?);
         calls.stop()?;
     }

@@ -111,6 +111,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         loops: vec![LoopDoor { mailbox, status }],
         gate: Gate { verifier: Verifier::new(&[], None, 0).unwrap(), leeway_secs: 0, openness: Openness::Dev },
         heartbeat_ms: 1000,
+        connections_max: 20,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
     }));

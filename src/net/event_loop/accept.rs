@@ -99,7 +99,7 @@ impl<I: Io> EventLoop<I> {
         self.meter.accepted.increment(1);
         let connections_max = self.limits.connections_max.min(CONNECTIONS_MAX);
         let full = self.conns.len() as u32 - self.turned_away >= connections_max;
-        let turn_away = full || self.half_open >= self.limits.half_open_max;
+        let turn_away = full || self.half_open >= self.limits.half_open_max || !self.room.take();
         if turn_away && self.turned_away == TURNED_AWAY_MAX {
             self.meter.turned_away.increment(1);
             return;

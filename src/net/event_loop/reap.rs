@@ -36,6 +36,8 @@ impl<I: Io> EventLoop<I> {
         };
         if conn.session.owner_marks & TURNED_AWAY != 0 {
             self.turned_away -= 1;
+        } else {
+            self.room.give_back();
         }
         if conn.session.owner_marks & REFUSED != 0 {
             self.refused -= 1;

@@ -1,0 +1,35 @@
+//! The parts of `holdfast-loadtest`: agents and backends in great numbers, what they measure, and how it is told.
+//!
+//! A library, so that tests can use the parts; the binary owns the command line only.
+
+pub mod bench;
+pub mod callers;
+pub mod campaign;
+pub mod comeback;
+pub mod cpu;
+pub mod credentials;
+pub mod crew;
+pub mod fd_table;
+pub mod fleet;
+pub mod frame;
+pub mod hold;
+pub mod http;
+pub mod latency;
+pub mod link;
+pub mod memory;
+pub mod place;
+pub mod preflight;
+pub mod progress;
+pub mod question;
+pub mod result;
+pub mod sample;
+pub mod scenarios;
+pub mod server;
+pub mod shift;
+pub mod smoke;
+pub mod source;
+pub mod stop;
+pub mod table;
+pub mod target;
+pub mod told;
+pub mod witness;

@@ -1,0 +1,270 @@
+//! One run of a scenario: its server, its agents, its samples, its result.
+//!
+//! Owns the order of begin and end. What happens between is the scenario's.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::campaign::Tally;
+use crate::comeback::BackOff;
+use crate::cpu;
+use crate::crew::{Afterwards, Board, Crew, Duty, Log};
+use crate::memory::resident;
+use crate::place::Place;
+use crate::preflight::{self, Ends, Host};
+use crate::progress::Stage;
+use crate::result::{Draft, RunResult, Verdict};
+use crate::sample::{self, Mark, Sampler, Samples, Split};
+use crate::server::Server;
+use crate::source;
+use crate::stop;
+use crate::witness::Witness;
+
+/// How steady memory must be to count as settled: so many looks without a new low, so far apart.
+const STEADY_LOOKS: u32 = 10;
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Agents that were refused while all come for the first time try again after this long, doubling.
+pub const RETRY: BackOff = BackOff { base: Duration::from_millis(100), cap: Duration::from_secs(2) };
+
+/// Options of every scenario.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    #[command(flatten)]
+    pub place: Place,
+    /// Longest time of the whole run; later it fails.
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    pub limit: Duration,
+}
+
+/// A run that goes on.
+pub struct Run {
+    /// What is measured.
+    pub server: Server,
+    /// What was found.
+    pub draft: Draft,
+    /// How many agents take part: fewer than were asked for where the machine cannot hold them.
+    pub agents: u32,
+    end: Instant,
+    sampler: Option<Sampler>,
+}
+
+impl Run {
+    /// Finds or starts the server, with `settings` where it is started, and holds `connections` against the limits of this machine:
+    /// where they do not suffice, fewer take part, and that is said.
+    ///
+    /// # Errors
+    /// No server, or no room for anybody.
+    pub fn begin(name: &str, common: &Common, connections: u32, settings: &[(&str, &str)]) -> Result<Self, String> {
+        let server = common.place.find_or_start(settings)?;
+        Self::on(name, server, common.limit, connections)
+    }
+
+    /// The same on a server that is known.
+    ///
+    /// # Errors
+    /// No room for anybody.
+    pub fn on(name: &str, server: Server, limit: Duration, connections: u32) -> Result<Self, String> {
+        let pairs = match server.target.listen.ip() {
+            ip if ip.is_loopback() => u64::from(source::SOURCES),
+            ip if ip.is_unspecified() => u64::from(source::PAIRS),
+            _ => 1,
+        };
+        let host = Host::read(pairs)?;
+        let (host, ends) = match server.pid {
+            Some(pid) => (host.with_server(pid)?, Ends::Both),
+            None => (host, Ends::Client),
+        };
+        let preflight = preflight::check(u64::from(connections), ends, &host);
+        if !preflight.bites.is_empty() {
+            eprint!("{}", preflight.text());
+        }
+        let agents = u32::try_from(preflight.allowed).unwrap_or(u32::MAX).min(connections);
+        if agents == 0 {
+            return Err("this machine has no room for a single connection".to_owned());
+        }
+        let mut draft = Draft::begin(name);
+        draft.parameter("agents", agents);
+        if agents < connections {
+            draft.parameter("agents asked for", connections);
+        }
+        if let Some(pid) = server.pid {
+            draft.server(sample::server(pid)?);
+        }
+        let end = Instant::now() + limit;
+        Ok(Self { server, draft, agents, end, sampler: None })
+    }
+
+    /// The server's process.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub fn pid(&self) -> Result<u32, String> {
+        self.server.pid.ok_or_else(|| "--server-pid is needed to read what the server uses".to_owned())
+    }
+
+    /// What is left of the run's time; nothing once the user has asked to stop.
+    pub fn left(&self) -> Duration {
+        if stop::asked() { Duration::ZERO } else { self.end.saturating_duration_since(Instant::now()) }
+    }
+
+    /// Waits so long, or until the run's time is over.
+    pub fn pass(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && !self.left().is_zero() {
+            thread::sleep(Duration::from_millis(20).min(end.saturating_duration_since(Instant::now())));
+        }
+    }
+
+    /// Starts the agents and the sampling, and waits until all are there. Notes how long that took.
+    ///
+    /// # Errors
+    /// They do not all come in time.
+    pub fn enlist(&mut self, duty: &Duty) -> Result<Crew, String> {
+        let empty = resident(std::process::id())?.anonymous as f64;
+        let began = Instant::now();
+        let crew = Crew::start(&self.server.target, duty)?;
+        self.watch(crew.share())?;
+        let count = duty.agents.len();
+        let stage = Stage::of("connect", count as u64);
+        let ready = crew.wait(self.left(), &mut |up| stage.at(u64::from(up)));
+        let failed = crew.board().failed.load(Ordering::Acquire);
+        stage.done(&format!("{failed} attempts failed"));
+        if let Err(error) = ready {
+            let log = crew.stop()?;
+            return Err(format!("{error}; connections ended as {:?}", log.endings));
+        }
+        self.draft.figure("time to connect all", "s", began.elapsed().as_secs_f64()).lower();
+        let own = resident(std::process::id())?.anonymous as f64;
+        self.draft.figure("harness bytes for each agent", "B", (own - empty) / f64::from(self.agents)).lower();
+        Ok(crew)
+    }
+
+    /// Samples server, kernel and agents from now on.
+    fn watch(&mut self, board: Arc<Board>) -> Result<(), String> {
+        let (there, calls) = (Arc::clone(&board), Arc::clone(&board));
+        let mut watch = Sampler::watch(self.draft.began())
+            .every(Duration::from_millis(250))
+            .connections(move || u64::from(there.up.load(Ordering::Relaxed)))
+            .rate("Calls", "taken by agents", move || calls.taken.load(Ordering::Relaxed))
+            .rate("Welcomes", "agents", move || board.welcomes.load(Ordering::Relaxed));
+        if let Some(pid) = self.server.pid {
+            watch = watch.server(pid).level("Descriptors", "server, all tables", "", move || {
+                sample::descriptors(pid).map_or(f64::NAN, |tables| tables.iter().map(|table| table.open as f64).sum())
+            });
+        }
+        self.sampler = Some(watch.start()?);
+        Ok(())
+    }
+
+    /// Server and kernel once the server's memory has stopped to fall, which an allocator brings about with a delay.
+    ///
+    /// # Errors
+    /// The server cannot be read.
+    pub fn settled(&self, longest: Duration) -> Result<Mark, String> {
+        let pid = self.pid()?;
+        let end = Instant::now() + longest.min(self.left());
+        let mut lowest = resident(pid)?.pss;
+        let mut steady = 0;
+        while steady < STEADY_LOOKS && Instant::now() < end {
+            thread::sleep(LOOK_EVERY);
+            let now = resident(pid)?.pss;
+            steady = if now < lowest { 0 } else { steady + 1 };
+            lowest = lowest.min(now);
+        }
+        Mark::take(pid)
+    }
+
+    /// Tells what each agent costs between two marks. Returns the bytes of the server's process.
+    pub fn split(&mut self, when: &str, before: &Mark, after: &Mark) -> f64 {
+        let Some(split) = Split::between(before, after, u64::from(self.agents), Ends::Both) else {
+            return f64::NAN;
+        };
+        split.tell(when, &mut self.draft);
+        split.process
+    }
+
+    /// Processor time of the server since `before`, for each of `operations`.
+    ///
+    /// # Errors
+    /// The server cannot be read.
+    pub fn cpu_each(&mut self, name: &str, before: Duration, operations: u64) -> Result<(), String> {
+        let used = cpu::used(self.pid()?)?.saturating_sub(before);
+        self.draft.figure(name, "µs", used.as_secs_f64() * 1e6 / operations as f64).lower();
+        Ok(())
+    }
+
+    /// The value of a figure that was noted; NaN, which fails the run where it is noted again, when there is none.
+    pub fn noted(&self, name: &str) -> f64 {
+        self.draft.noted(name).unwrap_or(f64::NAN)
+    }
+
+    /// Notes what a campaign counted. Other outcomes than answers are faults where all agents should be there.
+    pub fn count(&mut self, tally: &Tally, outcomes: Outcomes) {
+        self.draft.verdict(&tally.verdict());
+        let others: u64 = tally.outcomes.values().sum();
+        if outcomes == Outcomes::OnlyAnswers && others > 0 {
+            self.draft.fail(format!("{others} calls were not answered: {:?}", tally.outcomes));
+        }
+    }
+
+    /// Lets the agents go, and ends the sampling. What they noticed is counted.
+    ///
+    /// # Errors
+    /// A thread failed.
+    pub fn dismiss(&mut self, crew: Crew, witness: Option<&Witness>) -> Result<(Log, Samples), String> {
+        let samples = self.sampler.take().map(Sampler::stop).unwrap_or_default();
+        let ended = crew.ended();
+        let log = crew.stop()?;
+        let noticed = witness.map(Witness::noticed).unwrap_or_default();
+        let mut verdict = Verdict {
+            wrong: log.nonsense + noticed.after_never,
+            strays: log.strays,
+            doubled: noticed.doubled,
+            ..Verdict::default()
+        };
+        for (count, what) in [
+            (log.nonsense, "messages to agents are no envelopes"),
+            (log.strays, "calls reached another agent"),
+            (noticed.after_never, "calls reached their agent after their outcome had said that they never would"),
+        ] {
+            if count > 0 {
+                verdict.quote(&format!("{count} {what}"));
+            }
+        }
+        self.draft.verdict(&verdict);
+        if ended > 0 {
+            self.draft.fail(format!("{ended} agents went for good: {:?}", log.endings));
+        }
+        samples.clone().tell(&mut self.draft);
+        Ok((log, samples))
+    }
+
+    /// Ends the run.
+    pub fn finish(mut self) -> RunResult {
+        if stop::asked() {
+            self.draft.fail("stopped by a signal");
+        } else if self.left().is_zero() {
+            self.draft.fail("the run's time was over (--limit)");
+        }
+        self.draft.finish()
+    }
+}
+
+/// Which outcomes a campaign may meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcomes {
+    /// Every agent is there and answers.
+    OnlyAnswers,
+    /// Whatever is true.
+    AnyTrue,
+}
+
+/// Agents that come back at once when they are refused, so that a full loop's refusal only sends them to another one.
+pub fn steadfast(agents: std::ops::Range<u32>) -> Duty {
+    Duty { afterwards: Afterwards::ComeBack(RETRY), ..Duty::of(agents) }
+}

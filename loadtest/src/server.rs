@@ -1,0 +1,203 @@
+//! The server that a run measures, and the life of one that was started for it.
+//!
+//! Owns the child process: it is ended by its id when the run ends, whether well, in error, in panic or on a signal.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Once, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::target::Target;
+
+/// How long a gateway may take until it says that it is ready.
+const START: Duration = Duration::from_secs(20);
+
+/// What variables of the environment that carry settings begin with.
+const SETTING_PREFIX: &str = "HOLDFAST_";
+
+/// Id of the key that agents' tokens are signed with.
+const KEY_ID: &str = "load";
+
+/// A server to measure.
+pub struct Server {
+    /// Where it is.
+    pub target: Target,
+    /// Its process, where it may be read.
+    pub pid: Option<u32>,
+    /// Ends the server with this value, where it was started for the run.
+    pub running: Option<Running>,
+}
+
+/// A gateway that was started for the run.
+pub struct Running {
+    child: Child,
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Where backends connect.
+    pub control: SocketAddr,
+    /// The secret of agents' tokens, known to nobody else.
+    pub secret: String,
+    /// Its id.
+    pub key_id: String,
+}
+
+impl Running {
+    /// Starts `program`, or the `holdfast` beside this one, on free ports. Tokens are checked; `--dev` opens the echo and lets
+    /// backends in without keys, on loopback alone.
+    ///
+    /// # Errors
+    /// It is not there, or does not become ready.
+    pub fn start(
+        program: Option<&Path>,
+        loops: Option<usize>,
+        workers: Option<usize>,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let program = program.map_or_else(beside, |program| Ok(program.to_owned()))?;
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).map_err(|_| "no random bytes".to_owned())?;
+        let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut command = Command::new(&program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with(SETTING_PREFIX) {
+                command.env_remove(name);
+            }
+        }
+        command.args(["serve", "--dev", "--log-level", "warn", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
+        for (option, count) in [("--loops", loops), ("--workers", workers)] {
+            if let Some(count) = count {
+                command.args([option, &count.to_string()]);
+            }
+        }
+        command
+            .env("HOLDFAST_AUTH__KEYS__0__ID", KEY_ID)
+            .env("HOLDFAST_AUTH__KEYS__0__ALGORITHM", "HS256")
+            .env("HOLDFAST_AUTH__KEYS__0__SECRET", &secret)
+            .envs(settings.iter().map(|(key, value)| (variable(key), *value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            // Signals of the terminal are for this process, which ends the gateway when it is done with it.
+            .process_group(0);
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+        end_on_panic(&child);
+        match addresses(&mut child) {
+            Ok((listen, control)) => Ok(Self { child, listen, control, secret, key_id: KEY_ID.to_owned() }),
+            Err(error) => {
+                end(&mut child);
+                Err(format!("{}: {error}", program.display()))
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// A process that has ended already is no concern.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+    CHILD.store(0, Ordering::Release);
+}
+
+/// Process id of the gateway that runs, 0 when none does.
+static CHILD: AtomicI32 = AtomicI32::new(0);
+
+/// Release builds abort on panic and drop nothing, so the hook ends the gateway.
+fn end_on_panic(child: &Child) {
+    static HOOK: Once = Once::new();
+    CHILD.store(i32::try_from(child.id()).unwrap_or(0), Ordering::Release);
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            usual(panic);
+            let pid = CHILD.swap(0, Ordering::AcqRel);
+            if pid > 0 {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }));
+    });
+}
+
+/// The gateway's program beside this one.
+fn beside() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
+    let path = own.with_file_name("holdfast");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!(
+        "{} is missing: build it (cargo build --release --workspace), or name one with --gateway",
+        path.display()
+    ))
+}
+
+/// The variable of a setting: `limits.write_deadline` is HOLDFAST_LIMITS__WRITE_DEADLINE.
+fn variable(key: &str) -> String {
+    SETTING_PREFIX.to_owned() + &key.to_uppercase().replace('.', "__")
+}
+
+/// Waits for the line `ready agents=ADDRESS control=ADDRESS`. What comes behind it is read and dropped, so that the pipe never fills.
+fn addresses(child: &mut Child) -> Result<(SocketAddr, SocketAddr), String> {
+    let out = child.stdout.take().ok_or("no output to read")?;
+    let (told, heard) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if let Some(addresses) = ready(&line) {
+                // Nobody listens when the time is over.
+                let _ = told.send(addresses);
+            }
+        }
+    });
+    heard
+        .recv_timeout(START)
+        .map_err(|_| format!("the gateway did not become ready in {} s, or ended", START.as_secs()))
+}
+
+fn ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let rest = line.strip_prefix("ready ")?;
+    let field = |name: &str| rest.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok();
+    Some((field("agents=")?, field("control=")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_named_as_the_gateway_names_them() {
+        assert_eq!(variable("limits.write_deadline"), "HOLDFAST_LIMITS__WRITE_DEADLINE");
+    }
+
+    #[test]
+    fn only_the_ready_line_is_one() {
+        let line = "ready agents=127.0.0.1:1 control=127.0.0.1:2 node=x";
+        assert_eq!(ready(line), Some((([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into())));
+        assert_eq!(ready("agents=127.0.0.1:1 control=127.0.0.1:2"), None);
+        assert_eq!(ready("ready agents=127.0.0.1:1"), None);
+    }
+
+    #[test]
+    fn a_program_that_ends_is_an_error_and_not_a_wait() {
+        let error = Running::start(Some(Path::new("/bin/true")), None, None, &[]).err().expect("it is no gateway");
+        assert!(error.contains("did not become ready"), "{error}");
+        assert!(Running::start(Some(Path::new("/nowhere/holdfast")), None, None, &[]).is_err());
+    }
+}
