@@ -27,7 +27,12 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub enum Happening {
     /// The upgrade succeeded.
-    Opened,
+    Opened {
+        /// The connection.
+        link: usize,
+        /// Its owner's number.
+        tag: u32,
+    },
     /// A whole message, or a pong.
     Message {
         /// The connection.
@@ -277,7 +282,7 @@ fn digest(link: &mut Link, key: usize, input: &[u8], batch: &mut Batch, out: &mu
             target::Answer::Switched { head_bytes } => at = head_bytes,
         }
         link.phase = Phase::Open;
-        batch.happenings.push(Happening::Opened);
+        batch.happenings.push(Happening::Opened { link: key, tag: link.tag });
     }
     loop {
         let frame = match frame::parse(&input[at..]) {
@@ -367,10 +372,10 @@ mod tests {
 
         let mut fleet = Fleet::new().expect("a poll");
         let mut batch = Batch::default();
-        let request = crate::target::plain_request(address, "/");
-        let link = fleet.dial(address, 7, request.as_bytes()).expect("dialled");
+        let request = crate::target::upgrade(address, "/", "");
+        let link = fleet.dial(address, 7, &request).expect("dialled");
         wait(&mut fleet, &mut batch);
-        assert!(matches!(batch.happenings[..], [Happening::Opened]));
+        assert!(matches!(batch.happenings[..], [Happening::Opened { tag: 7, .. }]));
         assert_eq!(fleet.tag(link), Some(7));
 
         let large = vec![b'x'; 3 << 20];

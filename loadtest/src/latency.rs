@@ -23,6 +23,8 @@ const BUCKETS_PER_DOUBLING: u32 = 12;
 pub struct Latency {
     /// In nanoseconds.
     times: Histogram<u64>,
+    /// The slowest, exactly.
+    slowest_nanos: u64,
 }
 
 /// The figures that are printed, in microseconds.
@@ -40,7 +42,7 @@ impl Default for Latency {
     fn default() -> Self {
         // It fails for other digits than 0 to 5 only.
         let times = Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("three digits are possible"));
-        Self { times }
+        Self { times, slowest_nanos: 0 }
     }
 }
 
@@ -50,12 +52,14 @@ impl Latency {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).min(LONGEST_NANOS);
         // The histogram grows by itself, and up to two hours it always can.
         let _ = self.times.record(nanos);
+        self.slowest_nanos = self.slowest_nanos.max(nanos);
     }
 
     /// Adds what another thread has noted.
     pub fn add(&mut self, other: &Self) {
         // Both grow by themselves, so neither has a value that the other cannot take.
         let _ = self.times.add(&other.times);
+        self.slowest_nanos = self.slowest_nanos.max(other.slowest_nanos);
     }
 
     /// Operations noted.
@@ -92,13 +96,13 @@ impl Latency {
         if self.is_empty() {
             return 0.0;
         }
-        self.times.value_at_quantile(share).min(self.times.max()) as f64 / 1000.0
+        self.times.value_at_quantile(share).min(self.slowest_nanos) as f64 / 1000.0
     }
 
     fn buckets(&self) -> Vec<Bucket> {
         let mut buckets: Vec<(u64, Bucket)> = Vec::new();
         for step in self.times.iter_recorded() {
-            let nanos = step.value_iterated_to();
+            let nanos = step.value_iterated_to().min(self.slowest_nanos);
             let place = place(nanos);
             let (up_to_us, count) = (nanos as f64 / 1000.0, step.count_since_last_iteration());
             match buckets.last_mut() {

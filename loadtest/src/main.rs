@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use holdfast_loadtest::result::RunResult;
 use holdfast_loadtest::scenarios::{call, churn, connect, echo, fanout, idle, slow, soak, storm};
-use holdfast_loadtest::{bench, hold, smoke, stop, told};
+use holdfast_loadtest::{bench, compare, hold, peer, report, smoke, stop, told};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,6 +53,14 @@ enum Command {
     Agents(hold::AgentsOptions),
     /// Calls to random agents; any true outcome will do.
     Calls(hold::CallsOptions),
+    /// Memory and processor time of any server that speaks one of the dialects, for `scripts/compare`.
+    Peer(peer::Options),
+    /// Medians of `peer` results, and their ratios to the first server's.
+    PeerTable(peer::TableOptions),
+    /// Results as one HTML page with plots.
+    Report(report::Options),
+    /// Two results side by side, with ratios; says first what was not alike.
+    Compare(compare::Options),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +86,15 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(options).and_then(|result| judge(json, &result)),
         Command::Agents(options) => hold::agents(options),
         Command::Calls(options) => hold::calls(options).and_then(|tally| tell(json, &tally)),
+        Command::Peer(options) => peer::run(options).and_then(|report| tell(json, &report)),
+        Command::PeerTable(options) => peer::table(options).and_then(|table| write_json(json, &table)),
+        Command::Report(options) => report::run(options),
+        Command::Compare(options) => compare::run(options).and_then(|(comparison, judged)| {
+            if json != Some(Path::new("-")) {
+                comparison.print();
+            }
+            write_json(json, &comparison).and(judged)
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

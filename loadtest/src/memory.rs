@@ -1,7 +1,7 @@
 //! Memory of a process, as the kernel counts it: exactly and dearly, or roughly and for almost nothing.
 //!
 //! Owns the reading of `/proc/PID/smaps_rollup` and `/proc/PID/status`. It must never be asked for the exact figure in a loop: the kernel walks
-//! all page tables of the process for it (milliseconds for each gigabyte) and holds the lock that the process needs to map and unmap memory.
+//! all page tables of the process for it (about 10 ms for each GiB of small pages) and holds the lock that the process needs to map and unmap memory.
 
 use std::fs;
 

@@ -8,6 +8,7 @@ mod host;
 use std::fmt::Write as _;
 
 pub use self::host::{Conntrack, Host, Tables};
+use crate::human::count;
 
 /// Kernel memory of one end of an idle TCP connection on loopback: socket, inode, directory entry, file, epoll entry, port. Measured, see
 /// `docs/loadtest.md`; socket buffers are empty at rest and not in it.
@@ -96,27 +97,31 @@ impl Preflight {
         let mut out = String::new();
         // Writing to a text cannot fail.
         if self.allowed < self.wanted {
-            let _ =
-                writeln!(out, "preflight: {} connections wanted, this machine can hold {}", self.wanted, self.allowed);
+            let _ = writeln!(
+                out,
+                "preflight: {} connections wanted, this machine can hold {}",
+                count(self.wanted),
+                count(self.allowed)
+            );
         } else {
-            let _ = writeln!(out, "preflight: {} connections can be held", self.wanted);
+            let _ = writeln!(out, "preflight: {} connections can be held", count(self.wanted));
         }
         for limit in &self.bites {
             let verb = match limit.severity {
                 Severity::Refuses => "stops at",
                 Severity::Slows => "slows from",
             };
-            let _ = writeln!(out, "  {} {verb} {}: {}; {}", limit.name, limit.allows, limit.have, limit.lift);
+            let _ = writeln!(out, "  {} {verb} {}: {}; {}", limit.name, count(limit.allows), limit.have, limit.lift);
         }
         if let (true, Some(next)) = (self.bites.is_empty(), self.others.first()) {
-            let _ = writeln!(out, "  {} is next, at {}: {}", next.name, next.allows, next.have);
+            let _ = writeln!(out, "  {} is next, at {}: {}", next.name, count(next.allows), next.have);
         }
         out
     }
 }
 
 /// How many times a connection counts.
-fn count(ends: Ends) -> u64 {
+fn times(ends: Ends) -> u64 {
     match ends {
         Ends::Both => 2,
         Ends::Client => 1,
@@ -164,7 +169,7 @@ fn files(ends: Ends, host: &Host) -> Option<Limit> {
     Some(Limit {
         name: "fs.file-max",
         severity: Severity::Refuses,
-        allows: host.files_max.saturating_sub(host.files_open) / count(ends),
+        allows: host.files_max.saturating_sub(host.files_open) / times(ends),
         have: format!("{} files, {} open", host.files_max, host.files_open),
         lift: "sysctl fs.file-max".to_owned(),
     })
@@ -175,7 +180,7 @@ fn watches(ends: Ends, host: &Host) -> Option<Limit> {
     Some(Limit {
         name: "fs.epoll.max_user_watches",
         severity: Severity::Refuses,
-        allows: host.epoll_watches? / count(ends),
+        allows: host.epoll_watches? / times(ends),
         have: format!("{} for each user", host.epoll_watches?),
         lift: "sysctl fs.epoll.max_user_watches".to_owned(),
     })
@@ -194,7 +199,7 @@ fn conntrack(host: &Host) -> Option<Limit> {
 }
 
 fn memory(ends: Ends, host: &Host) -> Option<Limit> {
-    let each = count(ends) * (KERNEL_BYTES_PER_END + PROCESS_BYTES_PER_END);
+    let each = times(ends) * (KERNEL_BYTES_PER_END + PROCESS_BYTES_PER_END);
     let (left, whose) = match host.group_memory_left {
         Some(left) if left < host.memory_available => (left, "left in the control group"),
         _ => (host.memory_available, "available"),

@@ -195,7 +195,7 @@ impl<'a> Shift<'a> {
 
     fn note(&mut self, happening: &Happening, bytes: &[u8]) -> Result<(), String> {
         match happening {
-            Happening::Opened => {}
+            Happening::Opened { .. } => {}
             Happening::Message { link, tag, payload, .. } => self.hear(*link, *tag, &bytes[payload.clone()])?,
             Happening::Ended { tag, mark, ending, .. } => self.end(*tag, *mark, *ending),
         }

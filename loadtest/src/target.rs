@@ -12,7 +12,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Where the gateway is and what opens its doors.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// Address where the gateway serves agents.
     pub listen: SocketAddr,
@@ -30,8 +30,8 @@ impl Target {
         request.clear();
         // A String takes every write.
         let _ = match &self.signer {
-            None => upgrade(self.listen, format_args!("/v1/agent?agent={ID_PREFIX}{agent}"), request),
-            Some(signer) => upgrade(self.listen, "/v1/agent", request).map(|()| {
+            None => append_upgrade(self.listen, format_args!("/v1/agent?agent={ID_PREFIX}{agent}"), request),
+            Some(signer) => append_upgrade(self.listen, "/v1/agent", request).map(|()| {
                 request.push_str("Authorization: Bearer ");
                 signer.append(&agent_id(agent), request);
                 request.push_str("\r\n");
@@ -41,8 +41,8 @@ impl Target {
     }
 
     /// The upgrade request for a path without credentials, such as an echo.
-    pub fn plain_request(&self, path: &str) -> String {
-        plain_request(self.listen, path)
+    pub fn plain_request(&self, path: &str) -> Vec<u8> {
+        upgrade(self.listen, path, "")
     }
 
     /// A backend's request to call agent number `agent`; `body` is the JSON body.
@@ -67,16 +67,16 @@ pub fn agent_id(agent: u32) -> String {
     format!("{ID_PREFIX}{agent}")
 }
 
-/// A whole upgrade request for `path` of `host`, without credentials.
-pub fn plain_request(host: SocketAddr, path: &str) -> String {
+/// A whole upgrade request for `path` of `host`; `fields` are whole header lines.
+pub fn upgrade(host: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
     let mut request = String::new();
     // A String takes every write.
-    let _ = upgrade(host, path, &mut request);
-    request + "\r\n"
+    let _ = append_upgrade(host, path, &mut request);
+    (request + fields + "\r\n").into_bytes()
 }
 
 /// Appends an upgrade request (RFC 6455 section 4.1) without the empty line at its end.
-fn upgrade(host: SocketAddr, path: impl std::fmt::Display, request: &mut String) -> std::fmt::Result {
+fn append_upgrade(host: SocketAddr, path: impl std::fmt::Display, request: &mut String) -> std::fmt::Result {
     write!(
         request,
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use crate::human;
 use crate::result::{Figure, RunResult};
 use crate::table;
 
 /// The whole text.
 pub fn text(result: &RunResult) -> String {
-    let mut out = table::text(&["figure", "value", "unit", ""], &result.figures.iter().map(row).collect::<Vec<_>>());
+    let mut out = table::text(&["figure", "value", ""], &result.figures.iter().map(row).collect::<Vec<_>>());
     if !result.latencies.is_empty() {
         let rows = result.latencies.iter().map(|times| {
             let figures = [times.p50_us, times.p90_us, times.p99_us, times.p999_us, times.max_us];
@@ -35,13 +36,13 @@ pub fn text(result: &RunResult) -> String {
 }
 
 fn row(figure: &Figure) -> Vec<String> {
-    let digits = if figure.value.abs() >= 1000.0 || figure.value.fract() == 0.0 { 0 } else { 2 };
+    let told = |value| human::value(value, &figure.unit);
     let must = match (figure.must, figure.is_kept()) {
-        (Some(must), Some(true)) => format!("must {must:.1}: kept"),
-        (Some(must), _) => format!("must {must:.1}: MISSED"),
+        (Some(must), Some(true)) => format!("must {}: kept", told(must)),
+        (Some(must), _) => format!("must {}: MISSED", told(must)),
         (None, _) => String::new(),
     };
-    vec![figure.name.clone(), format!("{:.digits$}", figure.value), figure.unit.clone(), must]
+    vec![figure.name.clone(), told(figure.value), must]
 }
 
 #[cfg(test)]
@@ -56,8 +57,7 @@ mod tests {
         draft.figure("agents", "", 15_000.0);
         draft.verdict(&Verdict { right: 3, wrong: 1, quoted: vec!["not this".to_owned()], ..Verdict::default() });
         let text = text(&draft.finish());
-        for line in ["130.25", "must 128.0: MISSED", "15000", "3 right answers", "  not this", "FAILED: 1 wrong answer"]
-        {
+        for line in ["130", "must 128 B: MISSED", "15,000", "3 right answers", "  not this", "FAILED: 1 wrong answer"] {
             assert!(text.contains(line), "{line}: {text}");
         }
     }

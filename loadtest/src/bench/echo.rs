@@ -70,7 +70,7 @@ impl Echo {
             while begun < connections && begun - open < DIALS_MAX as u32 {
                 let link = all
                     .fleet
-                    .dial(target.listen, begun, target.plain_request(path).as_bytes())
+                    .dial(target.listen, begun, &target.plain_request(path))
                     .map_err(|error| format!("connection {begun}: {error}"))?;
                 all.slots.push(Slot { link, out: None });
                 begun += 1;
@@ -78,7 +78,7 @@ impl Echo {
             all.turn()?;
             for happening in &all.batch.happenings {
                 match happening {
-                    Happening::Opened => open += 1,
+                    Happening::Opened { .. } => open += 1,
                     Happening::Message { .. } => return Err("a message unasked".to_owned()),
                     Happening::Ended { ending, .. } => return Err(format!("{path}: {ending:?}")),
                 }
@@ -153,7 +153,7 @@ impl Echo {
                     answers += 1;
                 }
                 Happening::Ended { ending, .. } => return Err(format!("ended: {ending:?}")),
-                Happening::Opened => {}
+                Happening::Opened { .. } => {}
             }
         }
         Ok(answers)

@@ -101,7 +101,7 @@ impl<'a> Handshakes<'a> {
         let mut left = 0;
         for happening in &self.batch.happenings {
             let gone = match happening {
-                Happening::Opened => None,
+                Happening::Opened { .. } => None,
                 Happening::Message { link, tag, payload, .. } => {
                     let message = &self.batch.bytes[payload.clone()];
                     if hear(*tag, message) != Heard::Welcome {

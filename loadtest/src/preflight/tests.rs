@@ -26,7 +26,7 @@ fn a_roomy_host_bites_nowhere_and_says_what_is_next() {
     assert_eq!((preflight.allowed, preflight.bites.len()), (1_000_000, 0));
     let next = preflight.others.first().expect("limits");
     assert_eq!((next.name, next.allows), ("descriptors of the server", 2 * ((1 << 20) - 64)));
-    assert!(preflight.text().contains("1000000 connections can be held"));
+    assert!(preflight.text().contains("1,000,000 connections can be held"));
     assert!(preflight.text().contains("descriptors of the server is next"));
 }
 
@@ -74,7 +74,7 @@ fn each_limit_bites_where_it_should() {
         let preflight = check(1_000_000, ends, &host);
         assert_eq!(preflight.allowed, allowed, "{name}");
         assert_eq!(preflight.bites.iter().map(|limit| limit.name).collect::<Vec<_>>(), [name]);
-        assert!(preflight.text().contains(&format!("{name} stops at {allowed}")), "{}", preflight.text());
+        assert!(preflight.text().contains(&format!("{name} stops at {}", count(allowed))), "{}", preflight.text());
     }
 }
 
@@ -87,7 +87,7 @@ fn what_only_slows_does_not_lower_what_is_allowed() {
         preflight.bites.iter().map(|limit| (limit.name, limit.allows)).collect::<Vec<_>>(),
         [("net.ipv4.tcp_mem", 1000)]
     );
-    assert!(preflight.text().contains("slows from 1000"));
+    assert!(preflight.text().contains("slows from 1,000"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub enum XUnit {
 /// Points of one name. Lines with the same `plot`, `unit` and `x_unit` are drawn in one plot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// Title of the plot that it belongs to, such as `Memory against connections`.
+    /// Title of the plot that it belongs to, such as `Connected`.
     pub plot: String,
     /// Name in the legend.
     pub name: String,

@@ -18,6 +18,8 @@ pub struct Reading {
     pub server: Option<Rough>,
     /// Processor time of the server so far; none when it is gone or not watched.
     pub server_cpu: Option<Duration>,
+    /// The part of it in the kernel.
+    pub server_kernel: Option<Duration>,
     /// Processor time of this process so far.
     pub own_cpu: Option<Duration>,
     /// The kernel; none when it could not be read.
@@ -84,10 +86,12 @@ impl Line {
 #[derive(Clone, Debug)]
 pub struct Lines {
     process: Line,
+    anonymous: Line,
     slab: Line,
     buffers: Line,
     available: Line,
     server_cpu: Line,
+    server_kernel: Line,
     own_cpu: Line,
     connected: Line,
     process_against: Line,
@@ -100,18 +104,19 @@ impl Lines {
     pub fn new(gauges: Vec<Line>) -> Self {
         let level = |plot: &str, name: &str, unit: &str| Line::new(Series::over_seconds(plot, name, unit), Kind::Level);
         let cpu = |name: &str| Line::new(Series::over_seconds("Processor", name, "% of a core"), Kind::Rate);
-        let against =
-            |name: &str| Line::new(Series::over_connections("Memory against connections", name, "B"), Kind::Level);
+        let against = |plot: &str, name: &str| Line::new(Series::over_connections(plot, name, "B"), Kind::Level);
         Self {
-            process: level("Memory", "server's process (RSS)", "B"),
-            slab: level("Memory", "kernel: slab", "B"),
-            buffers: level("Memory", "kernel: socket buffers", "B"),
-            available: level("Memory available", "machine", "B"),
+            process: level("Memory of the server", "resident", "B"),
+            anonymous: level("Memory of the server", "without files", "B"),
+            slab: level("Memory of the kernel", "slab", "B"),
+            buffers: level("Memory of the kernel", "socket buffers", "B"),
+            available: level("Memory available", "all of the machine", "B"),
             server_cpu: cpu("server"),
+            server_kernel: cpu("server, in the kernel"),
             own_cpu: cpu("this harness"),
             connected: level("Connected", "connections", ""),
-            process_against: against("server's process (RSS)"),
-            kernel_against: against("kernel: slab and socket buffers"),
+            process_against: against("Memory of the server against connections", "resident"),
+            kernel_against: against("Memory of the kernel against connections", "slab and socket buffers"),
             gauges,
         }
     }
@@ -122,10 +127,12 @@ impl Lines {
         let percent = |used: Option<Duration>| used.map(|used| used.as_secs_f64() * 100.0);
         let rss = reading.server.map(|rough| rough.rss as f64);
         self.process.push(x, rss);
+        self.anonymous.push(x, reading.server.map(|rough| rough.anonymous as f64));
         self.slab.push(x, reading.kernel.map(|light| light.slab as f64));
         self.buffers.push(x, reading.kernel.map(|light| light.tcp.buffers as f64));
         self.available.push(x, reading.kernel.map(|light| light.available as f64));
         self.server_cpu.push(x, percent(reading.server_cpu));
+        self.server_kernel.push(x, percent(reading.server_kernel));
         self.own_cpu.push(x, percent(reading.own_cpu));
         if let Some(connections) = reading.connections {
             let connections = connections as f64;
@@ -141,9 +148,10 @@ impl Lines {
 
     /// The lines that have points, each with its highest sample.
     pub fn drawn(self) -> Vec<(Series, Option<f64>)> {
-        let own = [self.connected, self.process_against, self.kernel_against, self.process, self.slab, self.buffers];
-        let rest = [self.available, self.server_cpu, self.own_cpu];
-        let all = own.into_iter().chain(self.gauges).chain(rest);
+        let first = [self.connected, self.process_against, self.kernel_against];
+        let memory = [self.process, self.anonymous, self.slab, self.buffers, self.available];
+        let cpu = [self.server_cpu, self.server_kernel, self.own_cpu];
+        let all = first.into_iter().chain(self.gauges).chain(cpu).chain(memory);
         all.map(Line::drawn).filter(|(series, _)| !series.points.is_empty()).collect()
     }
 }
@@ -162,6 +170,7 @@ mod tests {
             at: Duration::from_secs(secs),
             server: Some(Rough { rss: 1000 + connections, ..Rough::default() }),
             server_cpu: Some(Duration::from_millis(500 * secs)),
+            server_kernel: None,
             own_cpu: None,
             kernel: None,
             connections: Some(connections),
@@ -180,7 +189,7 @@ mod tests {
         assert_eq!(find(&drawn, "Answers", "answers").points, [(1.0, 1.0), (2.0, 3.0), (3.0, 5.0)]);
         assert_eq!(find(&drawn, "Processor", "server").points, [(1.0, 50.0), (2.0, 50.0), (3.0, 50.0)]);
         assert_eq!(find(&drawn, "Connected", "connections").points.len(), 4);
-        assert!(drawn.iter().all(|(series, _)| !series.name.contains("kernel") && series.name != "this harness"));
+        assert!(drawn.iter().all(|(series, _)| !series.plot.contains("kernel") && series.name != "this harness"));
     }
 
     #[test]
@@ -189,7 +198,7 @@ mod tests {
         for (secs, connections) in [(0, 0), (1, 50), (2, 50), (3, 20), (4, 40), (5, 60)] {
             lines.take(&reading(secs, connections));
         }
-        let against = find(&lines.drawn(), "Memory against connections", "server's process (RSS)");
+        let against = find(&lines.drawn(), "Memory of the server against connections", "resident");
         assert_eq!(against.points, [(0.0, 1000.0), (50.0, 1050.0), (60.0, 1060.0)]);
     }
 

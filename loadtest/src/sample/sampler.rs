@@ -1,6 +1,6 @@
 //! A thread that reads server and kernel again and again while a scenario works.
 //!
-//! Owns the thread and its clock. Its memory is bounded however long the run is; a reading costs some 100 µs of this process, none of the server's.
+//! Owns the thread and its clock. Its memory is bounded however long the run is; a reading costs some 100 µs of this process.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -41,6 +41,8 @@ pub struct Samples {
     pub series: Vec<Series>,
     /// The highest sample of each line, in their order.
     highest: Vec<Option<f64>>,
+    /// Processor time of the server from the first reading to the last, and the part of it in the kernel.
+    pub server_cpu: Option<(Duration, Duration)>,
     /// Why the server could not be read to the end.
     pub lost: Option<String>,
 }
@@ -110,15 +112,18 @@ impl Watch {
         let mut lines = Lines::new(std::mem::take(&mut self.lines));
         let work = move || {
             let mut lost = None;
+            let first = self.read(&mut lost);
+            lines.take(&first);
             loop {
                 let last = match ended.recv_timeout(self.every) {
                     Err(RecvTimeoutError::Timeout) => false,
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
                 };
-                lines.take(&self.read(&mut lost));
+                let reading = self.read(&mut lost);
+                lines.take(&reading);
                 if last {
                     let (series, highest) = lines.drawn().into_iter().unzip();
-                    return Samples { series, highest, lost };
+                    return Samples { series, highest, server_cpu: spent(&first, &reading), lost };
                 }
             }
         };
@@ -131,9 +136,11 @@ impl Watch {
         let mut keep = |error: String| {
             lost.get_or_insert(error);
         };
+        let kernel_time = |pid| cpu::times(pid).map(|times| times.kernel);
         Reading {
             server: self.server_pid.and_then(|pid| memory::rough(pid).map_err(&mut keep).ok()),
             server_cpu: self.server_pid.and_then(|pid| cpu::used(pid).map_err(&mut keep).ok()),
+            server_kernel: self.server_pid.and_then(|pid| kernel_time(pid).map_err(&mut keep).ok()),
             own_cpu: cpu::used(std::process::id()).ok(),
             kernel: Light::read().ok(),
             connections: self.connections.as_ref().map(|count| count()),
@@ -143,6 +150,12 @@ impl Watch {
     }
 }
 
+/// What the server has spent between two readings; none where one of them has not seen it.
+fn spent(first: &Reading, last: &Reading) -> Option<(Duration, Duration)> {
+    let all = last.server_cpu?.saturating_sub(first.server_cpu?);
+    Some((all, last.server_kernel?.saturating_sub(first.server_kernel?)))
+}
+
 impl Samples {
     /// The highest sample of a line, kept even where the drawn line has lost it.
     pub fn highest(&self, plot: &str, name: &str) -> Option<f64> {
@@ -150,11 +163,15 @@ impl Samples {
         *self.highest.get(place)?
     }
 
-    /// Adds the lines to a result; a server that could not be read to the end fails the run.
+    /// Adds the lines, and what the server has spent, to a result; a server that could not be read to the end fails the run.
     pub fn tell(self, draft: &mut Draft) {
         self.series.into_iter().for_each(|series| {
             draft.series(series);
         });
+        if let Some((all, kernel)) = self.server_cpu {
+            draft.figure("server CPU, whole run", "s", all.as_secs_f64());
+            draft.figure("of it in the kernel", "s", kernel.as_secs_f64());
+        }
         if let Some(lost) = self.lost {
             draft.fail(format!("the server could not be read to the end: {lost}"));
         }
@@ -185,9 +202,10 @@ mod tests {
         }
         let samples = sampler.stop();
         assert_eq!(samples.lost, None);
+        assert!(samples.server_cpu.is_some());
         assert_eq!(samples.highest("Queue", "calls"), Some(7.0));
         assert!(samples.highest("Answers", "answers").expect("a rate") > 0.0);
-        for plot in ["Memory", "Memory against connections", "Processor", "Connected"] {
+        for plot in ["Memory of the server", "Memory of the server against connections", "Processor", "Connected"] {
             assert!(samples.series.iter().any(|series| series.plot == plot), "{plot}");
         }
     }
@@ -197,7 +215,7 @@ mod tests {
         let sampler =
             Sampler::watch(Instant::now()).server(u32::MAX).every(Duration::from_secs(60)).start().expect("a thread");
         let samples = sampler.stop();
-        assert!(samples.lost.is_some());
+        assert!(samples.lost.is_some() && samples.server_cpu.is_none());
         let mut draft = Draft::begin("idle");
         samples.tell(&mut draft);
         assert!(!draft.finish().is_right());
