@@ -28,7 +28,7 @@ use crate::net::fd_table;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Agents that this host shall hold; without it, as many as it can.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=CONNECTIONS_ASKED_MAX))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=CONNECTIONS_ASKED_MAX))]
     pub connections: Option<u64>,
     /// Configuration file (TOML); without it, defaults and environment count.
     #[arg(long, value_name = "FILE")]

@@ -1,6 +1,7 @@
 //! `tuning/apply` on fake hosts, under each shell of this machine: what it computes, that it never lowers, that it undoes
 //! exactly what it did, and that the files beside it say the same.
 
+mod doctor;
 mod tree;
 
 use std::fs;
@@ -178,9 +179,13 @@ fn what_cannot_be_put_back_stays_written_down() {
 fn without_a_place_for_the_state_nothing_is_changed() {
     on_each_shell("stateless", |tree| {
         let before = tree.everything();
-        let done = tree.apply("--connections 1000000 --state /proc/no-such-folder/state");
-        assert_eq!(done.code, Some(1));
-        assert!(done.err.contains("cannot write /proc/no-such-folder/state"), "{}", done.err);
+        let out = tree.must("--connections 1000000 --persist --state /proc/no-such-folder/state", 1);
+        assert_eq!(verdict(&out, "net.core.somaxconn"), "DENIED");
+        assert!(out.contains("cannot write /proc/no-such-folder/state"), "{out}");
+        assert!(out.contains("DENIED  /etc/security/limits.d/60-holdfast.conf"), "{out}");
+        // It goes on, and says of each what there is.
+        assert_eq!(verdict(&out, "fs.nr_open"), "ok");
+        assert_eq!(verdict(&out, "net.core.netdev_max_backlog"), "DENIED");
         assert_eq!(tree.everything(), before);
     });
 }
@@ -255,11 +260,25 @@ fn a_crash_between_writing_down_and_doing_leaves_nothing_to_undo() {
 }
 
 #[test]
+fn what_the_kernel_makes_of_a_value_is_ours_too() {
+    on_each_shell("rounds", |tree| {
+        tree.lay(&CONNTRACK);
+        tree.round("nf_conntrack_buckets");
+        let out = tree.must("--connections 1000000", 0);
+        assert!(out.contains("have 65536 -> 315392"), "{out}");
+        tree.must("--connections 1000000 --check", 0);
+        let out = tree.must("--undo", 0);
+        assert!(out.contains("undone  net.netfilter.nf_conntrack_buckets: 315392 -> 65536"), "{out}");
+        assert_eq!(tree.get("net/netfilter/nf_conntrack_buckets"), "65536");
+    });
+}
+
+#[test]
 fn a_file_that_is_not_ours_is_not_overwritten() {
     on_each_shell("foreign", |tree| {
         tree.write("etc/sysctl.d/60-holdfast.conf", "net.core.somaxconn = 5\n");
         let out = tree.must("--connections 1000000 --persist", 1);
-        assert!(out.contains("DENIED  /etc/sysctl.d/60-holdfast.conf is there"), "{out}");
+        assert!(out.contains("DENIED  /etc/sysctl.d/60-holdfast.conf is somebody else's"), "{out}");
         tree.must("--undo", 0);
         let path = tree.root.join("etc/sysctl.d/60-holdfast.conf");
         assert_eq!(fs::read_to_string(path).expect("kept"), "net.core.somaxconn = 5\n");

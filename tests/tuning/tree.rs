@@ -1,6 +1,7 @@
 //! A tree of files that stands for a host, and the script run on it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,7 +27,8 @@ pub const CONNTRACK: [(&str, &str); 2] =
 /// A host of files.
 pub struct Tree {
     pub root: PathBuf,
-    shell: Vec<&'static str>,
+    programs: PathBuf,
+    shell: Vec<String>,
 }
 
 /// What the script did.
@@ -36,22 +38,40 @@ pub struct Done {
     pub err: String,
 }
 
+/// The programs that the script may use besides the shell itself: an initramfs has little more.
+const PROGRAMS: [&str; 5] = ["cat", "mkdir", "mv", "rm", "rmdir"];
+
+/// Where a program of this machine is.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
 /// The shells of this machine that the script must run under: sh always, the others where they are installed.
-fn shells() -> Vec<Vec<&'static str>> {
-    let all = [vec!["sh"], vec!["dash"], vec!["busybox", "sh"], vec!["bash", "--posix"]];
-    let runs = |shell: &Vec<&str>| {
-        let tried = Command::new(shell[0]).args(&shell[1..]).args(["-c", "exit 0"]).output();
-        tried.is_ok_and(|output| output.status.success())
-    };
-    all.into_iter().filter(runs).collect()
+fn shells() -> Vec<(&'static str, Vec<String>)> {
+    let all: [(&str, &[&str]); 4] = [("sh", &[]), ("dash", &[]), ("busybox", &["sh"]), ("bash", &["--posix"])];
+    let found = all.into_iter().filter_map(|(name, arguments)| {
+        let path = program(name)?.to_str()?.to_owned();
+        Some((name, std::iter::once(path).chain(arguments.iter().map(|word| (*word).to_owned())).collect()))
+    });
+    found.collect()
 }
 
 /// Runs a test on a fresh tree of an untuned host, under each shell.
 pub fn on_each_shell(name: &str, test: impl Fn(&Tree)) {
-    for shell in shells() {
-        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tuning-{name}-{}", shell[0]));
-        let _ = fs::remove_dir_all(&root);
-        let tree = Tree { root, shell };
+    let shells = shells();
+    assert!(!shells.is_empty(), "no shell is found");
+    for (shell_name, shell) in shells {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tuning-{name}-{shell_name}"));
+        let _ = fs::remove_dir_all(&folder);
+        let tree = Tree { root: folder.join("root"), programs: folder.join("bin"), shell };
+        fs::create_dir_all(&tree.programs).expect("the directory is writable");
+        for name in PROGRAMS {
+            let file = program(name).unwrap_or_else(|| panic!("{name} is not installed"));
+            std::os::unix::fs::symlink(file, tree.programs.join(name)).expect("the directory is writable");
+        }
+        // The folder of the state stays when the state goes.
+        fs::create_dir_all(tree.root.join("var/lib/holdfast")).expect("the directory is writable");
         tree.lay(&UNTUNED);
         tree.write("proc/cpuinfo", "processor\t: 0\nmodel name\t: x\n\nprocessor\t: 1\nmodel name\t: x\n");
         tree.write("proc/meminfo", "MemTotal:       24683520 kB\nMemFree:         200000 kB\n");
@@ -97,13 +117,26 @@ impl Tree {
         std::os::unix::fs::symlink("/proc/sys/kernel/ngroups_max", path).expect("the directory is writable");
     }
 
+    /// From now on this value reads as the next multiple of 4096, as a kernel that rounds would say.
+    pub fn round(&self, path: &str) {
+        let cat = program("cat").expect("installed");
+        let script = format!(
+            "#!/bin/sh\ncase $1 in\n*/{path}) echo $((($('{cat}' \"$1\") + 4095) / 4096 * 4096)) ;;\n*) exec '{cat}' \"$@\" ;;\nesac\n",
+            cat = cat.display()
+        );
+        let file = self.programs.join("cat");
+        fs::remove_file(&file).expect("it was there");
+        fs::write(&file, script).expect("the directory is writable");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+
     /// A value under /proc/sys, with single blanks.
     pub fn get(&self, path: &str) -> String {
         let text = fs::read_to_string(self.root.join("proc/sys").join(path)).expect("the value is there");
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// All files of the tree with their text, so that "nothing has changed" is one comparison.
+    /// All folders and files of the tree with their text, so that "nothing has changed" is one comparison.
     pub fn everything(&self) -> Vec<(PathBuf, String)> {
         let mut files = Vec::new();
         let mut folders = vec![self.root.clone()];
@@ -111,6 +144,7 @@ impl Tree {
             for entry in fs::read_dir(&folder).expect("readable") {
                 let path = entry.expect("readable").path();
                 if path.is_dir() {
+                    files.push((path.clone(), String::new()));
                     folders.push(path);
                 } else {
                     let text = fs::read_to_string(&path).expect("text");
@@ -130,7 +164,8 @@ impl Tree {
     /// The same with programs from elsewhere: `path` is a list of folders, as in PATH.
     pub fn apply_on_path(&self, arguments: &str, path: &str) -> Done {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/apply");
-        let mut command = Command::new(self.shell[0]);
+        let mut command = Command::new(&self.shell[0]);
+        command.env_clear().env("PATH", &self.programs);
         command.args(&self.shell[1..]).arg(script).args(arguments.split_whitespace());
         let output =
             command.env("HOLDFAST_TUNING_ROOT", &self.root).env("PATH", path).output().expect("the shell starts");

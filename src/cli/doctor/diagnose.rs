@@ -88,15 +88,13 @@ impl Question<'_> {
     }
 
     fn tables(&self) -> Finding {
+        let allow = "allow unshare(2) in the seccomp filter: SystemCallFilter=, docker run --security-opt seccomp=FILE";
         let (have, lift) = match &self.machine.tables {
-            Tables::Private => ("one a loop".to_owned(), ""),
-            Tables::Shared(why) => (
-                format!("one for all ({why})"),
-                "allow unshare(2) in the seccomp filter: SystemCallFilter=, docker run --security-opt seccomp=FILE",
-            ),
+            Tables::Private => ("one a loop", String::new()),
+            Tables::Shared(why) => ("one for all", format!("{why}; {allow}")),
         };
-        let finding = Finding::good_to_know("descriptor tables", "descriptor tables", Amount::Text(have));
-        Finding { lift: lift.to_owned(), ..finding }
+        let about = "whether each loop has a table of its own";
+        Finding { lift, ..Finding::good_to_know("descriptor tables", about, Amount::Text(have.to_owned())) }
     }
 
     fn right_to_raise(&self) -> Finding {
@@ -125,7 +123,7 @@ impl Question<'_> {
         let agents = have.map(|have| most(|agents| self.table_needs(agents, loops) <= have));
         Finding::bound(
             "RLIMIT_NOFILE",
-            "the hard limit on descriptors of a loop",
+            "the hard limit on descriptors of a table",
             have,
             need,
             agents,
@@ -268,7 +266,7 @@ impl Question<'_> {
             let left = left?;
             let verdict = if left < need { Verdict::Short } else { Verdict::Ok };
             let lift = || format!("{lift} for {need} threads more");
-            let (have, need) = (Amount::Count(left), Amount::Count(need));
+            let (have, need) = (Some(left).into(), Amount::Count(need));
             Some(Finding::threshold(limit, "the number of threads", have, need, verdict, lift))
         };
         limits.into_iter().filter_map(finding).collect()

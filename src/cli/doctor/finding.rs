@@ -49,7 +49,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Amount {
-    /// So many; `u64::MAX` is "unlimited".
+    /// So many.
     Count(u64),
     /// Bytes.
     Bytes(u64),
@@ -61,14 +61,18 @@ pub enum Amount {
 
 impl From<Option<u64>> for Amount {
     fn from(count: Option<u64>) -> Self {
-        count.map_or(Self::None, Self::Count)
+        match count {
+            // JSON readers round a number of that size.
+            Some(u64::MAX) => Self::Text("unlimited".to_owned()),
+            Some(count) => Self::Count(count),
+            None => Self::None,
+        }
     }
 }
 
 impl fmt::Display for Amount {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count(u64::MAX) => out.pad("unlimited"),
             Self::Count(count) => out.pad(&grouped(*count)),
             Self::Bytes(bytes) => out.pad(&format!("{} MiB", grouped(bytes >> 20))),
             Self::Text(text) => out.pad(text),
