@@ -5,7 +5,6 @@ mod doctor;
 mod tree;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tree::{CONNTRACK, Done, Tree, limits, on_each_shell};
@@ -282,22 +281,6 @@ fn a_file_that_is_not_ours_is_not_overwritten() {
         tree.must("--undo", 0);
         let path = tree.root.join("etc/sysctl.d/60-holdfast.conf");
         assert_eq!(fs::read_to_string(path).expect("kept"), "net.core.somaxconn = 5\n");
-    });
-}
-
-#[test]
-fn without_checksums_no_file_is_written() {
-    on_each_shell("checksums", |tree| {
-        // As on a system that has only busybox: this name leads to nothing that works.
-        tree.write("bin/cksum", "#!/bin/sh\nexit 127\n");
-        let bin = tree.root.join("bin");
-        fs::set_permissions(bin.join("cksum"), fs::Permissions::from_mode(0o755)).expect("ours");
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("a path"));
-        let before = tree.everything();
-        let Done { code, err, .. } = tree.apply_on_path("--connections 1000000 --persist", &path);
-        assert_eq!(code, Some(1));
-        assert!(err.contains("--persist needs cksum"), "{err}");
-        assert_eq!(tree.everything(), before);
     });
 }
 

@@ -158,17 +158,11 @@ impl Tree {
 
     /// Runs the script on this tree; the arguments are divided by blanks.
     pub fn apply(&self, arguments: &str) -> Done {
-        self.apply_on_path(arguments, &std::env::var("PATH").expect("a path"))
-    }
-
-    /// The same with programs from elsewhere: `path` is a list of folders, as in PATH.
-    pub fn apply_on_path(&self, arguments: &str, path: &str) -> Done {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/apply");
         let mut command = Command::new(&self.shell[0]);
         command.env_clear().env("PATH", &self.programs);
         command.args(&self.shell[1..]).arg(script).args(arguments.split_whitespace());
-        let output =
-            command.env("HOLDFAST_TUNING_ROOT", &self.root).env("PATH", path).output().expect("the shell starts");
+        let output = command.env("HOLDFAST_TUNING_ROOT", &self.root).output().expect("the shell starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Done { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
