@@ -36,9 +36,10 @@ impl Mark {
         })
     }
 
-    /// Descriptors in the fullest table; none where they may not be read.
+    /// Descriptors in the fullest table; none where one of them may not be read, or is not told by the kernel.
     pub fn fullest_table(&self) -> Option<u64> {
-        self.tables.iter().map(|table| table.open).max()
+        let open: Option<Vec<u64>> = self.tables.iter().map(|table| table.open).collect();
+        open?.into_iter().max()
     }
 }
 

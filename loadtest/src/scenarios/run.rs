@@ -176,7 +176,8 @@ impl Run {
             .rate("Welcomes", "agents", move || board.welcomes.load(Ordering::Relaxed));
         if let Some(pid) = self.server.pid {
             watch = watch.server(pid).level(DESCRIPTORS.0, DESCRIPTORS.1, "", move || {
-                sample::descriptors(pid).map_or(f64::NAN, |tables| tables.iter().map(|table| table.open as f64).sum())
+                let open = |table: sample::Table| table.open.map_or(f64::NAN, |open| open as f64);
+                sample::descriptors(pid).map_or(f64::NAN, |tables| tables.into_iter().map(open).sum())
             });
         }
         self.sampler = Some(watch.start()?);
