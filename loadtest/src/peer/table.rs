@@ -25,6 +25,9 @@ pub struct TableOptions {
     /// Results of `peer`. The server of the first one is what the others are compared with.
     #[arg(required = true)]
     results: Vec<PathBuf>,
+    /// Print the table as Markdown.
+    #[arg(long)]
+    markdown: bool,
 }
 
 /// One server over all its rounds.
@@ -70,7 +73,12 @@ pub fn table(options: &TableOptions) -> Result<Vec<Summary>, String> {
     }
     let summaries = summarize(&reports)?;
     let head: Vec<&str> = ["server", "version"].into_iter().chain(COLUMNS.map(|column| column.1)).collect();
-    print(&head, &summaries.iter().map(cells).collect::<Vec<_>>());
+    let rows: Vec<Vec<String>> = summaries.iter().map(cells).collect();
+    if options.markdown {
+        println!("{}", markdown(&head, &rows));
+    } else {
+        print(&head, &rows);
+    }
     Ok(summaries)
 }
 
@@ -121,6 +129,14 @@ fn cells(summary: &Summary) -> Vec<String> {
     [summary.peer.clone(), summary.release.clone()].into_iter().chain(figures).collect()
 }
 
+/// The table as Markdown: two columns of words, then figures.
+fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rule: Vec<&str> = (0..head.len()).map(|column| if column < 2 { "---" } else { "---:" }).collect();
+    let line = |cells: &[&str]| format!("| {} |", cells.join(" | "));
+    let rows = rows.iter().map(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>()));
+    [line(head), line(&rule)].into_iter().chain(rows).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +172,13 @@ mod tests {
         assert_eq!(b.figures["other"].ratio, None);
         assert_eq!(cells(a), ["a", "1", "200", "–", "–", "4.00", "–", "–"]);
         assert_eq!(cells(b)[2], "600 (3.0×)");
+    }
+
+    #[test]
+    fn markdown_has_a_rule_below_its_head() {
+        let rows = vec![vec!["a".to_owned(), "1".to_owned(), "2.0".to_owned()]];
+        let expected = "| x | y | z |\n| --- | --- | ---: |\n| a | 1 | 2.0 |";
+        assert_eq!(markdown(&["x", "y", "z"], &rows), expected);
     }
 
     #[test]
