@@ -7,6 +7,7 @@ pub mod agent;
 pub mod call;
 mod call_link;
 pub mod check_config;
+pub mod doctor;
 pub mod failure;
 pub mod logging;
 mod outcome;
@@ -41,6 +42,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Check the settings: print every value in effect and what follows from them, or all problems.
     CheckConfig(check_config::Args),
+    /// Read the limits of this host: how many agents it carries, which limit bites first, and what lifts it.
+    Doctor(doctor::Args),
     /// Print a configuration file with every key, its meaning and its default.
     DefaultConfig,
     /// Print completions for a shell.
@@ -61,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Call(args) => return call::run(args),
         Command::Token(args) => return run_token(&args),
         Command::CheckConfig(args) => check_config::run(args),
+        Command::Doctor(args) => return doctor::run(args),
         Command::DefaultConfig => print(&config::template::text()),
         Command::Completions { shell } => completions(shell),
     };
@@ -117,7 +121,12 @@ mod tests {
                     --config f.toml --log-format json --log-level debug";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("parses");
         assert!(matches!(cli.command, Command::Serve(_)));
-        for line in ["holdfast check-config --config f.toml", "holdfast default-config", "holdfast completions bash"] {
+        for line in [
+            "holdfast check-config --config f.toml",
+            "holdfast doctor --connections 1000000 --config f.toml --json",
+            "holdfast default-config",
+            "holdfast completions bash",
+        ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
         }
         assert!(Cli::try_parse_from(["holdfast"]).is_err());

@@ -12,6 +12,9 @@ pub const DESCRIPTORS_PER_LOOP: u64 = 3;
 /// Descriptors that every table holds beside those for each loop that serves links: its second listener.
 pub const DESCRIPTORS_PER_LINK_LISTENER: u64 = 1;
 
+/// Most event loops: the index of a loop has 8 bits in a connection's id.
+pub const LOOPS_MAX: usize = 256;
+
 /// What the kernel keeps for a resting TCP connection: socket, file, inode, epoll entry; without buffers.
 pub const KERNEL_BYTES_PER_CONNECTION: u64 = 4096;
 
@@ -50,35 +53,57 @@ pub struct Derived {
     pub bites_first: Bite,
 }
 
-/// The numbers for these settings on this machine.
-#[must_use]
-pub fn derive(settings: &Settings, host: &Host) -> Derived {
-    let loops = or_else(settings.server.loops, host.cores.max(1));
-    let workers = or_else(settings.server.workers, (host.cores / 2).max(1));
-    let loops_wide = u64::try_from(loops).unwrap_or(u64::MAX);
+/// Loops where the setting leaves it open: one for each core, or as many as their tables of descriptors must be to hold the
+/// connections that were asked for.
+fn loops_for(asked: u64, settings: &Settings, host: &Host) -> usize {
+    let cores = host.cores.clamp(1, LOOPS_MAX);
+    let holds = |loops: usize| {
+        let loops = u64::try_from(loops).unwrap_or(u64::MAX);
+        let share = asked.div_ceil(loops);
+        // The kernel spreads connections by a hash: a loop's part varies by the square root of its share, and six of those
+        // are exceeded once in a billion.
+        share.saturating_add(6 * share.isqrt()) <= by_descriptors(loops, settings, host)
+    };
+    (cores..=LOOPS_MAX).find(|loops| holds(*loops)).unwrap_or(cores)
+}
 
-    let reserve = u64::from(settings.limits.descriptors_reserve);
-    // Links count apart from agents, so their descriptors are set aside.
-    let (per_loop_held, links) = match settings.link.listen {
+/// Connections that a loop's table of descriptors holds.
+fn by_descriptors(loops: u64, settings: &Settings, host: &Host) -> u64 {
+    host.descriptors.saturating_sub(descriptors_held(settings, loops))
+}
+
+/// Descriptors of a loop's table that no agent takes. Links count apart from agents, so theirs are set aside.
+#[must_use]
+pub fn descriptors_held(settings: &Settings, loops: u64) -> u64 {
+    let (per_loop, links) = match settings.link.listen {
         None => (DESCRIPTORS_PER_LOOP, 0),
         Some(_) => (DESCRIPTORS_PER_LOOP + DESCRIPTORS_PER_LINK_LISTENER, u64::from(settings.link.connections)),
     };
-    let held = reserve.saturating_add(per_loop_held.saturating_mul(loops_wide)).saturating_add(links);
-    let by_descriptors = host.descriptors.saturating_sub(held);
+    let reserve = u64::from(settings.limits.descriptors_reserve);
+    reserve.saturating_add(links).saturating_add(per_loop.saturating_mul(loops))
+}
+
+/// The numbers for these settings on this machine.
+#[must_use]
+pub fn derive(settings: &Settings, host: &Host) -> Derived {
+    let workers = or_else(settings.server.workers, (host.cores / 2).max(1));
     let asked = u64::from(settings.limits.connections);
-    let per_loop = match asked {
-        0 => by_descriptors,
-        asked => by_descriptors.min(asked.div_ceil(loops_wide)),
+    let loops = match settings.server.loops {
+        0 => loops_for(asked, settings, host),
+        loops => loops,
     };
-    let connections_per_loop = u32::try_from(per_loop).unwrap_or(u32::MAX).min(CONNECTIONS_MAX);
-    let connections = u64::from(connections_per_loop).saturating_mul(loops_wide);
+    let loops_wide = u64::try_from(loops).unwrap_or(u64::MAX);
+    let by_descriptors = by_descriptors(loops_wide, settings, host);
+    let connections_per_loop = u32::try_from(by_descriptors).unwrap_or(u32::MAX).min(CONNECTIONS_MAX);
+    let room = u64::from(connections_per_loop).saturating_mul(loops_wide);
+    let connections = if asked == 0 { room } else { room.min(asked) };
     let by_memory = host.memory_bytes / (KERNEL_BYTES_PER_CONNECTION + BYTES_PER_AGENT);
     let bites_first = if by_memory < connections {
         Bite::Memory
-    } else if per_loop > u64::from(CONNECTIONS_MAX) {
-        Bite::Slots
-    } else if asked != 0 && per_loop < by_descriptors {
+    } else if connections < room {
         Bite::Setting
+    } else if by_descriptors > u64::from(CONNECTIONS_MAX) {
+        Bite::Slots
     } else {
         Bite::Descriptors
     };
@@ -170,15 +195,25 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_is_shared_out_among_the_loops() {
+    fn a_setting_bounds_the_node_and_not_a_loop() {
         let settings = settings(|settings| {
             settings.server.loops = 3;
             settings.limits.connections = 1000;
         });
         let derived = derive(&settings, &HOST);
-        assert_eq!(derived.connections_per_loop, 334);
+        assert_eq!((derived.connections, derived.connections_per_loop), (1000, 19_927));
         assert_eq!(derived.bites_first, Bite::Setting);
         assert!(derived.warnings(&settings).is_empty());
+    }
+
+    #[test]
+    fn loops_are_as_many_as_the_connections_that_were_asked_for_need_tables() {
+        for (connections, cores, loops) in
+            [(0, 4, 4), (10_000, 4, 4), (79_000, 4, 5), (1_000_000, 4, 53), (1_000_000, 64, 64), (100_000_000, 4, 4)]
+        {
+            let settings = settings(|settings| settings.limits.connections = connections);
+            assert_eq!(derive(&settings, &Host { cores, ..HOST }).loops, loops, "{connections} on {cores}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ sections! {
         listen: Address = "127.0.0.1:8080",
         /// The name of this node, which agents are told. Empty: the host's name.
         node: OptionalName = "",
-        /// Event loops, a thread each. 0: one for each core.
+        /// Event loops, a thread each. 0: one for each core, or as many as `limits.connections` needs tables of descriptors.
         loops: Places [0, 256] = 0,
         /// Worker threads. 0: half as many as there are cores, at least one.
         workers: Places [0, 1024] = 0,
@@ -52,7 +52,7 @@ sections! {
 
     /// What one peer, one tenant and the whole node may use.
     limits: RawLimits => Limits {
-        /// Connections of the node; each loop holds its even share, since loops share no count. 0: as many as the descriptors allow.
+        /// Connections of the node. 0: as many as the descriptors of its loops allow.
         connections: Count [0, 1_000_000_000] = 0,
         /// Descriptors of each loop that connections never take: for logs, the control port, and files.
         descriptors_reserve: Count [16, 65536] = 64,

@@ -23,6 +23,7 @@ struct NodeJson<'a> {
     calls_in_flight: usize,
     connections: &'a [u32],
     links: u32,
+    connections_max: u32,
     connections_max_per_loop: u32,
 }
 
@@ -73,6 +74,7 @@ fn node_json(node: &NodeView) -> NodeJson<'_> {
         calls_in_flight: node.calls_in_flight,
         connections: &node.connections,
         links: node.links,
+        connections_max: node.connections_max,
         connections_max_per_loop: node.connections_max_per_loop,
     }
 }
@@ -81,6 +83,10 @@ fn node_json(node: &NodeView) -> NodeJson<'_> {
 fn why_not_ready(node: &NodeView) -> Option<String> {
     if node.draining {
         return Some("The node is draining.".to_owned());
+    }
+    let max = node.connections_max;
+    if node.connections.iter().map(|open| u64::from(*open)).sum::<u64>() >= u64::from(max) {
+        return Some(format!("The node is at its limit of {max} connections."));
     }
     let max = node.connections_max_per_loop;
     let full = node.connections.iter().position(|open| *open >= max)?;
@@ -101,6 +107,7 @@ mod tests {
             name: "n1".to_owned(),
             connections: connections.to_vec(),
             links: 3,
+            connections_max: 20,
             connections_max_per_loop: 10,
             agents: 7,
             calls_in_flight: 2,
@@ -117,6 +124,7 @@ mod tests {
             (&[], false, None),
             (&[0, 10], false, Some("loop 1")),
             (&[11, 0], false, Some("loop 0")),
+            (&[8, 8, 4], false, Some("node")),
             (&[0, 0], true, Some("draining")),
         ] {
             let found = why_not_ready(&view(connections, draining));
@@ -131,7 +139,8 @@ mod tests {
             serde_json::to_value(node_json(&view(&[4, 5], false))).unwrap(),
             json!({
                 "node": "n1", "version": env!("CARGO_PKG_VERSION"), "uptime_ms": 3000, "draining": false,
-                "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "links": 3, "connections_max_per_loop": 10,
+                "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "links": 3, "connections_max": 20,
+                "connections_max_per_loop": 10,
             })
         );
     }

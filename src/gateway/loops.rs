@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::bounded;
 
 use crate::config::Settings;
+use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{self, Hatch, Intake, Tray};
@@ -66,6 +67,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
     };
     let link = link_listeners.first().map(TcpListener::local_addr).transpose().map_err(&no_loop)?;
     let (hatches, trays): (Vec<Hatch>, Vec<Tray>) = (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
+    let room = Quota::new(plan.connections);
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let (io, waker) = MioIo::new(listener, link_listeners.pop(), clock).map_err(&no_loop)?;
@@ -79,6 +81,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
             rules: plan.rules,
             limits: plan.limits,
             status: Arc::new(LoopStatus::default()),
+            room: Arc::clone(&room),
         };
         loops.push(Ready { parts, own, mailbox });
     }

@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) limits: Limits,
     pub(super) links: LinkTerms,
     pub(super) queue: QueueLimits,
+    /// Most connections of the node.
+    pub(super) connections: u32,
     pub(super) loops: usize,
     pub(super) workers: usize,
     dev: bool,
@@ -65,6 +67,7 @@ impl Plan {
                 timeout_max: settings.calls.timeout_max,
             },
             queue: QueueLimits { batches_max: limits.worker_queue, bytes_max: limits.worker_queue_bytes },
+            connections: u32::try_from(derived.connections).unwrap_or(u32::MAX),
             loops: derived.loops,
             workers: derived.workers,
             dev,
@@ -89,6 +92,7 @@ impl Plan {
             gate: self.gate(settings)?,
             links: self.links,
             heartbeat_ms: self.rules.heartbeat_ms,
+            connections_max: self.connections,
             connections_max_per_loop: self.limits.connections_max,
             alarm,
         }))

@@ -15,6 +15,9 @@ use super::{GatewayError, Running, reload};
 /// One step of the drain.
 const STEP: Duration = Duration::from_millis(20);
 
+/// How long answers that are ready may take to go out when a second signal ended the drain.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// Serves until a signal says to stop, then stops.
 pub(super) fn until_stopped(mut running: Running, signals: &mut Signals) -> Result<(), GatewayError> {
     for signal in signals.forever() {
@@ -74,9 +77,10 @@ fn drain(running: &Running, signals: &mut Signals, begun: Now) -> Drained {
 fn end(running: Running, drained: Drained, begun: Now) -> Result<(), GatewayError> {
     let Running { dispatch, control: (stop, control), loops, workers, .. } = running;
     if drained == Drained::Interrupted {
-        // Nothing is waited for; the kernel closes what is open.
+        // Nothing is waited for but that callers read how their calls ended; the kernel closes what is open.
         dispatch.end_all_calls();
-        return Ok(());
+        stop.stop(LAST_WORDS);
+        return control.join().ok().and_then(Result::ok).ok_or_else(in_error);
     }
     dispatch.tell_loops(|| Order::Stop);
     let mut broken = false;
@@ -88,5 +92,9 @@ fn end(running: Running, drained: Drained, begun: Now) -> Result<(), GatewayErro
     stop.stop(Duration::from_secs(1));
     broken |= !matches!(control.join(), Ok(Ok(())));
     tracing::info!(took = ?dispatch.clock().now().since(begun), "stopped");
-    if broken { Err(GatewayError("a thread ended in an error; see the log".to_owned())) } else { Ok(()) }
+    if broken { Err(in_error()) } else { Ok(()) }
+}
+
+fn in_error() -> GatewayError {
+    GatewayError("a thread ended in an error; see the log".to_owned())
 }

@@ -20,16 +20,31 @@ impl Quota {
     /// One more holder, until the returned hold is dropped; `None` when the limit is reached.
     #[must_use]
     pub fn hold(self: &Arc<Self>) -> Option<Hold> {
+        self.take().then(|| Hold(Arc::clone(self)))
+    }
+
+    /// One more holder, who must [`Quota::give_back`]; false when the limit is reached. For those who have no room for a
+    /// [`Hold`].
+    #[must_use]
+    pub fn take(&self) -> bool {
         let max = self.max.load(Ordering::Relaxed);
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < max).then_some(used + 1))
-            .ok()
-            .map(|_| Hold(Arc::clone(self)))
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < max).then_some(used + 1)).is_ok()
+    }
+
+    /// Gives back what [`Quota::take`] took.
+    pub fn give_back(&self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Changes the limit; who holds already keeps holding.
     pub fn set_max(&self, max: u32) {
         self.max.store(max, Ordering::Relaxed);
+    }
+
+    /// The limit.
+    #[must_use]
+    pub fn max(&self) -> u32 {
+        self.max.load(Ordering::Relaxed)
     }
 
     /// Holders right now.
@@ -45,7 +60,7 @@ pub struct Hold(Arc<Quota>);
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.used.fetch_sub(1, Ordering::Relaxed);
+        self.0.give_back();
     }
 }
 

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use crate::kit::buffer_pool::BufferPool;
 use crate::kit::ids::ConnId;
 use crate::kit::pace::Pace;
+use crate::kit::quota::Quota;
 use crate::kit::slots::Slots;
 use crate::kit::tick::{Now, Tick};
 use crate::session::effect::Effect;
@@ -91,6 +92,8 @@ pub struct LoopParts<I: Io> {
     pub limits: Limits,
     /// Where it tells how it is.
     pub status: Arc<LoopStatus>,
+    /// Room for connections, shared by all loops of the node.
+    pub room: Arc<Quota>,
 }
 
 /// Whether a loop goes on.
@@ -111,6 +114,7 @@ pub struct EventLoop<I: Io> {
     rules: Rules,
     limits: Limits,
     status: Arc<LoopStatus>,
+    room: Arc<Quota>,
     /// The moment of this turn, read once, after `wait`.
     now: Now,
     ready: Vec<Ready>,
@@ -164,6 +168,7 @@ impl<I: Io> EventLoop<I> {
             rules: parts.rules,
             limits: parts.limits,
             status: parts.status,
+            room: parts.room,
             now: Now::default(),
             ready: Vec::new(),
             conns: Slots::default(),

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel completes before they are accepted; bounded by `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+pub const BACKLOG: i32 = 65_535;
 
 /// Binds `count` listeners to one address. Port 0 is chosen by the kernel once, for all.
 ///

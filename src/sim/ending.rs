@@ -114,6 +114,7 @@ impl World {
         let node = self.dispatch.node(Now(0));
         assert_eq!((node.agents, node.calls_in_flight), (0, 0), "directory and calls are empty");
         assert_eq!(node.connections.iter().sum::<u32>() + node.links, 0, "no connection is counted");
+        assert_eq!(self.room.used(), 0, "no connection takes room");
     }
 
     /// The end without a drain, as the process ends.

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::Directory;
+use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{Intake, QueueLimits, Tray, queue};
@@ -31,6 +32,7 @@ pub(super) struct Gateway {
     pub(super) sleeper: Sleeper,
     pub(super) rules: Rules,
     pub(super) limits: Limits,
+    pub(super) room: Arc<Quota>,
 }
 
 /// Limits of sessions.
@@ -68,6 +70,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let queue_limits = QueueLimits { batches_max: rng.usize(1..5), bytes_max: rng.usize(200..4000) };
     let (hatches, trays): (Vec<_>, Vec<_>) = (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
     let doors = kernel.borrow().doors.len();
+    let room = Quota::new(rng.u32(4..20 * doors as u32));
     let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
     for door in 0..doors {
         let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[door].woken)));
@@ -83,6 +86,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
             rules,
             limits,
             status,
+            room: Arc::clone(&room),
         }));
     }
     let (alarm, sleeper) = Alarm::new();
@@ -105,8 +109,9 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
             timeout_max: Duration::from_secs(60),
         },
         heartbeat_ms: rules.heartbeat_ms,
+        connections_max: room.max(),
         connections_max_per_loop: limits.connections_max,
         alarm,
     }));
-    Gateway { loops, mailboxes, trays, dispatch, sleeper, rules, limits }
+    Gateway { loops, mailboxes, trays, dispatch, sleeper, rules, limits, room }
 }

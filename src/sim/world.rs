@@ -9,6 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::kit::ids::TenantId;
+use crate::kit::quota::Quota;
 use crate::net::event_loop::EventLoop;
 use crate::net::intake::{Event, Tray};
 use crate::net::limits::Limits;
@@ -86,6 +87,7 @@ pub(super) struct World {
     pub(super) tenant: TenantId,
     pub(super) rules: Rules,
     pub(super) limits: Limits,
+    pub(super) room: Arc<Quota>,
     pub(super) calls_at: Option<u64>,
     pub(super) connects_at: Option<u64>,
     pub(super) drain: Option<(Drain, u64)>,
@@ -120,6 +122,7 @@ impl World {
             alarm_at: None,
             rules: parts.rules,
             limits: parts.limits,
+            room: parts.room,
             calls_at: Some(0),
             connects_at: Some(0),
             drain: None,

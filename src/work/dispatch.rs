@@ -107,6 +107,8 @@ pub struct NodeView {
     pub name: String,
     /// Open connections of each loop.
     pub connections: Vec<u32>,
+    /// Most connections of the node.
+    pub connections_max: u32,
     /// Most connections of one loop.
     pub connections_max_per_loop: u32,
     /// Open connections at the port of control links.
@@ -149,6 +151,8 @@ pub struct DispatchParts {
     pub links: LinkTerms,
     /// Told to agents, in milliseconds.
     pub heartbeat_ms: u32,
+    /// Most connections of the node.
+    pub connections_max: u32,
     /// Most connections of one loop.
     pub connections_max_per_loop: u32,
     /// Ends calls at their deadlines.
@@ -166,6 +170,7 @@ pub struct Dispatch {
     loops: Vec<LoopDoor>,
     gate: RwLock<Arc<Gate>>,
     heartbeat_ms: AtomicU32,
+    connections_max: u32,
     connections_max_per_loop: u32,
     draining: AtomicBool,
     alarm: Alarm,
@@ -187,6 +192,7 @@ impl Dispatch {
             loops: parts.loops,
             gate: RwLock::new(Arc::new(parts.gate)),
             heartbeat_ms: AtomicU32::new(parts.heartbeat_ms),
+            connections_max: parts.connections_max,
             connections_max_per_loop: parts.connections_max_per_loop,
             draining: AtomicBool::new(false),
             alarm: parts.alarm,
@@ -330,6 +336,7 @@ impl Dispatch {
         NodeView {
             name: self.name.clone(),
             connections: self.loops.iter().map(|door| door.status.connections.load(Ordering::Relaxed)).collect(),
+            connections_max: self.connections_max,
             connections_max_per_loop: self.connections_max_per_loop,
             links: self.loops.iter().map(|door| door.status.links.load(Ordering::Relaxed)).sum(),
             agents: self.directory.len(),
@@ -353,6 +360,8 @@ impl Dispatch {
     /// Ends every call that is left, because the process ends.
     pub fn end_all_calls(&self) {
         self.calls.end_all();
+        // Links hear of it as long as their loops turn.
+        self.settle(&mut Answers::default());
     }
 
     /// Swaps the keys. Links whose key is none any more are closed: HTTP asks at each request, and a link would live on.

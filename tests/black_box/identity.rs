@@ -296,7 +296,7 @@ fn the_agents_port_serves_no_backends() {
 
 #[test]
 fn a_connection_over_the_limit_gets_a_clean_503() {
-    let site = Site::start("[server]\nloops = 1\n[limits]\nconnections = 2\n");
+    let site = Site::start("[server]\nloops = 4\n[limits]\nconnections = 2\n");
     let one = site.agent("one", "acme", Encoding::Json);
     let _two = site.agent("two", "acme", Encoding::Binary);
     let token = site.secret.token(&claims_with("three", json!({"tenant": "acme"})));

@@ -154,11 +154,12 @@ fn a_second_signal_ends_the_process_at_once() {
     let mut gateway = Gateway::start("[drain]\nwindow = \"1h\"\nhard_end = \"2h\"\n");
     let backend = Backend::of(&gateway);
     let mut agent = Agent::connect(&gateway, "web-1", Encoding::Json);
-    let _caller = backend.begin_raw("web-1", &to_do("for.ever", "60s"));
-    agent.call();
+    let caller = backend.begin("web-1", to_do("for.ever", "60s"));
+    let number = agent.call().call;
     gateway.signal(Signal::SIGTERM);
     wait_draining(&gateway);
     gateway.signal(Signal::SIGTERM);
+    caller.end().expect("web-1", "lost", number);
     assert!(gateway.wait_end().success());
     assert!(gateway.log().contains("second signal"), "{}", gateway.log());
 }

@@ -118,6 +118,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         },
         links: LinkTerms { window: 10, timeout: PATIENCE, timeout_max: PATIENCE },
         heartbeat_ms: 1000,
+        connections_max: 20,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
     }));

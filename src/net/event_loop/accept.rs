@@ -117,7 +117,7 @@ impl<I: Io> EventLoop<I> {
 
     fn welcome(&mut self, stream: I::Stream, door: Door) {
         self.meter.accepted.increment(1);
-        let turn_away = self.is_full(door);
+        let turn_away = self.is_full(door) || door == Door::Agents && !self.room.take();
         if turn_away && self.turned_away == TURNED_AWAY_MAX {
             self.meter.turned_away.increment(1);
             return;

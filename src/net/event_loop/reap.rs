@@ -39,6 +39,8 @@ impl<I: Io> EventLoop<I> {
             self.turned_away -= 1;
         } else if conn.door() == Door::Links {
             self.links -= 1;
+        } else {
+            self.room.give_back();
         }
         if conn.session.owner_marks & REFUSED != 0 {
             self.refused -= 1;

@@ -53,6 +53,7 @@ impl Bench {
             },
             links: LinkTerms { window, timeout: Duration::from_secs(1), timeout_max: Duration::from_secs(9) },
             heartbeat_ms: 1000,
+            connections_max: 20,
             connections_max_per_loop: 10,
             alarm: Alarm::new().0,
         });
