@@ -10,10 +10,11 @@ use crate::net::event_loop::CONNECTIONS_MAX;
 /// Descriptors that every table holds for each loop, its own or another's: its epoll, its eventfd, its listener.
 pub const DESCRIPTORS_PER_LOOP: u64 = 3;
 
-/// Most event loops: the index of a loop has 8 bits in a connection's id.
-pub const LOOPS_MAX: usize = 256;
 /// Descriptors that every table holds beside those for each loop that serves links: its second listener.
 pub const DESCRIPTORS_PER_LINK_LISTENER: u64 = 1;
+
+/// Most event loops: the index of a loop has 8 bits in a connection's id.
+pub const LOOPS_MAX: usize = 256;
 
 /// What the kernel keeps for a resting TCP connection: socket, file, inode, epoll entry; without buffers.
 pub const KERNEL_BYTES_PER_CONNECTION: u64 = 4096;
@@ -67,57 +68,45 @@ pub struct Derived {
 
 /// Loops where the setting leaves it open: one for each core, or as many as their tables of descriptors must be to hold the
 /// connections that were asked for.
-fn loops_for(asked: u64, kept: Kept, host: &Host) -> usize {
+fn loops_for(asked: u64, settings: &Settings, host: &Host) -> usize {
     let cores = host.cores.clamp(1, LOOPS_MAX);
     let holds = |loops: usize| {
         let loops = u64::try_from(loops).unwrap_or(u64::MAX);
         let share = asked.div_ceil(loops);
         // The kernel spreads connections by a hash: a loop's part varies by the square root of its share, and six of those
         // are exceeded once in a billion.
-        share.saturating_add(6 * share.isqrt()) <= by_descriptors(loops, kept, host)
+        share.saturating_add(6 * share.isqrt()) <= by_descriptors(loops, settings, host)
     };
     (cores..=LOOPS_MAX).find(|loops| holds(*loops)).unwrap_or(cores)
 }
 
-/// Descriptors of a loop's table that are not for agents' connections.
-#[derive(Clone, Copy)]
-struct Kept {
-    /// In any case: the reserve, and links, which count apart from agents.
-    always: u64,
-    /// For each loop, its own or another.
-    per_loop: u64,
-}
-
-impl Kept {
-    fn of(settings: &Settings) -> Self {
-        let reserve = u64::from(settings.limits.descriptors_reserve);
-        match settings.link.listen {
-            None => Self { always: reserve, per_loop: DESCRIPTORS_PER_LOOP },
-            Some(_) => Self {
-                always: reserve.saturating_add(u64::from(settings.link.connections)),
-                per_loop: DESCRIPTORS_PER_LOOP + DESCRIPTORS_PER_LINK_LISTENER,
-            },
-        }
-    }
-}
-
 /// Connections that a loop's table of descriptors holds.
-fn by_descriptors(loops: u64, kept: Kept, host: &Host) -> u64 {
-    host.descriptors.saturating_sub(kept.always.saturating_add(kept.per_loop.saturating_mul(loops)))
+fn by_descriptors(loops: u64, settings: &Settings, host: &Host) -> u64 {
+    host.descriptors.saturating_sub(descriptors_held(settings, loops))
+}
+
+/// Descriptors of a loop's table that no agent takes. Links count apart from agents, so theirs are set aside.
+#[must_use]
+pub fn descriptors_held(settings: &Settings, loops: u64) -> u64 {
+    let (per_loop, links) = match settings.link.listen {
+        None => (DESCRIPTORS_PER_LOOP, 0),
+        Some(_) => (DESCRIPTORS_PER_LOOP + DESCRIPTORS_PER_LINK_LISTENER, u64::from(settings.link.connections)),
+    };
+    let reserve = u64::from(settings.limits.descriptors_reserve);
+    reserve.saturating_add(links).saturating_add(per_loop.saturating_mul(loops))
 }
 
 /// The numbers for these settings on this machine.
 #[must_use]
 pub fn derive(settings: &Settings, host: &Host) -> Derived {
     let workers = or_else(settings.server.workers, (host.cores / 2).max(1));
-    let kept = Kept::of(settings);
     let asked = u64::from(settings.limits.connections);
     let loops = match settings.server.loops {
-        0 => loops_for(asked, kept, host),
+        0 => loops_for(asked, settings, host),
         loops => loops,
     };
     let loops_wide = u64::try_from(loops).unwrap_or(u64::MAX);
-    let by_descriptors = by_descriptors(loops_wide, kept, host);
+    let by_descriptors = by_descriptors(loops_wide, settings, host);
     let connections_per_loop = u32::try_from(by_descriptors).unwrap_or(u32::MAX).min(CONNECTIONS_MAX);
     let room = u64::from(connections_per_loop).saturating_mul(loops_wide);
     let connections = if asked == 0 { room } else { room.min(asked) };

@@ -417,7 +417,8 @@ impl Dispatch {
     /// Ends every call that is left, because the process ends.
     pub fn end_all_calls(&self) {
         self.calls.end_all();
-        self.tell_settled();
+        // Links hear of it as long as their loops turn.
+        self.settle(&mut Answers::default());
     }
 
     /// Swaps the keys. Links whose key is none any more are closed: HTTP asks at each request, and a link would live on.

@@ -7,7 +7,7 @@ use super::finding::{Amount, Finding, Verdict, grouped};
 use super::machine::{Conntrack, Machine, Place, Tables};
 use super::plan::{Plan, fullest, most};
 use crate::config::Settings;
-use crate::config::derived::{BYTES_PER_AGENT, DESCRIPTORS_PER_LOOP, KERNEL_BYTES_PER_CONNECTION};
+use crate::config::derived::{BYTES_PER_AGENT, KERNEL_BYTES_PER_CONNECTION, descriptors_held};
 use crate::net::event_loop::CONNECTIONS_MAX;
 use crate::net::listener::BACKLOG;
 
@@ -104,7 +104,7 @@ impl Question<'_> {
 
     /// Descriptors of one table that are never a connection's.
     fn held(&self, loops: u64) -> u64 {
-        u64::from(self.settings.limits.descriptors_reserve).saturating_add(DESCRIPTORS_PER_LOOP.saturating_mul(loops))
+        descriptors_held(self.settings, loops)
     }
 
     /// Descriptors that a table needs for these agents.
