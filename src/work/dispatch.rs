@@ -2,7 +2,12 @@
 //!
 //! Owns the directory, the calls and the mailboxes of all loops. No method blocks on an agent.
 
-use std::net::SocketAddr;
+mod look;
+mod view;
+
+pub use look::{AgentView, Look, SentAway};
+pub use view::{NodeView, TurnsView};
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,18 +15,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::calls::{Abandoned, Calls, NewCall, OnEnd, Outcome};
-use crate::directory::{Directory, Filter, Labels, LastClose, Located, Page};
+use crate::directory::{Directory, Located};
 use crate::kit::budget::Budget;
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{CallId, ConnId, TenantId};
 use crate::kit::lock::lock;
-use crate::kit::memory;
 use crate::kit::pace::Pace;
 use crate::kit::tick::{Clock, Now, millis};
-use crate::net::event_loop::{LONG_TURNS_MS, LoopStatus};
+use crate::net::event_loop::LoopStatus;
 use crate::net::intake::QueueBytes;
 use crate::net::io::Wake;
-use crate::net::mailbox::{Described, Full, Mailbox, Order, Undescribed};
+use crate::net::mailbox::{Full, Mailbox, Order};
 use crate::session::reason::Reason;
 use crate::wire::envelope::link_side::{self, Welcome};
 use crate::wire::envelope::{self, Encoding, Outbound, Payload};
@@ -49,97 +53,12 @@ pub struct CallRequest<'a> {
     pub timeout: Duration,
 }
 
-/// What is known about a connected agent.
-#[derive(Clone, Debug)]
-pub struct AgentView {
-    /// Its labels.
-    pub labels: Labels,
-    /// How its envelopes are written.
-    pub encoding: Encoding,
-    /// When it connected.
-    pub since: Now,
-    /// Where from; `None` when the socket just failed.
-    pub peer: Option<SocketAddr>,
-    /// Calls in flight.
-    pub calls_in_flight: u32,
-    /// Round trip of the last heartbeat, in milliseconds; `None` before the first.
-    pub round_trip_ms: Option<u32>,
-    /// Bytes read from it, all layers above TCP.
-    pub bytes_in: u64,
-    /// Bytes written to it.
-    pub bytes_out: u64,
-    /// When it was last heard.
-    pub last_heard: Now,
-}
-
-/// What came of asking for an agent.
-#[derive(Clone, Debug)]
-pub enum Look {
-    /// It is connected.
-    Seen(AgentView),
-    /// It is not in the directory.
-    NotConnected,
-    /// Its connection ended before its loop could tell of it. A newer one may have taken over: look again.
-    JustEnded,
-    /// Its loop has too many orders waiting to be asked.
-    TooBusy,
-}
-
-/// What came of sending an agent away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SentAway {
-    /// Its loop has been told.
-    Told,
-    /// It is not connected.
-    NotConnected,
-    /// Its loop has too many orders waiting to be told.
-    TooBusy,
-}
-
 /// A call that has its waiter, and is to be sent.
 pub(super) struct Opened {
     /// Its id.
     pub(super) id: CallId,
     /// Where it goes.
     pub(super) conn: ConnId,
-}
-
-/// What is known about this node.
-#[derive(Clone, Debug)]
-pub struct NodeView {
-    /// The node's name.
-    pub name: String,
-    /// Open connections of each loop.
-    pub connections: Vec<u32>,
-    /// Most connections of the node.
-    pub connections_max: u32,
-    /// How long turns of each loop took.
-    pub turns: Vec<TurnsView>,
-    /// Whether the node takes more memory than it may, and lets nobody else in.
-    pub over_budget: bool,
-    /// Most connections of one loop.
-    pub connections_max_per_loop: u32,
-    /// Open connections at the port of control links.
-    pub links: u32,
-    /// Agents in the directory.
-    pub agents: usize,
-    /// Calls in flight.
-    pub calls_in_flight: usize,
-    /// Whether it drains.
-    pub draining: bool,
-    /// How long it runs.
-    pub uptime: Duration,
-}
-
-/// How long turns of a loop took, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TurnsView {
-    /// The longest, by the wall's clock.
-    pub longest: Duration,
-    /// The most that one kept a core.
-    pub longest_cpu: Duration,
-    /// How many took as long as each of [`LONG_TURNS_MS`].
-    pub long: [u64; LONG_TURNS_MS.len()],
 }
 
 /// One event loop, as others reach it.
@@ -329,80 +248,6 @@ impl Dispatch {
         self.tell_settled();
     }
 
-    /// Agents of a tenant.
-    #[must_use]
-    pub fn agents(&self, tenant: TenantId, filter: &Filter, cursor: u64, limit: usize) -> Page {
-        self.directory.page(tenant, filter, cursor, limit)
-    }
-
-    /// Asks for what is known about an agent; `on_look` runs exactly once, maybe on a loop's thread, and must not block.
-    pub fn describe(&self, tenant: TenantId, agent: &str, on_look: Box<dyn FnOnce(Look) + Send>) {
-        let (Some(Located { conn, encoding }), Some(labels)) =
-            (self.directory.locate(tenant, agent), self.directory.labels(tenant, agent))
-        else {
-            return on_look(Look::NotConnected);
-        };
-        let calls_in_flight = self.calls.in_flight(conn);
-        let on_described = Box::new(move |described: Result<Described, Undescribed>| {
-            on_look(match described {
-                Ok(told) => Look::Seen(AgentView {
-                    labels,
-                    encoding,
-                    since: told.since,
-                    peer: told.peer,
-                    calls_in_flight,
-                    round_trip_ms: told.round_trip_ms,
-                    bytes_in: told.bytes_in,
-                    bytes_out: told.bytes_out,
-                    last_heard: told.last_heard,
-                }),
-                Err(Undescribed::Gone) => Look::JustEnded,
-                Err(Undescribed::NotAsked) => Look::TooBusy,
-            });
-        });
-        let refused = match self.mailbox(conn) {
-            Some(mailbox) => mailbox.offer(Order::Describe { conn, on_described }).err(),
-            None => Some(Full(Order::Describe { conn, on_described })),
-        };
-        if let Some(Full(Order::Describe { on_described, .. })) = refused {
-            on_described(Err(Undescribed::NotAsked));
-        }
-    }
-
-    /// The last close of an agent's connection, where remembered.
-    #[must_use]
-    pub fn last_close(&self, tenant: TenantId, agent: &str) -> Option<LastClose> {
-        self.directory.last_close(tenant, agent)
-    }
-
-    /// Disconnects an agent; `reason` goes into its `goaway`.
-    pub fn disconnect(&self, tenant: TenantId, agent: &str, reason: &str) -> SentAway {
-        match self.directory.locate(tenant, agent) {
-            None => SentAway::NotConnected,
-            Some(located) => {
-                self.send_away(located, Reason::Disconnected, &Outbound::Goaway { reconnect_after_ms: 0, reason })
-            }
-        }
-    }
-
-    /// About this node.
-    #[must_use]
-    pub fn node(&self, now: Now) -> NodeView {
-        NodeView {
-            name: self.name.clone(),
-            connections: self.loops.iter().map(|door| door.status.connections.load(Ordering::Relaxed)).collect(),
-            connections_max: self.connections_max,
-            turns: self.loops.iter().map(|door| TurnsView::of(&door.status)).collect(),
-            over_budget: self.budget.is_over(memory::process_bytes()),
-            connections_max_per_loop: self.connections_max_per_loop,
-            links: self.loops.iter().map(|door| door.status.links.load(Ordering::Relaxed)).sum(),
-            agents: self.directory.len(),
-            calls_in_flight: self.calls.len(),
-            draining: self.is_draining(),
-            uptime: now.since(Now(0)),
-        }
-    }
-
     /// Whether the node is stopping: no new calls, no new agents.
     #[must_use]
     pub fn is_draining(&self) -> bool {
@@ -515,16 +360,6 @@ impl Dispatch {
         self.mailbox(conn).is_some_and(|mailbox| mailbox.offer(order).is_ok())
     }
 
-    /// A `goaway`, then a close.
-    pub(super) fn send_away(&self, to: Located, reason: Reason, goaway: &Outbound<'_>) -> SentAway {
-        let last_words = Some(envelope::encode(to.encoding, goaway));
-        let order = Order::Close { conn: to.conn, reason, last_words };
-        match self.mailbox(to.conn).map(|mailbox| mailbox.offer(order)) {
-            Some(Ok(())) => SentAway::Told,
-            Some(Err(Full(_))) | None => SentAway::TooBusy,
-        }
-    }
-
     pub(super) fn loops(&self) -> &[LoopDoor] {
         &self.loops
     }
@@ -536,13 +371,6 @@ impl Dispatch {
 
     fn mailbox(&self, conn: ConnId) -> Option<&Mailbox> {
         self.loops.get(conn.loop_index()).map(|door| &door.mailbox)
-    }
-}
-
-impl TurnsView {
-    fn of(status: &LoopStatus) -> Self {
-        let turns = &status.turns;
-        Self { longest: turns.longest(), longest_cpu: turns.longest_cpu(), long: turns.long() }
     }
 }
 
