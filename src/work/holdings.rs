@@ -11,7 +11,7 @@ use crate::net::event_loop::LoopMemory;
 use super::dispatch::Dispatch;
 
 /// The parts, in the order in which they are shown.
-pub const PARTS: [&str; 14] = [
+pub const PARTS: [&str; 15] = [
     "slots",
     "ids",
     "directory",
@@ -20,6 +20,7 @@ pub const PARTS: [&str; 14] = [
     "leases",
     "outboxes",
     "calls",
+    "links",
     "control",
     "queues",
     "loops",
@@ -29,7 +30,7 @@ pub const PARTS: [&str; 14] = [
 ];
 
 /// How many of [`PARTS`] are named parts of the live heap; then come the differences and the program's file.
-const NAMED: usize = 11;
+const NAMED: usize = 12;
 
 /// The memory of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +75,7 @@ impl Dispatch {
             of_loops(|memory| &memory.leases),
             of_loops(|memory| &memory.outboxes),
             self.calls.bytes(),
+            self.links.bytes(),
             control,
             mailboxes + self.worker_queue_bytes(),
             of_loops(|memory| &memory.turn),
@@ -112,7 +114,7 @@ mod tests {
         let holdings = Holdings { bytes: add_up(named, known + 400, resident), used: 0, budget: None };
         assert_eq!(holdings.sum(), known + 1077);
         let last: Vec<_> = holdings.parts().skip(NAMED - 1).collect();
-        assert_eq!(last, [("loops", 100), ("other", 400), ("allocator", 600), ("program", 77)]);
+        assert_eq!(last, [("loops", 110), ("other", 400), ("allocator", 600), ("program", 77)]);
         // An allocator that does not count leaves all of the rest to the allocator; places that were never touched are no debt.
         assert_eq!(add_up(named, 0, resident)[NAMED..], [0, 1000, 77]);
         assert_eq!(add_up(named, known, Resident { anonymous: 5, file: 0 })[NAMED..], [0, 0, 0]);

@@ -135,6 +135,16 @@ impl Links {
         Self { by_conn: Mutex::default(), terms: RwLock::new(terms), desk }
     }
 
+    /// Bytes of calls in flight and of answers that wait to be posted. Looks at each link, of which there are a few.
+    pub(super) fn bytes(&self) -> usize {
+        let of_one = |link: Arc<Link>| {
+            let state = lock(&link.state);
+            let seat = size_of::<Link>() + size_of::<(ConnId, Arc<Link>)>();
+            seat + state.flights.capacity() * size_of::<Flight>() + state.answers.capacity()
+        };
+        self.all().into_iter().map(of_one).sum()
+    }
+
     /// What new links and new calls are promised.
     pub(super) fn terms(&self) -> LinkTerms {
         *self.terms.read().unwrap_or_else(PoisonError::into_inner)
