@@ -82,7 +82,8 @@ impl Stage {
 
     /// Ends the stage with a last word. The last state stays on the screen.
     pub fn done(self, message: &str) {
-        self.bar.finish_with_message(message.to_owned());
+        // Not `finish`, which would claim that all of it was done.
+        self.bar.abandon_with_message(message.to_owned());
         if self.lines.is_some() {
             self.write(self.bar.position(), Instant::now(), message);
         }

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::run::{Common, Outcomes, Run, steadfast};
 use super::warm;
+use crate::callers::Over;
 use crate::campaign::{Campaign, Plan};
 use crate::cpu;
 use crate::crew::Crew;
@@ -40,6 +41,9 @@ pub struct Options {
     /// Calls of a round.
     #[arg(long, default_value_t = 20_000)]
     calls: u32,
+    /// What carries the calls of a round.
+    #[arg(long, value_enum, default_value = "http")]
+    over: Over,
     /// Calls in flight.
     #[arg(long, default_value_t = 16)]
     in_flight: usize,
@@ -58,7 +62,10 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let room = options.agents.saturating_add(SPARE).to_string();
     let mut run = Run::begin("million", &options.common, options.agents, &[("limits.connections", &room)])?;
-    run.draft.parameter("in flight", options.in_flight).parameter("calls of a round", options.calls);
+    run.draft
+        .parameter("over", options.over.name())
+        .parameter("in flight", options.in_flight)
+        .parameter("calls of a round", options.calls);
     let fresh = Mark::take(run.pid()?)?;
     run.draft.figure("server's process, fresh", "B", fresh.process.rss as f64).lower();
     warm::warm(&mut run, WARM_ROUNDS, 0)?;
@@ -128,7 +135,7 @@ fn rest_and_weigh(options: &Options, run: &mut Run, empty: &Mark) -> Result<f64,
 /// Rounds of calls to random ones of the first `agents`. Returns the median of their p99s, in microseconds.
 fn calls(options: &Options, run: &mut Run, agents: u32, name: &str) -> Result<f64, String> {
     let plan = Plan { in_flight: options.in_flight, timeout: Duration::from_secs(20), pad_bytes: 0, limit: run.left() };
-    let mut campaign = Campaign::new(&run.server.target, plan, None)?;
+    let mut campaign = Campaign::over(options.over.connect(&run.server.target, plan.in_flight)?, plan);
     let (mut p99s, mut costs) = (Vec::new(), Vec::new());
     let stage = Stage::of(name, u64::from(options.calls) * (ROUNDS as u64 + 1));
     for round in 0..=ROUNDS {
