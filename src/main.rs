@@ -32,15 +32,13 @@ struct Counting(MiMalloc);
 // count beside it allocates nothing and does not panic.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        memory::count(layout.size() as isize);
         // SAFETY: the caller keeps the contract of this very method.
-        unsafe { self.0.alloc(layout) }
+        counted(unsafe { self.0.alloc(layout) }, layout.size() as isize)
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        memory::count(layout.size() as isize);
         // SAFETY: as above.
-        unsafe { self.0.alloc_zeroed(layout) }
+        counted(unsafe { self.0.alloc_zeroed(layout) }, layout.size() as isize)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -50,8 +48,16 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        memory::count(size as isize - layout.size() as isize);
         // SAFETY: as above.
-        unsafe { self.0.realloc(block, layout, size) }
+        counted(unsafe { self.0.realloc(block, layout, size) }, size as isize - layout.size() as isize)
     }
+}
+
+/// Counts what `block` changed. None was given where it is null, and a count that kept it would hold the budget for ever.
+#[inline]
+fn counted(block: *mut u8, delta: isize) -> *mut u8 {
+    if !block.is_null() {
+        memory::count(delta);
+    }
+    block
 }

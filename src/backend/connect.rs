@@ -40,7 +40,8 @@ pub(super) fn connect(options: &Options) -> Result<Opened, ConnectError> {
             let heartbeat = Duration::from_millis(u64::from(heartbeat_ms));
             Ok(Opened { socket, stream, window, heartbeat })
         }
-        Said::Envelope(None) => Err(ConnectError::Broken("the gateway does not begin with a welcome".to_owned())),
+        Said::Silence => Err(ConnectError::Broken("the gateway is silent".to_owned())),
+        Said::Envelope(None) | Said::Alive => Err(ConnectError::Broken("the gateway does not begin with a welcome".to_owned())),
         Said::End(why) => Err(ConnectError::Broken(why)),
     }
 }

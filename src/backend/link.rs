@@ -34,8 +34,8 @@ impl Link {
     pub fn connect(options: &Options) -> Result<Self, ConnectError> {
         let opened = connect::connect(options)?;
         let broken = |error: std::io::Error| ConnectError::Broken(error.to_string());
-        // The gateway pings a quiet peer; silence of two and a half of its intervals is a dead connection.
-        let silence = (opened.heartbeat * 5 / 2).max(Duration::from_secs(1));
+        // The reader bears two silences: of two and a half of the gateway's intervals together.
+        let silence = (opened.heartbeat * 5 / 4).max(Duration::from_millis(500));
         opened.stream.socket().set_read_timeout(Some(silence)).map_err(broken)?;
         let waiting = Arc::new(Waiting::new(opened.window));
         let (table, encoding, socket) = (Arc::clone(&waiting), options.encoding, opened.socket);

@@ -20,9 +20,7 @@ use crate::kit::ids::TenantId;
 use crate::kit::lock::lock;
 use crate::kit::tick::{Clock, Now};
 use crate::work::dispatch::Dispatch;
-
-/// The tenant of every request under `serve --dev`.
-const DEV_TENANT: &str = "default";
+use crate::work::gate::DEV_TENANT;
 
 /// Who may use the API.
 pub enum Access {

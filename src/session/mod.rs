@@ -11,7 +11,7 @@ pub mod reason;
 pub mod rules;
 pub mod websocket;
 
-use crate::kit::buffer_pool::BufferPool;
+use crate::kit::buffer_pool::{BufferPool, Purpose};
 use crate::kit::tick::{Now, Tick};
 use crate::wire::encode;
 use crate::wire::envelope::Encoding;
@@ -197,7 +197,7 @@ impl Session {
             self.recycle(lent.pool);
         } else if let Some(partial) = &mut self.partial {
             // Nobody will hear the rest of an open message: an agent that is replaced over and over must not leave one each time.
-            lent.pool.give_back(partial.body.take());
+            lent.pool.give_back(Purpose::Message, partial.body.take());
         }
     }
 }

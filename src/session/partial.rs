@@ -1,6 +1,6 @@
 //! What a connection needs while something is cut in two: nothing of it exists at rest.
 
-use crate::kit::buffer_pool::{BufferPool, Lease};
+use crate::kit::buffer_pool::{BufferPool, Lease, Purpose};
 use crate::kit::tick::Tick;
 use crate::wire::decoder::Decoder;
 
@@ -33,8 +33,7 @@ impl Partial {
 
     /// Gives the buffers back.
     pub fn recycle(self, pool: &mut BufferPool) {
-        for lease in [self.body, self.pending].into_iter().flatten() {
-            pool.take_back(lease);
-        }
+        pool.give_back(Purpose::Message, self.body);
+        pool.give_back(Purpose::Kept, self.pending);
     }
 }

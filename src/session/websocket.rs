@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Control as ControlCode, Data, OpCode};
 
-use crate::kit::buffer_pool::{BufferPool, Lease};
+use crate::kit::buffer_pool::{BufferPool, Lease, Purpose};
 use crate::wire::decoder::{Decoder, Piece};
 use crate::wire::envelope::Encoding;
 use crate::wire::upgrade::{self, Refusal, Upgrade};
@@ -42,7 +42,7 @@ impl Session {
         };
         let kept = pending.len();
         scratch[..kept].copy_from_slice(&pending);
-        pool.take_back(pending);
+        pool.take_back(Purpose::Kept, pending);
         self.drop_empty_partial();
         kept
     }
@@ -134,7 +134,7 @@ impl Session {
             }
             if !self.phase.decodes() {
                 // Nothing is processed after a close.
-                lent.pool.give_back(body);
+                lent.pool.give_back(Purpose::Message, body);
                 return Flow::Drained;
             }
         }
@@ -160,8 +160,8 @@ impl Session {
                 self.message(text, Body::Scratch(range), input, lent)
             }
             Piece::Data { text, range, last, .. } => {
-                let lease = body.get_or_insert_with(|| lent.pool.lend());
-                lent.pool.extend(lease, &input[range]);
+                let lease = body.get_or_insert_with(|| lent.pool.lend(Purpose::Message));
+                lent.pool.extend(Purpose::Message, lease, &input[range]);
                 if last && let Some(lease) = body.take() {
                     self.message(text, Body::Leased(lease), input, lent);
                 }
@@ -180,7 +180,7 @@ impl Session {
             Body::Leased(lease) => encode::frame(opcode, lease),
         };
         if let Body::Leased(lease) = body {
-            lent.pool.take_back(lease);
+            lent.pool.take_back(Purpose::Message, lease);
         }
         lent.effects.push(Effect::Send(frame));
     }
@@ -214,8 +214,8 @@ impl Session {
             return;
         }
         let partial = self.partial.get_or_insert_default();
-        let pending = partial.pending.get_or_insert_with(|| lent.pool.lend());
-        lent.pool.extend(pending, bytes);
+        let pending = partial.pending.get_or_insert_with(|| lent.pool.lend(Purpose::Kept));
+        lent.pool.extend(Purpose::Kept, pending, bytes);
     }
 
     fn drop_empty_partial(&mut self) {

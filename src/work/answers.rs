@@ -6,6 +6,10 @@
 use crate::kit::ids::ConnId;
 use crate::net::mailbox::Order;
 
+/// Orders of one post. A loop obeys one post in one turn, however many orders it has, so this bounds the turn; and it bounds what
+/// waits in a mailbox, which counts posts. The alarm has as many orders as calls end at one deadline.
+const MANY_MAX: usize = 256;
+
 /// Orders that wait to be posted, by the index of their loop.
 #[derive(Default)]
 pub struct Answers(Vec<Vec<Order>>);
@@ -26,7 +30,13 @@ impl Answers {
             match orders.len() {
                 0 => {}
                 1 => orders.drain(..).for_each(|order| post(index, order)),
-                _ => post(index, Order::Many(std::mem::take(orders))),
+                2..=MANY_MAX => post(index, Order::Many(std::mem::take(orders))),
+                _ => {
+                    let mut rest = std::mem::take(orders).into_iter();
+                    while rest.len() > 0 {
+                        post(index, Order::Many(rest.by_ref().take(MANY_MAX).collect()));
+                    }
+                }
             }
         }
     }
@@ -48,5 +58,24 @@ mod tests {
             orders.iter().map(slot).collect()
         };
         assert_eq!(answers.0.iter().map(slots).collect::<Vec<_>>(), [vec![8], vec![7, 9]]);
+    }
+
+    #[test]
+    fn no_post_is_more_than_a_turn() {
+        for count in [0, 1, 2, MANY_MAX, MANY_MAX + 1, 3 * MANY_MAX + 7] {
+            let mut answers = Answers::default();
+            for slot in 0..count as u32 {
+                let conn = ConnId::new(0, slot, 1);
+                answers.push(conn, Order::Send { conn, frame: bytes::Bytes::new() });
+            }
+            let mut slots = Vec::new();
+            answers.post(|index, order| {
+                let orders = if let Order::Many(orders) = order { orders } else { vec![order] };
+                assert!(index == 0 && (1..=MANY_MAX).contains(&orders.len()));
+                slots.extend(orders.iter().map(|o| if let Order::Send { conn, .. } = o { conn.slot() } else { u32::MAX }));
+            });
+            assert_eq!(slots, (0..count as u32).collect::<Vec<_>>());
+            answers.post(|_, _| panic!("posted twice"));
+        }
     }
 }

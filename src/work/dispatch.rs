@@ -240,12 +240,11 @@ impl Dispatch {
         }
     }
 
-    /// As [`Dispatch::cancel`], with others.
+    /// As [`Dispatch::cancel`], with others. Who calls it owes a [`Dispatch::settle`].
     pub(super) fn cancel_all(&self, calls: Vec<CallId>, answers: &mut Answers) {
         for (conn, order) in calls.into_iter().filter_map(|call| self.calls.cancel(call)).map(to_abandoned) {
             answers.push(conn, order);
         }
-        self.tell_settled();
     }
 
     /// Whether the node is stopping: no new calls, no new agents.
@@ -266,12 +265,14 @@ impl Dispatch {
         self.settle(&mut Answers::default());
     }
 
-    /// Swaps the keys. Links whose key is none any more are closed: HTTP asks at each request, and a link would live on.
+    /// Swaps the keys. Links whose key is none any more are closed: HTTP asks at each request, and a link would live on. Waits
+    /// while a mailbox is full.
     pub fn set_gate(&self, gate: Gate) {
         *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(gate);
         let gate = self.gate();
         for link in self.links.all().iter().filter(|link| !gate.still_admits(&link.owner.0, link.owner.1)) {
-            self.close_link(link.conn, Reason::Revoked);
+            // Waits for room: a link that a full mailbox kept open would outlive its key.
+            self.post(link.conn.loop_index(), Order::Close { conn: link.conn, reason: Reason::Revoked, last_words: None });
         }
     }
 
@@ -326,7 +327,7 @@ impl Dispatch {
         lock(&self.refusals_logged).step(now)
     }
 
-    /// Posts an order to a loop; waits while its mailbox is full, so only workers may call it.
+    /// Posts an order to a loop; waits while its mailbox is full, so neither a loop nor the control thread may call it.
     pub(super) fn post(&self, loop_index: usize, order: Order) {
         if let Some(door) = self.loops.get(loop_index) {
             door.mailbox.post(order);

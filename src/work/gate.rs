@@ -6,7 +6,7 @@ use crate::kit::ids::is_name;
 use crate::session::effect::Greeting;
 use crate::wire::origin;
 
-/// The tenant of agents that come without proof, in development.
+/// The tenant of agents and backends that come without proof, in development.
 pub const DEV_TENANT: &str = "default";
 
 /// Whether agents may come without a token.

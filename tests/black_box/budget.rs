@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::agent::{Agent, Encoding};
 use crate::backend::Backend;
 use crate::gateway::{Gateway, SOON, until};
+use crate::linker::Linker;
 use crate::peer::Peer;
 
 /// Many agents in a process of their own, until it is dropped.
@@ -130,4 +131,50 @@ fn half_sent_messages_have_a_bound_and_do_not_hold_others_up() {
     let result: Value = json!("x".repeat(200_000));
     honest.answer(order.call, &result);
     call.end().expect_result("honest", &result, order.call);
+}
+
+#[test]
+fn strangers_with_half_a_request_cost_no_agent_its_message() {
+    let gateway = Gateway::start(
+        "[server]\nloops = 1\n[limits]\nlease_bytes = \"1MiB\"\nmessage_max = \"256KiB\"\nhandshake_deadline = \"5m\"\n",
+    );
+    // A buffer of 4 KiB each: more than all messages may take.
+    let strangers: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stranger = TcpStream::connect(gateway.agents).expect("connects");
+            stranger.write_all(b"GET /v1/agent").expect("sent");
+            stranger
+        })
+        .collect();
+    until(|| gateway.memory()["parts"]["leases"].as_u64() > Some(1 << 20), "each holds a buffer");
+    let mut honest = Agent::connect(&gateway, "honest", Encoding::Json);
+    let call = Backend::of(&gateway).begin("honest", json!({"method": "m"}));
+    let order = honest.call();
+    let result: Value = json!("x".repeat(200_000));
+    honest.answer(order.call, &result);
+    call.end().expect_result("honest", &result, order.call);
+    assert_eq!(gateway.closed_for("no_buffer"), 0);
+    drop(strangers);
+}
+
+#[test]
+fn agents_that_send_by_halves_cost_no_backend_its_link() {
+    let gateway =
+        Gateway::with_link("[server]\nloops = 1\n[limits]\nlease_bytes = \"1MiB\"\nmessage_max = \"256KiB\"\n");
+    let mut link = Linker::open(&gateway, Encoding::Json);
+    let leased = || gateway.memory()["parts"]["leases"].as_u64();
+    let mut half = frame_head(200_000);
+    half.resize(half.len() + 100_000, b'1');
+    // Each takes 100 KB, and at most 128 KiB: together no more than messages may take.
+    let mut flood: Vec<Peer> = (0..8).map(|n| Peer::agent(&gateway, &format!("half-{n}"))).collect();
+    flood.iter_mut().for_each(|peer| peer.raw().write_all(&half).expect("sent"));
+    until(|| leased() >= Some(800_000), "most room is taken");
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "m", "params": "x".repeat(600_000), "meta": {"agent": "nobody"}});
+    let call = call.to_string();
+    let (begin, end) = call.split_at(500_000);
+    link.peer.raw().write_all(&frame_head(call.len() as u32)).expect("sent");
+    link.peer.raw().write_all(begin.as_bytes()).expect("sent");
+    until(|| leased() > Some(1 << 20), "the half of a call came in");
+    link.peer.raw().write_all(end.as_bytes()).expect("sent");
+    link.expect(1, "offline");
 }

@@ -88,6 +88,29 @@ fn a_link_that_breaks_says_that_the_outcome_is_unknown() {
 }
 
 #[test]
+fn a_backend_that_calls_and_hears_nothing_for_long_keeps_its_link() {
+    // The gateway hears each call, so it never pings.
+    let gateway = Gateway::with_link("[heartbeat]\ninterval = \"600ms\"\ntimeout = \"500ms\"\n");
+    let mut agent = Agent::connect(&gateway, "web-1", Encoding::Json);
+    let link = Arc::new(Link::connect(&options(&gateway, Written::Json)).expect("a link"));
+    let call = |method: &'static str| {
+        let link = Arc::clone(&link);
+        thread::spawn(move || link.call("web-1", method, None, Some(Duration::from_secs(60))))
+    };
+    let mut flying = Vec::new();
+    // Three seconds: twice what the client bears without a sign of life.
+    for _ in 0..15 {
+        flying.push((call("m"), agent.call().call));
+        thread::sleep(Duration::from_millis(200));
+    }
+    for (caller, id) in flying {
+        agent.answer(id, &json!(1));
+        assert_eq!(caller.join().expect("an end"), Ok(result("1")));
+    }
+    assert_eq!(link.broken(), None);
+}
+
+#[test]
 fn nobody_gets_a_link_without_a_key_or_where_there_is_none() {
     let gateway = Gateway::launch(&auth_key(), &ANY_PORTS_AND_LINK);
     let refused = Link::connect(&options(&gateway, Written::Json)).err();

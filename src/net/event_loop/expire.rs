@@ -3,12 +3,14 @@
 //! The whole table is looked at about once a second, a slice at a time, so that a long table makes no long pause.
 //! A loop without connections is not woken at all.
 
+use crate::kit::buffer_pool::Purpose;
 use crate::kit::memory;
 use crate::kit::slots::Slots;
 use crate::kit::tick::Now;
 use crate::net::conn::Conn;
 use crate::net::io::Io;
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 
 use super::EventLoop;
 use super::carry_out::live;
@@ -56,7 +58,7 @@ impl<I: Io> EventLoop<I> {
         let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
         // When half of the bytes for messages that are being received are taken, who keeps one open for long makes room.
         let half = self.limits.lease_bytes / 2;
-        let scarce = self.pool.lent_bytes() > half;
+        let scarce = self.pool.lent_bytes(Purpose::Message) > half;
         let holds_up = |conn: &Conn<I::Stream>| is_open_too_long(conn, now, patience_ms);
         let is_due = |conn: &Conn<I::Stream>| {
             conn.session.is_due(now, conn.generation, &rules)
@@ -78,7 +80,7 @@ impl<I: Io> EventLoop<I> {
             };
             if is_too_slow(conn, now, patience_ms) {
                 self.slow_consumer(token);
-            } else if holds_up(conn) && self.pool.lent_bytes() > half {
+            } else if holds_up(conn) && self.pool.lent_bytes(Purpose::Message) > half {
                 self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
             } else {
                 let spread = token.generation;
@@ -119,9 +121,9 @@ impl<I: Io> EventLoop<I> {
     }
 }
 
-/// Whether a message has been coming in for longer than a peer may be slow.
+/// Whether an agent's message has been coming in for longer than a peer may be slow.
 fn is_open_too_long<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
-    let since = conn.session.message_open_since();
+    let since = conn.session.message_open_since().filter(|_| conn.door() == Door::Agents);
     since.is_some_and(|since| now.tick().since(since) > patience_ms)
 }
 

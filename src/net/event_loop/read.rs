@@ -2,10 +2,12 @@
 
 use std::io;
 
+use crate::kit::buffer_pool::Purpose;
 use crate::net::conn::{Conn, mark};
 use crate::net::io::{Io, Ready, Token};
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 use crate::session::websocket::Flow;
 
 use super::EventLoop;
@@ -13,6 +15,10 @@ use super::carry_out::live;
 
 /// Frames that come with the upgrade request are read with it up to so many bytes; the rest waits in the kernel.
 const EARLY_BYTES: usize = 1024;
+
+/// Connections that are read again in one turn. The events of a turn have a bound, and those who were not done in turns before
+/// must have one too: each may bring `turn_bytes`.
+const AGAIN_A_TURN: usize = 256;
 
 /// When a socket counts as read empty.
 #[derive(Clone, Copy, PartialEq)]
@@ -39,7 +45,7 @@ enum Got {
 impl<I: Io> EventLoop<I> {
     pub(super) fn read(&mut self) {
         // Those that waited since the last turn come first; whoever is not done joins the end of the list.
-        for _ in 0..self.again.len() {
+        for _ in 0..self.again.len().min(AGAIN_A_TURN) {
             let Some(token) = self.again.pop_front() else {
                 break;
             };
@@ -104,11 +110,15 @@ impl<I: Io> EventLoop<I> {
     /// Above that, whoever asked for more is closed, and not merely left unread: the bytes that it sent are out of the
     /// kernel already, and those who are let wait for each other's buffers would wait for ever. The agents that hold theirs go
     /// on and finish. Who never finishes is found by the sweep, so that half-sent messages cannot keep others out for long.
+    /// Request heads do not count: strangers send them, and their number has a limit.
     fn bound_leases(&mut self, token: Token) {
-        if self.pool.lent_bytes() <= self.limits.lease_bytes {
+        if self.pool.lent_bytes(Purpose::Message) <= self.limits.lease_bytes {
             return;
         }
-        let holds = |conn: &mut Conn<I::Stream>| conn.session.message_open_since().is_some();
+        // Links are few, and have a bound of their own: no agent may cost a backend its link.
+        let holds = |conn: &mut Conn<I::Stream>| {
+            conn.door() == Door::Agents && conn.session.message_open_since().is_some()
+        };
         if live(&mut self.conns, token).is_some_and(holds) {
             self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
         }

@@ -89,7 +89,7 @@ impl Bench {
                 }
                 Effect::Deliver(_, Body::Leased(lease)) | Effect::DeliverLink(_, Body::Leased(lease)) => {
                     self.delivered.push(lease.clone());
-                    self.pool.take_back(lease);
+                    self.pool.take_back(Purpose::Message, lease);
                 }
                 Effect::Authenticate(greeting) => self.greeting = Some(*greeting),
                 Effect::Ping | Effect::Refused(_) => {}
@@ -324,7 +324,7 @@ fn a_message_is_open_since_its_first_piece() {
         assert_eq!(bench.session.message_open_since(), since.map(|at| Now(at).tick()), "{now}");
         for effect in effects {
             if let Effect::Deliver(_, Body::Leased(lease)) = effect {
-                bench.pool.take_back(lease);
+                bench.pool.take_back(Purpose::Message, lease);
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::session::effect::Greeting;
 use crate::session::reason::Reason;
 use crate::wire::envelope::link_side::{self, FromBackend};
 use crate::wire::envelope::{self, Encoding, Fault, Outbound};
-use crate::wire::upgrade::{self, Offer};
+use crate::wire::upgrade::{self, Offer, Refusal};
 use crate::work::answers::Answers;
 use crate::work::dispatch::{CallRequest, Dispatch};
 use crate::work::gate::Linker;
@@ -37,6 +37,12 @@ pub(in crate::work) fn admit(
     };
     let tenant = dispatch.tenant(&linker.tenant);
     let terms = dispatch.links.open(conn, encoding, tenant, (linker.tenant.clone(), linker.key));
+    // The keys may have been swapped since it was identified. Who swaps them looks at the links afterwards, and this looks at the
+    // keys after the link is among them: one of the two sees the other.
+    if !dispatch.gate().still_admits(&linker.tenant, linker.key) {
+        dispatch.links.close(conn);
+        return answers.push(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
+    }
     tracing::debug!(tenant = %linker.tenant, ?conn, "link opened");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.link_welcome(conn, encoding, terms.window));

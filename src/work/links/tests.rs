@@ -1,6 +1,7 @@
 //! What a batch with links in it makes of orders, and what becomes of a link's window.
 
 use super::*;
+use crate::auth::api_key::ApiKeys;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::Directory;
@@ -17,8 +18,8 @@ use crate::wire::envelope::link_side::client::{self, EndedAs, FromLink, ToLink};
 use crate::wire::upgrade::Offer;
 use crate::work::alarm::Alarm;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
-use crate::work::gate::{Backends, Gate, Openness};
-use crate::work::pool;
+use crate::work::gate::{Backends, Gate, Linker, Openness};
+use crate::work::{handlers, pool};
 
 struct Deaf;
 
@@ -215,6 +216,57 @@ fn a_link_that_ended_leaves_no_call_behind_and_is_told_nothing() {
     }
     assert_eq!((told, orders.len()), (2, 3));
     assert_eq!(bench.dispatch.node(Now(0)).calls_in_flight, 0);
+}
+
+/// A gate that knows no key.
+fn closed_gate() -> Gate {
+    let verifier = Verifier::new(&[], None, 0).unwrap();
+    let backends = Backends::Keys(ApiKeys::new(&[]).unwrap());
+    Gate { verifier, openness: Openness::TokensOnly, leeway_secs: 0, backends }
+}
+
+#[test]
+fn a_full_mailbox_keeps_no_link_open_whose_key_is_gone() {
+    let bench = Bench::new(5);
+    let mailbox = &bench.dispatch.loops()[0].mailbox;
+    (0..mailbox.room()).for_each(|_| assert!(mailbox.offer(Order::StopAccepting).is_ok()));
+    let closed = std::thread::scope(|scope| {
+        let swap = scope.spawn(|| bench.dispatch.set_gate(closed_gate()));
+        // It waits now, or it has given up.
+        for _ in 0..10_000 {
+            if swap.is_finished() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let mut closed = Vec::new();
+        while !swap.is_finished() || !bench.letters.is_empty() {
+            match bench.letters.take() {
+                Some(Order::Close { conn, reason, .. }) => closed.push((conn, reason)),
+                Some(_) => {}
+                None => std::thread::yield_now(),
+            }
+        }
+        closed
+    });
+    assert_eq!(closed, [(bench.link, Reason::Revoked)]);
+}
+
+#[test]
+fn a_key_that_goes_while_its_link_comes_in_opens_none() {
+    let bench = Bench::new(5);
+    bench.dispatch.set_gate(closed_gate());
+    assert_eq!(bench.orders().len(), 1, "the one that is there is closed");
+    // A worker has identified this one by the keys of before.
+    let Event::Knock { greeting, .. } = bench.knock(Door::Links) else {
+        panic!("no knock");
+    };
+    let (conn, mut answers) = (ConnId::new(0, 3, 3), Answers::default());
+    let linker = Linker { tenant: "default".to_owned(), key: None };
+    handlers::link::admit(&bench.dispatch, &mut answers, conn, &greeting, &linker);
+    pool::settle(&bench.dispatch, &mut answers);
+    assert!(matches!(bench.orders()[..], [Order::Refuse { conn: refused, .. }] if refused == conn));
+    assert!(bench.dispatch.links.get(conn).is_none());
 }
 
 #[test]
