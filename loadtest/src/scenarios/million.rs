@@ -3,14 +3,14 @@
 //! Owns the order of what is measured in one life of the gateway, and the bounds that the figures are held to.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::run::{Common, Outcomes, Run, steadfast};
 use super::warm;
 use crate::callers::Over;
-use crate::campaign::{Campaign, Plan};
+use crate::campaign::{Campaign, Next, Plan};
 use crate::cpu;
 use crate::crew::Crew;
 use crate::node::Node;
@@ -39,14 +39,20 @@ pub struct Options {
     #[arg(long, default_value_t = 1000)]
     few: u32,
     /// Calls of a round.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 6000)]
     calls: u32,
     /// What carries the calls of a round.
     #[arg(long, value_enum, default_value = "http")]
     over: Over,
-    /// Calls in flight.
+    /// Calls that are begun in a second of a round: a rate that leaves the machine time for the heartbeats of all.
+    #[arg(long, default_value_t = 2000)]
+    rate: u32,
+    /// Calls in flight at most.
     #[arg(long, default_value_t = 16)]
     in_flight: usize,
+    /// The gateway's heartbeat, instead of its default: how much of the difference in calls is that of the heartbeats of all.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    heartbeat: Option<Duration>,
     /// How long all rest while processor time is measured.
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     hold: Duration,
@@ -61,10 +67,14 @@ pub struct Options {
 /// Agents that do not come, a server that cannot be read.
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let room = options.agents.saturating_add(SPARE).to_string();
-    let mut run = Run::begin("million", &options.common, options.agents, &[("limits.connections", &room)])?;
+    let heartbeat = options.heartbeat.map(|interval| format!("{}ms", interval.as_millis()));
+    let mut settings = vec![("limits.connections", room.as_str())];
+    settings.extend(heartbeat.as_deref().map(|interval| ("heartbeat.interval", interval)));
+    let mut run = Run::begin("million", &options.common, options.agents, &settings)?;
     run.draft
         .parameter("over", options.over.name())
         .parameter("in flight", options.in_flight)
+        .parameter("calls per second", options.rate)
         .parameter("calls of a round", options.calls);
     let fresh = Mark::take(run.pid()?)?;
     run.draft.figure("server's process, fresh", "B", fresh.process.rss as f64).lower();
@@ -140,11 +150,17 @@ fn calls(options: &Options, run: &mut Run, agents: u32, name: &str) -> Result<f6
     let stage = Stage::of(name, u64::from(options.calls) * (ROUNDS as u64 + 1));
     for round in 0..=ROUNDS {
         let before = cpu::used(run.pid()?)?;
-        let mut left = options.calls;
-        let tally = campaign.run(&mut || {
-            left = left.checked_sub(1)?;
-            stage.at(u64::from(options.calls - left) + u64::from(options.calls) * round as u64);
-            Some(fastrand::u32(0..agents))
+        let (mut begun, began) = (0, Instant::now());
+        let tally = campaign.run_paced(&mut || {
+            if begun == options.calls {
+                return Next::End;
+            }
+            if f64::from(begun) > began.elapsed().as_secs_f64() * f64::from(options.rate) {
+                return Next::Wait;
+            }
+            begun += 1;
+            stage.at(u64::from(begun) + u64::from(options.calls) * round as u64);
+            Next::Call(fastrand::u32(0..agents))
         })?;
         run.count(&tally, Outcomes::OnlyAnswers);
         let used = cpu::used(run.pid()?)?.saturating_sub(before);
@@ -168,7 +184,7 @@ fn all_answer(options: &Options, run: &mut Run) -> Result<(), String> {
     let plan = Plan { in_flight: 256, timeout: Duration::from_secs(20), pad_bytes: 0, limit: run.left() };
     let mut campaign = Campaign::new(&run.server.target, plan, None)?;
     let stage = Stage::of("call all", u64::from(run.agents));
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let mut all = 0..run.agents;
     let tally = campaign.run(&mut || {
         stage.at(u64::from(all.start));
