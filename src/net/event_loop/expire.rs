@@ -20,6 +20,8 @@ const WHOLE_MS: (u32, u32) = (10, 1000);
 /// Slots in a slice. Looking at them takes some 6 µs, but the pings of a slice leave together, and calls wait behind them: with a
 /// heartbeat a minute these are 17 of so many agents, less than 0.1 ms.
 const SLICE: u32 = 1024;
+/// A table of no more slots is looked at at once.
+const SMALL: u32 = 4096;
 /// A loop that is never quiet gives memory back once in so many sweeps.
 const SWEEPS_BUSY_MAX: u32 = 10;
 
@@ -51,9 +53,10 @@ impl<I: Io> EventLoop<I> {
             return;
         }
         let (from, span) = (self.sweep.cursor, self.conns.span());
-        let to = from.saturating_add(SLICE);
+        let slice = if span <= SMALL { SMALL } else { SLICE };
+        let to = from.saturating_add(slice);
         self.sweep.cursor = if to >= span { 0 } else { to };
-        let slices = span.div_ceil(SLICE).max(1);
+        let slices = span.div_ceil(slice).max(1);
         let step_ms = u64::from((self.whole_ms() / slices).max(1));
         // Where loops outnumber the cores their slices should not come at the same moment.
         let first = self.sweep.due_at == Now::default();
