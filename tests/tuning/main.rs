@@ -3,6 +3,7 @@
 
 mod doctor;
 mod tree;
+mod vm;
 
 use std::fs;
 use std::path::Path;
