@@ -5,7 +5,6 @@
 
 mod diagnose;
 mod finding;
-mod group;
 mod machine;
 mod plan;
 mod report;

@@ -3,9 +3,11 @@
 //! Owns the questions to the operating system that settings depend on. It decides nothing.
 
 use std::io;
+use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::group::Group;
 use crate::kit::ids::is_name;
 
 /// What this machine gives.
@@ -25,9 +27,8 @@ impl Host {
     pub fn read() -> Self {
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS_UNKNOWN, |(_, hard)| hard);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let machine = read("/proc/meminfo").and_then(|text| meminfo_total(&text));
-        let group = read("/proc/self/cgroup").and_then(|text| group_memory(&text, &read));
-        let memory_bytes = machine.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX));
+        let root = Path::new("/");
+        let memory_bytes = memory_bytes(root, &Group::read(root)).unwrap_or(u64::MAX);
         Self { descriptors, cores, memory_bytes }
     }
 }
@@ -50,25 +51,17 @@ pub fn raise_descriptors() -> io::Result<u64> {
 /// The host's name where it is a name to us, else "holdfast".
 #[must_use]
 pub fn name() -> String {
-    let name = read("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if is_name(name) { name.to_owned() } else { "holdfast".to_owned() }
 }
 
-fn read(path: &str) -> Option<String> {
-    std::fs::read_to_string(path).ok()
-}
-
-/// The least of what the process' control group and those above it allow (cgroup v2). In a container the group is the root
-/// of what can be seen; under systemd it is that of the service, and the limit may be a slice's.
-fn group_memory(cgroup: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-    let limit = |depth: usize| {
-        let folder: String = names[..depth].iter().map(|name| format!("/{name}")).collect();
-        read(&format!("/sys/fs/cgroup{folder}/memory.max"))?.trim().parse().ok()
-    };
-    (0..=names.len()).filter_map(limit).min()
+/// Bytes of memory that a process under `root` may use: the machine's, or its control group's where that is less. `None`
+/// where neither can be seen.
+#[must_use]
+pub fn memory_bytes(root: &Path, group: &Group) -> Option<u64> {
+    let machine = std::fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| meminfo_total(&text));
+    machine.into_iter().chain(group.memory_max).min()
 }
 
 fn meminfo_total(text: &str) -> Option<u64> {
@@ -79,6 +72,8 @@ fn meminfo_total(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -89,20 +84,44 @@ mod tests {
         assert_eq!(meminfo_total(""), None);
     }
 
+    /// What the gateway would take for its memory on a host of these files.
+    fn memory_of(name: &str, files: &[(&str, &str)]) -> Option<u64> {
+        let root = std::env::temp_dir().join(format!("holdfast-host-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        for (path, text) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().expect("below the root")).expect("writable");
+            fs::write(path, text).expect("writable");
+        }
+        let bytes = memory_bytes(&root, &Group::read(&root));
+        let _ = fs::remove_dir_all(&root);
+        bytes
+    }
+
     #[test]
-    fn the_lowest_limit_of_all_groups_above_holds() {
-        let files = |found: &'static [(&'static str, &'static str)]| {
-            move |path: &str| found.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
-        };
-        let service = files(&[
-            ("/sys/fs/cgroup/system.slice/memory.max", "5000\n"),
-            ("/sys/fs/cgroup/system.slice/holdfast.service/memory.max", "max\n"),
-        ]);
-        assert_eq!(group_memory("0::/system.slice/holdfast.service\n", &service), Some(5000));
-        let container = files(&[("/sys/fs/cgroup/memory.max", "4096\n")]);
-        assert_eq!(group_memory("0::/\n", &container), Some(4096));
-        assert_eq!(group_memory("0::/\n", &files(&[])), None);
-        assert_eq!(group_memory("12:memory:/x\n", &container), None, "version 1");
+    fn the_lowest_limit_of_the_machine_and_of_all_groups_above_holds() {
+        let machine = ("proc/meminfo", "MemTotal:  8 kB\n");
+        let service = ("proc/self/cgroup", "0::/system.slice/holdfast.service\n");
+        let slice = ("sys/fs/cgroup/system.slice/memory.max", "5000\n");
+        let own = ("sys/fs/cgroup/system.slice/holdfast.service/memory.max", "max\n");
+        assert_eq!(memory_of("slice", &[machine, service, slice, own]), Some(5000));
+        assert_eq!(memory_of("machine", &[machine, service, own]), Some(8192));
+        assert_eq!(memory_of("blind", &[service, slice]), Some(5000));
+        assert_eq!(memory_of("nothing", &[]), None);
+        let root = ("sys/fs/cgroup/memory.max", "4096\n");
+        assert_eq!(memory_of("container", &[machine, ("proc/self/cgroup", "0::/\n"), root]), Some(4096));
+    }
+
+    #[test]
+    fn a_container_of_version_1_has_the_memory_of_its_group() {
+        let files = [
+            ("proc/meminfo", "MemTotal:  800000 kB\n"),
+            ("proc/self/cgroup", "12:memory:/docker/x\n0::/\n"),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "300000\n"),
+        ];
+        assert_eq!(memory_of("v1", &files), Some(300_000));
+        let unlimited = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(memory_of("v1-unlimited", &[files[0], files[1], unlimited]), Some(819_200_000));
     }
 
     #[test]

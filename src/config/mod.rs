@@ -4,6 +4,7 @@
 //! problems are told at once. This is the only home of defaults; lower floors take plain values. Nothing here starts anything.
 
 pub mod derived;
+pub mod group;
 pub mod host;
 pub mod keys;
 pub mod kind;

@@ -52,3 +52,14 @@ fn wrong_usage_and_wrong_settings_are_told_with_exit_code_2() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("HOLDFAST_SERVER__LOOPS"));
 }
+
+#[test]
+fn the_memory_that_the_gateway_allows_itself_bites_too() {
+    let output = doctor(&["--connections", "30000", "--json"], &[("HOLDFAST_LIMITS__MEMORY", "20MiB")]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = json["findings"].as_array().expect("a list");
+    let finding = findings.iter().find(|finding| finding["limit"] == "limits.memory").expect("listed");
+    // 16 MiB for the gateway without agents, 160 bytes for each of them.
+    assert_eq!((&finding["agents"], &finding["verdict"]), (&26_214.into(), &"short".into()));
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -1,8 +1,9 @@
 //! `tuning/apply` on fake hosts, under each shell of this machine: what it computes, that it never lowers, that it undoes
-//! exactly what it did, and that the files beside it say the same.
+//! exactly what it did, and that the files beside it say the same. Beside it, `holdfast doctor` and the scripts of loadtest/vm.
 
 mod doctor;
 mod tree;
+mod vm;
 
 use std::fs;
 use std::path::Path;
@@ -197,6 +198,16 @@ fn conntrack_is_left_alone_where_it_is_not_loaded() {
         tree.lay(&CONNTRACK);
         let out = tree.must("--connections 1000000 --check", 1);
         assert_eq!(verdict(&out, "net.netfilter.nf_conntrack_max"), "SHORT");
+        // Loaded, and no rule that needs it: the table bounds nothing.
+        tree.set("net/netfilter/nf_conntrack_count", "0");
+        let out = tree.must("--connections 1000000", 0);
+        assert_eq!(verdict(&out, "net.netfilter.nf_conntrack_max"), "ok");
+        assert!(out.contains("tracks nothing"), "{out}");
+        assert_eq!(tree.get("net/netfilter/nf_conntrack_max"), "262144");
+        // What is tracked besides stays: the doctor adds it too.
+        tree.set("net/netfilter/nf_conntrack_count", "400000");
+        tree.must("--connections 1000000", 0);
+        assert_eq!(tree.get("net/netfilter/nf_conntrack_max"), "1400000");
     });
 }
 
@@ -235,8 +246,8 @@ fn descriptors_are_counted_for_each_loop() {
         tree.must("--connections 100000", 0);
         tree.write("proc/self/limits", &limits("20000"));
         let out = tree.must("--connections 100000 --check --loops 2", 1);
-        // 100,000 / 2 loops, 1/32 for what falls unevenly, 64 in reserve, 3 for each loop.
-        assert!(out.contains("have 20000                    need 51632 "), "{out}");
+        // 100,000 / 2 loops, 1/32 for what falls unevenly, 64 in reserve, 64 for links, 4 for each loop.
+        assert!(out.contains("have 20000                    need 51698 "), "{out}");
         assert!(out.contains("LimitNOFILE=131072"), "{out}");
         tree.must("--connections 100000 --check --loops 6", 0);
         tree.write("proc/self/limits", &limits("unlimited"));
@@ -244,6 +255,69 @@ fn descriptors_are_counted_for_each_loop() {
         // Raising it is not in the script's power, so it does not fail for it.
         tree.write("proc/self/limits", &limits("20000"));
         tree.must("--connections 100000", 0);
+    });
+}
+
+#[test]
+fn a_limit_above_what_the_kernel_allows_is_never_written() {
+    let written = ["etc/security/limits.d/60-holdfast.conf", "etc/systemd/system/holdfast.service.d/limits.conf"];
+    on_each_shell("lockout", |tree| {
+        // 65,536 stays, and the files would say 1,048,576.
+        tree.read_only("fs/nr_open");
+        let out = tree.must("--connections 1000000 --persist", 1);
+        assert_eq!(verdict(&out, "fs.nr_open"), "DENIED", "{out}");
+        assert!(out.contains("are not written: fs.nr_open is 65536, and with a limit of 1048576 nobody"), "{out}");
+        assert!(out.ends_with("2 short\n"), "{out}");
+        assert!(tree.root.join("etc/sysctl.d/60-holdfast.conf").exists());
+        assert!(written.iter().all(|path| !tree.root.join(path).exists()));
+        // A limit that the kernel does allow is written.
+        tree.must("--connections 60000 --persist", 0);
+        assert!(written.iter().all(|path| tree.root.join(path).exists()));
+    });
+    on_each_shell("lockout-later", |tree| {
+        // Raised now, and not after a restart: the file that would do it is somebody else's.
+        tree.set("fs/nr_open", "524288");
+        tree.write("etc/sysctl.d/60-holdfast.conf", "net.core.somaxconn = 5\n");
+        let out = tree.must("--connections 1000000 --persist", 1);
+        assert_eq!(tree.get("fs/nr_open"), "1048576");
+        assert!(out.contains("are not written: fs.nr_open is 1048576 until a restart alone"), "{out}");
+        assert!(written.iter().all(|path| !tree.root.join(path).exists()));
+    });
+}
+
+#[test]
+fn descriptors_are_never_fewer_than_the_gateway_and_the_doctor_reckon_with() {
+    on_each_shell("uneven", |tree| {
+        for (connections, loops) in [(1, 1), (1000, 2), (20_000, 2), (32_768, 1), (1_000_000, 2), (1_000_000, 256)] {
+            let out = tree.apply(&format!("--connections {connections} --loops {loops} --check")).out;
+            let line = out.lines().find(|line| line.contains(" nofile (hard limit")).expect("listed");
+            let need: u64 = line
+                .split_whitespace()
+                .skip_while(|word| *word != "need")
+                .nth(1)
+                .expect("a need")
+                .parse()
+                .expect("a number");
+            let share = u64::div_ceil(connections, loops);
+            // `loops_for` and `descriptors_held` of config/derived.rs, with links.
+            let gateway = share + 6 * share.isqrt() + 64 + 64 + 4 * loops;
+            assert!(need >= gateway, "{connections} in {loops}: {line}");
+            assert!(need <= gateway + share / 32, "{connections} in {loops}: {line}");
+        }
+    });
+}
+
+#[test]
+fn what_a_restart_has_put_back_is_not_somebody_else_s() {
+    on_each_shell("restart", |tree| {
+        let before = tree.everything();
+        tree.must("--connections 1000000", 0);
+        // The kernel starts with its own values.
+        tree.lay(&tree::UNTUNED);
+        let out = tree.must("--undo", 0);
+        assert!(out.contains("undone  net.core.somaxconn is 4096 again already"), "{out}");
+        assert!(!out.contains("somebody else's"), "{out}");
+        assert_eq!(tree.everything(), before);
     });
 }
 

@@ -20,9 +20,12 @@ pub const UNTUNED: [(&str, &str); 11] = [
     ("kernel/hostname", "fake"),
 ];
 
-/// What conntrack adds.
-pub const CONNTRACK: [(&str, &str); 2] =
-    [("net/netfilter/nf_conntrack_max", "262144"), ("net/netfilter/nf_conntrack_buckets", "65536")];
+/// What conntrack adds, where it tracks something.
+pub const CONNTRACK: [(&str, &str); 3] = [
+    ("net/netfilter/nf_conntrack_max", "262144"),
+    ("net/netfilter/nf_conntrack_buckets", "65536"),
+    ("net/netfilter/nf_conntrack_count", "17"),
+];
 
 /// A host of files.
 pub struct Tree {

@@ -3,16 +3,15 @@
 //! Pure functions over what was read; owns the sums, with a named addend for each holder. It asks the system nothing.
 //! `tuning/apply` reckons with the same numbers, and a test holds the two together.
 
+mod memory;
+
 use super::finding::{Amount, Finding, Verdict, grouped};
 use super::machine::{Conntrack, Machine, Place, Tables};
-use super::plan::{Plan, fullest, most};
+use super::plan::{Plan, derived, fullest, most};
 use crate::config::Settings;
-use crate::config::derived::{BYTES_PER_AGENT, KERNEL_BYTES_PER_CONNECTION, descriptors_held};
+use crate::config::derived::descriptors_held;
 use crate::net::event_loop::CONNECTIONS_MAX;
 use crate::net::listener::BACKLOG;
-
-/// Memory of a gateway without agents: 2 to 4 MB are measured (`docs/footprint.md`), and buffers in use for some traffic.
-const BYTES_OF_EMPTY_GATEWAY: u64 = 16 << 20;
 
 /// Threads besides loops and workers: main, control, alarm.
 const THREADS_BESIDES: u64 = 3;
@@ -49,14 +48,15 @@ pub fn diagnose(machine: &Machine, settings: &Settings, connections: u64) -> Vec
         question.slots(),
         question.files(),
         question.watches(),
-        question.memory("MemAvailable", "the memory of the host", machine.memory_available, "add memory"),
+        question.host_memory(),
     ];
     findings.extend(question.setting());
+    findings.extend(question.budget());
     findings.extend(machine.group.memory_max.map(|_| question.group_memory()));
     findings.extend(machine.conntrack.map(|conntrack| question.conntrack(conntrack)));
     findings.extend(question.threads());
     findings.extend([question.tcp_pages(), question.accept_queue(), question.syn_queue(), question.packet_queue()]);
-    findings.push(question.ports());
+    findings.extend([question.ports(), question.huge_pages()]);
     findings
 }
 
@@ -136,10 +136,9 @@ impl Question<'_> {
                     }
                     (Place::Host, false) => format!("LimitNOFILE={need} in the unit"),
                 };
-                match self.loops_that_do() {
-                    Some(loops) => format!("{raise}, or server.loops = {loops}"),
-                    None => raise,
-                }
+                let others = [self.setting_that_does(), self.loops_that_do().map(|n| format!("server.loops = {n}"))];
+                let others = others.into_iter().flatten().map(|other| format!(", or {other}"));
+                raise + &others.collect::<String>()
             },
         )
     }
@@ -149,6 +148,15 @@ impl Question<'_> {
         let have = self.machine.descriptors?;
         let more = self.plan.loops.saturating_add(1)..=LOOPS_MAX;
         more.into_iter().find(|loops| self.table_needs(self.connections, *loops) <= have)
+    }
+
+    /// `limits.connections`, where the gateway then takes enough loops by itself: where `server.loops` leaves it the choice.
+    fn setting_that_does(&self) -> Option<String> {
+        let mut settings = self.settings.clone();
+        settings.limits.connections = u32::try_from(self.connections).ok()?;
+        let loops = u64::try_from(derived(self.machine, &settings).loops).ok()?;
+        let enough = self.table_needs(self.connections, loops) <= self.machine.descriptors?;
+        enough.then(|| format!("limits.connections = {} (then it takes {loops} loops)", self.connections))
     }
 
     fn nr_open(&self) -> Finding {
@@ -183,14 +191,11 @@ impl Question<'_> {
         if have == 0 {
             return None;
         }
-        // Each loop holds its even share and no more, and connections do not fall evenly.
-        let loops = self.plan.loops;
-        let needs = |agents: u64| fullest(agents, loops).saturating_mul(loops);
-        let agents = most(|agents| fullest(agents, loops) <= have.div_ceil(loops));
-        let need = needs(self.connections);
+        // It is the node's, whichever loop a connection falls on.
+        let need = self.connections;
         let about = "the setting `limits.connections`";
         let lift = || format!("limits.connections = {need}, or 0");
-        Some(Finding::bound("limits.connections", about, Some(have), need, Some(agents), self.connections, lift))
+        Some(Finding::bound("limits.connections", about, Some(have), need, Some(have), self.connections, lift))
     }
 
     fn files(&self) -> Finding {
@@ -218,20 +223,6 @@ impl Question<'_> {
             self.connections,
             || self.sysctl("fs.epoll.max_user_watches", &need.to_string(), Scope::Host),
         )
-    }
-
-    fn memory(&self, limit: &'static str, about: &'static str, left: Option<u64>, lift: &str) -> Finding {
-        const EACH: u64 = KERNEL_BYTES_PER_CONNECTION + BYTES_PER_AGENT;
-        let need = self.connections.saturating_mul(EACH).saturating_add(BYTES_OF_EMPTY_GATEWAY);
-        let agents = left.map(|left| left.saturating_sub(BYTES_OF_EMPTY_GATEWAY) / EACH);
-        let finding = Finding::bound(limit, about, left, need, agents, self.connections, || lift.to_owned());
-        Finding { have: left.map_or(Amount::None, Amount::Bytes), need: Amount::Bytes(need), ..finding }
-    }
-
-    fn group_memory(&self) -> Finding {
-        let about = "the memory of the control group";
-        let lift = "MemoryMax=, docker run --memory=, or resources.limits.memory: the kernel's part counts there too";
-        self.memory("cgroup memory", about, self.machine.group.memory_left, lift)
     }
 
     fn conntrack(&self, conntrack: Conntrack) -> Finding {

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::group::Group;
+use crate::config::group::Group;
+use crate::config::host::memory_bytes;
 
 /// Whether each loop can have a descriptor table of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,19 @@ pub enum Place {
     Host,
     /// /proc/sys is mounted so that nobody in here can write it.
     Container,
+}
+
+/// What the kernel does with huge pages (`/sys/kernel/mm/transparent_hugepage/enabled`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugePages {
+    /// Any memory may get them ("always").
+    Always,
+    /// Only memory that asks for them, or none ("madvise", "never").
+    AskedFor,
+    /// Any memory, but none of this process.
+    OffHere,
+    /// Not to be seen from here.
+    Unknown,
 }
 
 /// Connection tracking: the table's size and how much of it is in use.
@@ -68,6 +82,8 @@ pub struct Machine {
     pub ports: Option<u64>,
     /// Where the module is loaded.
     pub conntrack: Option<Conntrack>,
+    /// Bytes of memory that the gateway reckons with: the machine's, or its control group's where that is less.
+    pub memory_total: Option<u64>,
     /// Bytes of memory that are available.
     pub memory_available: Option<u64>,
     /// `kernel.threads-max`.
@@ -82,6 +98,8 @@ pub struct Machine {
     pub group: Group,
     /// Whether a limit on descriptors counts for each loop.
     pub tables: Tables,
+    /// Whether the kernel backs memory of this process with huge pages that nobody asked for.
+    pub huge_pages: HugePages,
 }
 
 /// Bit of CAP_SYS_RESOURCE in a set of capabilities: whoever has it may raise its own hard limits.
@@ -119,6 +137,7 @@ impl Machine {
                 _ => None,
             },
             conntrack,
+            memory_total: memory_bytes(root, &group),
             memory_available: labelled::<u64>(&memory, "MemAvailable:").map(|kib| kib.saturating_mul(1024)),
             threads_max: proc.sysctl("kernel/threads-max"),
             threads_used: threads_used(&proc.text("proc/loadavg")),
@@ -126,6 +145,7 @@ impl Machine {
             place: place(&proc.text("proc/self/mountinfo")),
             group,
             tables,
+            huge_pages: huge_pages(&proc.text("sys/kernel/mm/transparent_hugepage/enabled"), &status),
         }
     }
 
@@ -205,6 +225,16 @@ fn tcp_pages_used(sockstat: &str) -> u64 {
 fn threads_used(loadavg: &str) -> u64 {
     let runnable = loadavg.split_whitespace().nth(3).and_then(|word| word.split_once('/'));
     runnable.and_then(|(_, all)| all.parse().ok()).unwrap_or(0)
+}
+
+/// The word in brackets holds; a process may have switched them off for itself (PR_SET_THP_DISABLE).
+fn huge_pages(enabled: &str, status: &str) -> HugePages {
+    match enabled.split_whitespace().find(|word| word.starts_with('[')) {
+        None => HugePages::Unknown,
+        Some("[always]") if word_after(status, "THP_enabled:") == Some("0") => HugePages::OffHere,
+        Some("[always]") => HugePages::Always,
+        Some(_) => HugePages::AskedFor,
+    }
 }
 
 /// Container runtimes mount /proc/sys over itself, read-only.

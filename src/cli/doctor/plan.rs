@@ -1,11 +1,12 @@
-//! How many threads there would be, and how agents fall on loops.
+//! How many threads there would be, with how much memory, and how agents fall on loops.
 //!
 //! Pure functions; owns the arithmetic that several limits share.
 
 use super::machine::Machine;
 use crate::config::Settings;
-use crate::config::derived::derive;
+use crate::config::derived::{Derived, derive};
 use crate::config::host::Host;
+use crate::kit::budget::BudgetLimit;
 
 /// What the settings make of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,21 +15,29 @@ pub struct Plan {
     pub loops: u64,
     /// Worker threads.
     pub workers: u64,
+    /// Memory above which nobody else is let in.
+    pub budget: BudgetLimit,
 }
 
 impl Plan {
-    /// The threads that `serve` would start here.
+    /// The threads that `serve` would start here, and the memory that it would allow itself.
     #[must_use]
     pub fn of(machine: &Machine, settings: &Settings) -> Self {
-        let host = Host {
-            descriptors: machine.descriptors.unwrap_or(u64::MAX),
-            cores: usize::try_from(machine.cores).unwrap_or(usize::MAX),
-            memory_bytes: machine.memory_available.unwrap_or(u64::MAX),
-        };
-        let derived = derive(settings, &host);
+        let Derived { loops, workers, budget, .. } = derived(machine, settings);
         let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        Self { loops: wide(derived.loops), workers: wide(derived.workers) }
+        Self { loops: wide(loops), workers: wide(workers), budget }
     }
+}
+
+/// What the gateway itself would reckon here.
+#[must_use]
+pub fn derived(machine: &Machine, settings: &Settings) -> Derived {
+    let host = Host {
+        descriptors: machine.descriptors.unwrap_or(u64::MAX),
+        cores: usize::try_from(machine.cores).unwrap_or(usize::MAX),
+        memory_bytes: machine.memory_total.unwrap_or(u64::MAX),
+    };
+    derive(settings, &host)
 }
 
 /// Connections of the fullest of `loops`: the kernel spreads them by a hash, so four standard deviations above the even

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use super::diagnose::diagnose;
 use super::finding::{Amount, Bearing, Finding, Verdict, bites_first, grouped};
-use super::group::Group;
-use super::machine::{Conntrack, Machine, Place, Tables};
+use super::machine::{Conntrack, HugePages, Machine, Place, Tables};
 use super::plan::{fullest, most};
 use super::{examine, try_private_table};
+use crate::config::group::Group;
 use crate::config::{Settings, defaults};
 
 const MILLION: u64 = 1_000_000;
@@ -53,6 +53,7 @@ fn ample() -> Machine {
         packet_backlog: Some(16_384),
         ports: Some(28_232),
         conntrack: None,
+        memory_total: Some(32 << 30),
         memory_available: Some(24 << 30),
         threads_max: Some(190_000),
         threads_used: 200,
@@ -60,6 +61,7 @@ fn ample() -> Machine {
         place: Place::Host,
         group: Group::default(),
         tables: Tables::Private,
+        huge_pages: HugePages::AskedFor,
     }
 }
 
@@ -107,6 +109,7 @@ fn a_whole_host_is_read() {
             ("proc/sys/net/netfilter/nf_conntrack_max", "262144\n"),
             ("proc/sys/net/netfilter/nf_conntrack_count", "17\n"),
             ("proc/meminfo", "MemTotal:  24683520 kB\nMemAvailable:   1000 kB\n"),
+            ("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n"),
             ("proc/sys/kernel/threads-max", "192731\n"),
             ("proc/loadavg", "0.83 0.67 1.17 2/101 24579\n"),
             ("proc/self/mountinfo", "60 58 0:5 /sys /proc/sys ro,relatime - proc proc rw\n"),
@@ -128,6 +131,7 @@ fn a_whole_host_is_read() {
         packet_backlog: Some(1000),
         ports: Some(28_232),
         conntrack: Some(Conntrack { max: 262_144, count: 17 }),
+        memory_total: Some(25_275_924_480),
         memory_available: Some(1_024_000),
         threads_max: Some(192_731),
         threads_used: 101,
@@ -135,6 +139,7 @@ fn a_whole_host_is_read() {
         place: Place::Container,
         group: Group::default(),
         tables: Tables::Private,
+        huge_pages: HugePages::Always,
     };
     assert_eq!(machine, expected);
     assert!(machine.may_raise_limits());
@@ -178,9 +183,10 @@ fn what_is_not_there_or_makes_no_sense_is_not_known() {
 
 #[test]
 fn control_groups_of_version_2_bind_on_each_floor() {
-    let group = read(
+    let machine = read(
         "v2",
         &[
+            ("proc/meminfo", "MemTotal:  24683520 kB\nMemAvailable:   1000 kB\n"),
             ("proc/self/cgroup", "0::/pods/one\n"),
             ("sys/fs/cgroup/pods/one/memory.max", "max\n"),
             ("sys/fs/cgroup/pods/memory.max", "1000000\n"),
@@ -193,8 +199,7 @@ fn control_groups_of_version_2_bind_on_each_floor() {
             ("sys/fs/cgroup/pods/one/cpu.max", "250000 100000\n"),
             ("sys/fs/cgroup/pods/cpu.max", "max 100000\n"),
         ],
-    )
-    .group;
+    );
     let expected = Group {
         memory_max: Some(1_000_000),
         memory_left: Some(450_000),
@@ -202,7 +207,9 @@ fn control_groups_of_version_2_bind_on_each_floor() {
         threads_left: Some(10),
         processor_milli: Some(2500),
     };
-    assert_eq!(group, expected);
+    assert_eq!(machine.group, expected);
+    // What the gateway takes its budget of.
+    assert_eq!(machine.memory_total, Some(1_000_000));
 }
 
 #[test]
@@ -228,6 +235,7 @@ fn control_groups_of_version_1_have_a_folder_for_each_controller() {
         processor_milli: Some(500),
     };
     assert_eq!(machine.group, expected);
+    assert_eq!(machine.memory_total, Some(500_000));
     // Half a core is still a loop.
     assert_eq!(machine.cores, 1);
     let unlimited = read("v1-unlimited", &[files[0], (files[2].0, "9223372036854771712\n")]);
@@ -248,13 +256,13 @@ type Tight = (&'static str, fn(&mut Machine), u64, &'static str);
 
 #[test]
 fn each_limit_bites_first_when_it_is_the_tightest() {
-    let cases: [Tight; 10] = [
+    let cases: [Tight; 11] = [
         // 20,000 less 64 in reserve and 3 for each of two loops; less what the fullest loop has over its share.
         (
             "RLIMIT_NOFILE",
             |m| m.descriptors = Some(20_000),
             38_748,
-            "LimitNOFILE=502898 in the unit, or server.loops = 53",
+            "LimitNOFILE=502898 in the unit, or limits.connections = 1000000 (then it takes 53 loops), or server.loops = 53",
         ),
         ("fs.nr_open", |m| m.nr_open = Some(20_000), 38_748, "sysctl -w fs.nr_open=524288"),
         ("fs.file-max", |m| m.file_max = Some(101_070), 100_000, "sysctl -w fs.file-max=1001070"),
@@ -263,6 +271,13 @@ fn each_limit_bites_first_when_it_is_the_tightest() {
             |m| m.watches_max = Some(900_004),
             900_000,
             "sysctl -w fs.epoll.max_user_watches=1000004",
+        ),
+        (
+            "limits.memory",
+            // Nine tenths of it are 46 MB: 4,096 and 160 bytes for each agent, and 16 MiB for the gateway without any.
+            |m| m.memory_total = Some(52_000_000),
+            7054,
+            "add memory, or limits.memory = \"169MiB\": then the process' own counts alone",
         ),
         ("MemAvailable", |m| m.memory_available = Some((16 << 20) + 4256 * 7000), 7000, "add memory"),
         (
@@ -355,20 +370,73 @@ fn who_may_raise_and_where_decides_the_command() {
 }
 
 #[test]
-fn the_setting_counts_too_and_loops_fill_unevenly() {
+fn the_setting_is_the_whole_node_s_however_agents_fall_on_loops() {
+    for loops in [1, 2, 60] {
+        let asked = |connections: u32| {
+            settings(|settings| {
+                settings.limits.connections = connections;
+                settings.server.loops = loops;
+            })
+        };
+        let findings = diagnose(&ample(), &asked(1_000_000), MILLION);
+        let finding = find(&findings, "limits.connections");
+        assert_eq!((finding.verdict, finding.agents), (Verdict::Ok, Some(MILLION)), "{loops}");
+        let findings = diagnose(&ample(), &asked(999_999), MILLION);
+        assert_eq!(with(&findings, Verdict::Short), ["limits.connections"], "{loops}");
+        let finding = find(&findings, "limits.connections");
+        assert_eq!((finding.agents, &finding.need), (Some(999_999), &Amount::Count(MILLION)));
+        assert_eq!(finding.lift, "limits.connections = 1000000, or 0");
+    }
+}
+
+#[test]
+fn the_setting_picks_loops_where_it_may_and_is_named_only_then() {
+    let low = Machine { descriptors: Some(20_000), ..ample() };
+    let lift = |settings: &Settings| find(&diagnose(&low, settings, MILLION), "RLIMIT_NOFILE").lift.clone();
+    // Loops that are set are not added to.
+    let fixed = settings(|settings| settings.server.loops = 2);
+    assert_eq!(lift(&fixed), "LimitNOFILE=502898 in the unit, or server.loops = 53");
+    // It does what is said of it.
     let asked = settings(|settings| settings.limits.connections = 1_000_000);
-    let findings = diagnose(&ample(), &asked, MILLION);
-    let finding = find(&findings, "limits.connections");
-    assert_eq!((finding.verdict, &finding.need), (Verdict::Short, &Amount::Count(1_005_656)));
-    assert_eq!(finding.lift, "limits.connections = 1005656, or 0");
-    let enough = settings(|settings| settings.limits.connections = 1_005_656);
-    assert_eq!(find(&diagnose(&ample(), &enough, MILLION), "limits.connections").verdict, Verdict::Ok);
-    // One loop has no neighbour to lose to.
-    let alone = settings(|settings| {
-        settings.limits.connections = 1_000_000;
-        settings.server.loops = 1;
-    });
-    assert_eq!(find(&diagnose(&ample(), &alone, MILLION), "limits.connections").agents, Some(MILLION));
+    let findings = diagnose(&low, &asked, MILLION);
+    assert_eq!(find(&findings, "RLIMIT_NOFILE").verdict, Verdict::Ok);
+    let report = examine(&low, &asked, Some(MILLION));
+    assert!(report.fits && report.text().contains("(53 loops, "), "{}", report.text());
+}
+
+#[test]
+fn the_gateway_s_own_budget_bites_where_it_is_set_and_counts_the_process_alone() {
+    let set = |bytes| settings(|settings| settings.limits.memory = bytes);
+    let findings = diagnose(&ample(), &set((16 << 20) + 160 * 70_000), MILLION);
+    assert_eq!(with(&findings, Verdict::Short), ["limits.memory"]);
+    let finding = find(&findings, "limits.memory");
+    assert_eq!((finding.agents, &finding.need), (Some(70_000), &Amount::Bytes((16 << 20) + 160 * MILLION)));
+    assert_eq!(finding.lift, "limits.memory = \"169MiB\"");
+    let findings = diagnose(&ample(), &set(169 << 20), MILLION);
+    assert_eq!(find(&findings, "limits.memory").verdict, Verdict::Ok);
+    // Where the gateway sees no memory at all it sets itself no limit.
+    let blind = Machine { memory_total: None, ..ample() };
+    let findings = diagnose(&blind, &settings(|_| {}), MILLION);
+    assert!(findings.iter().all(|finding| finding.limit != "limits.memory"));
+}
+
+#[test]
+fn huge_pages_that_nobody_asked_for_are_told_and_bound_nothing() {
+    let page = |enabled: &str, off: &str| {
+        let status = format!("THP_enabled:\t{off}\n");
+        let files = [("sys/kernel/mm/transparent_hugepage/enabled", enabled), ("proc/self/status", status.as_str())];
+        read("huge-pages", &files).huge_pages
+    };
+    assert_eq!(page("[always] madvise never\n", "1"), HugePages::Always);
+    assert_eq!(page("[always] madvise never\n", "0"), HugePages::OffHere);
+    assert_eq!(page("always [madvise] never\n", "1"), HugePages::AskedFor);
+    assert_eq!(page("always madvise [never]\n", "1"), HugePages::AskedFor);
+    assert_eq!(page("", "1"), HugePages::Unknown);
+    let always = Machine { huge_pages: HugePages::Always, ..ample() };
+    let findings = diagnose(&always, &settings(|_| {}), MILLION);
+    let finding = find(&findings, "transparent huge pages");
+    assert_eq!((finding.verdict, finding.agents, finding.bearing), (Verdict::Ok, None, Bearing::Nothing));
+    assert!(finding.lift.starts_with("MIMALLOC_ALLOW_THP=0 in the gateway's environment"));
 }
 
 #[test]
@@ -424,8 +492,11 @@ fn a_host_tuned_for_a_million_holds_a_million() {
         conntrack: Some(Conntrack { max: value("net.netfilter.nf_conntrack_max", 0).expect("a number"), count: 500 }),
         ..ample()
     };
-    for loops in [1, 2, 60] {
-        let settings = settings(|settings| settings.server.loops = loops);
+    for (loops, links) in [(1, false), (2, true), (256, true)] {
+        let settings = settings(|settings| {
+            settings.server.loops = loops;
+            settings.link.listen = links.then(|| "127.0.0.1:8082".parse().expect("an address"));
+        });
         let findings = diagnose(&machine, &settings, MILLION);
         assert_eq!(with(&findings, Verdict::Ok).len(), findings.len(), "{loops} loops: {findings:#?}");
     }
@@ -437,6 +508,7 @@ fn this_host_is_read_as_the_gateway_reads_it() {
     let host = crate::config::host::Host::read();
     assert_eq!(usize::try_from(machine.cores).expect("few"), host.cores);
     assert_eq!(machine.descriptors, Some(host.descriptors));
+    assert_eq!(machine.memory_total, Some(host.memory_bytes));
     assert!(machine.kernel.is_some() && machine.memory_available > Some(0) && machine.threads_used > 0);
 }
 

@@ -1,6 +1,7 @@
 //! What the control groups above this process allow: memory, threads, processor time. Both versions of the interface.
 //!
-//! Owns the walk from the process' own group to the root that it can see; a limit of any group on the way binds. Reads only.
+//! Owns the walk from the process' own group to the root that it can see; a limit of any group on the way binds. Reads only,
+//! under a root that a test can choose. The gateway's budget of memory and `doctor` both come from here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
