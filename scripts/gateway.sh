@@ -1,5 +1,8 @@
 # Sourced by scripts that need a running gateway: starts one on free ports and stops it by its process id.
 #
+#   gateway_secret             sets gateway_secret, a new one
+#   gateway_config FILE        writes settings for measuring: one loop, one worker, tokens signed with that secret by the key `load`
+#   two_cores                  sets core_first and core_last, the first and the last core that this shell may use
 #   gateway_start COMMAND...   sets gateway_pid, gateway_agents, gateway_control and gateway_link (ADDRESS:PORT), or fails
 #   gateway_stop               ends it without a drain; harmless when none runs
 #
@@ -10,6 +13,36 @@ gateway_agents=
 gateway_control=
 gateway_link=
 gateway_folder=
+gateway_secret=
+core_first=
+core_last=
+
+gateway_secret() {
+  gateway_secret=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+}
+
+gateway_config() {
+  cat >"$1" <<TOML
+[server]
+loops = 1
+workers = 1
+
+[log]
+level = "warn"
+
+[[auth.keys]]
+id = "load"
+algorithm = "HS256"
+secret = "$gateway_secret"
+TOML
+}
+
+two_cores() {
+  local cores
+  cores=$(taskset -cp $$ | sed 's/.*: //')
+  core_first=${cores%%[,-]*}
+  core_last=${cores##*[,-]}
+}
 
 gateway_start() {
   local ready= _
