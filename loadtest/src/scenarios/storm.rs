@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::backends::Backends;
 use super::run::{Common, Outcomes, Run};
+use super::warm;
 use crate::campaign::{Campaign, Plan};
 use crate::comeback::BackOff;
 use crate::crew::{Afterwards, Crew, Duty};
@@ -15,6 +16,9 @@ use crate::progress::Stage;
 use crate::result::RunResult;
 use crate::sample::{SERVER_CPU, SERVER_MEMORY};
 use crate::witness::Witness;
+
+/// Calls to each of the first agents before anything is measured.
+const WARM_ROUNDS: u32 = 100;
 
 /// How long calls go on before the storm and after it.
 const CALM: Duration = Duration::from_secs(1);
@@ -52,6 +56,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
         .parameter("back-off at most, secs", options.back_off_max.as_secs_f64())
         .parameter("calls per second", options.calls_per_second);
     run.pid()?;
+    warm::warm(&mut run, WARM_ROUNDS, 0)?;
     let witness = Arc::new(Witness::new(run.agents));
     let duty = Duty {
         afterwards: Afterwards::ComeBack(BackOff { base: options.back_off, cap: options.back_off_max }),
