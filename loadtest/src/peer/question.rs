@@ -77,7 +77,7 @@ impl<'a> Asking<'a> {
 
     /// Ends the backend's connection.
     pub fn leave(self, crowd: &mut Crowd) {
-        crowd.drop_link(self.backend);
+        crowd.drop_wire(self.backend);
     }
 
     fn ask(&mut self, crowd: &mut Crowd, agent: u32, bytes: usize) {
@@ -97,7 +97,7 @@ impl<'a> Asking<'a> {
             let mut packet = Vec::with_capacity(128);
             let answer = answer(spoken.tag, message.body);
             self.broker.answer(spoken.tag, &message, &answer, &mut packet);
-            fleet.send(spoken.link, dialect::data(), &packet);
+            fleet.send(spoken.wire, dialect::data(), &packet);
             return Ok(After::Stay);
         }
         let number = message.body.get(4..).and_then(|rest| rest.first_chunk()).map(|bytes| u64::from_be_bytes(*bytes));
@@ -172,7 +172,7 @@ fn reply(fleet: &mut Fleet, spoken: &Spoken) -> Result<After, String> {
     };
     match hear(spoken.tag, message.body) {
         question::Heard::Call { number: Some(_), reply } => {
-            fleet.send(spoken.link, OpCode::from(1), reply.as_bytes());
+            fleet.send(spoken.wire, OpCode::from(1), reply.as_bytes());
             Ok(After::Stay)
         }
         other => Err(format!("agent {} hears {other:?}", spoken.tag)),
