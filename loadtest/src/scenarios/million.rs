@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::run::{Common, Outcomes, Run, steadfast};
+use super::run::{Common, Outcomes, Run, WEIGHED_FROM, steadfast};
 use super::warm;
 use crate::callers::Over;
 use crate::campaign::{Campaign, Plan};
@@ -80,7 +80,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     let empty = run.settled(options.settle)?;
     run.draft.figure("server's process, empty after a few agents", "B", empty.process.rss as f64).lower();
 
-    let few = options.few.clamp(1, run.agents);
+    let few = options.few.min(run.agents / 2).max(1);
     let first = run.muster(&steadfast(0..few))?;
     // Of so few the heartbeats are nothing.
     let p99_few = calls(options, &mut run, few, Idling(0.0))?;
@@ -88,11 +88,13 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     let (resting, idling) = rest_and_weigh(options, &mut run, &empty)?;
     let agents = run.agents;
     let p99_all = calls(options, &mut run, agents, idling)?;
-    run.draft.figure("p99 of a call, all agents against few", "", p99_all / p99_few).lower().must(1.3);
+    run.draft.figure("p99 of a call, all agents against few", "", p99_all / p99_few).lower();
+    run.bound("p99 of a call, all agents against few", 1.3, WEIGHED_FROM..);
     all_answer(options, &mut run)?;
     let after = run.settled(options.settle)?;
     let rested = run.split("after a call to all", &empty, &after);
-    run.draft.figure("process bytes for each agent after a call to all", "B", rested).lower().must(resting + 16.0);
+    run.draft.figure("process bytes for each agent after a call to all", "B", rested).lower();
+    run.bound("process bytes for each agent after a call to all", resting + 16.0, WEIGHED_FROM..);
 
     let fallen = first.board().fallen.load(Ordering::Acquire) + rest.board().fallen.load(Ordering::Acquire);
     if fallen > 0 {
@@ -124,9 +126,7 @@ fn grow(run: &mut Run, few: u32) -> Result<Crew, String> {
     let own = cpu::used(std::process::id())?.saturating_sub(own);
     run.draft.figure("harness CPU for a handshake", "µs", own.as_secs_f64() * 1e6 / come).lower();
     let secs = run.noted("time to connect all");
-    if come >= f64::from(ABOUT_A_MILLION) {
-        run.draft.bound("time to connect all", CONNECT_SECS_MOST);
-    }
+    run.bound("time to connect all", CONNECT_SECS_MOST, ABOUT_A_MILLION..);
     run.draft.figure("connections in a second", "/s", come / secs).higher();
     let node = Node::ask(&run.server.target)?;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
@@ -142,7 +142,8 @@ fn grow(run: &mut Run, few: u32) -> Result<Crew, String> {
 fn rest_and_weigh(options: &Options, run: &mut Run, empty: &Mark) -> Result<(f64, Idling), String> {
     let full = run.settled(options.settle)?;
     let resting = run.split("at rest", empty, &full);
-    run.draft.figure("process bytes for each agent at rest", "B", resting).lower().must(128.0);
+    run.draft.figure("process bytes for each agent at rest", "B", resting).lower();
+    run.bound("process bytes for each agent at rest", 128.0, WEIGHED_FROM..);
     if let Some(fullest) = full.fullest_table() {
         run.draft.figure("descriptors in the server's fullest table", "", fullest as f64);
     }
@@ -212,11 +213,11 @@ fn all_answer(options: &Options, run: &mut Run) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, FromArgMatches, Parser};
+    use clap::Parser;
 
     use super::*;
 
-    #[derive(Parser)]
+    #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
         options: Options,
@@ -233,8 +234,7 @@ mod tests {
     #[test]
     fn a_million_may_take_half_an_hour_unless_told_otherwise() {
         for (line, minutes) in [(&["million"][..], 30), (&["million", "--limit", "5m"], 5)] {
-            let matches = Line::command().try_get_matches_from(line).expect("it parses");
-            let line = Line::from_arg_matches(&matches).expect("options");
+            let line = Line::try_parse_from(line).expect("it parses");
             assert_eq!(line.options.common.limit, Duration::from_secs(minutes * 60));
         }
     }

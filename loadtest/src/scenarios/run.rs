@@ -3,6 +3,7 @@
 //! Owns the order of begin and end. What happens between is the scenario's.
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -29,6 +30,9 @@ use crate::witness::Witness;
 
 /// Plot and name of the line of the server's descriptors.
 pub const DESCRIPTORS: (&str, &str) = ("Descriptors", "server, all tables");
+
+/// From so many agents on, memory for each of them and ratios to few agents are held to their bounds: of fewer, single pages are seen.
+pub const WEIGHED_FROM: u32 = 10_000;
 
 /// Connections that a gateway of our own takes beside the agents and those that it has not yet missed.
 const ROOM_BESIDE: u64 = 1000;
@@ -246,6 +250,13 @@ impl Run {
         };
         split.tell(when, &mut self.draft);
         split.process
+    }
+
+    /// Gives a figure that was noted the limit that it must keep where so many agents take part.
+    pub fn bound(&mut self, name: &str, limit: f64, agents: impl RangeBounds<u32>) {
+        if agents.contains(&self.agents) {
+            self.draft.bound(name, limit);
+        }
     }
 
     /// Processor time of the server since `before`, for each of `operations`.
