@@ -4,17 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::crews::Crews;
 use crate::campaign::Tally;
 use crate::comeback::BackOff;
 use crate::cpu;
-use crate::crew::{Afterwards, Board, Crew, Duty, Log};
+use crate::crew::{Afterwards, Crew, Duty, Log};
 use crate::memory::resident;
 use crate::node::Node;
 use crate::place::Place;
@@ -64,29 +64,6 @@ pub struct Run {
     end: Instant,
     sampler: Option<Sampler>,
     crews: Crews,
-}
-
-/// What the agents of a run show, crew by crew, also to the thread that samples.
-#[derive(Clone, Default)]
-struct Crews(Arc<Mutex<Vec<Arc<Board>>>>);
-
-impl Crews {
-    fn add(&self, board: Arc<Board>) {
-        self.lock().push(board);
-    }
-
-    fn sum(&self, value: impl Fn(&Board) -> u64) -> u64 {
-        self.lock().iter().map(|board| value(board)).sum()
-    }
-
-    fn count(&self, counter: fn(&Board) -> &AtomicU64) -> u64 {
-        self.sum(|board| counter(board).load(Ordering::Relaxed))
-    }
-
-    /// Boards are only added, so a list that a panic has left behind is whole.
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Board>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Run {
