@@ -50,7 +50,8 @@ gateway_start() {
   "$@" --listen 127.0.0.1:0 --control 127.0.0.1:0 --link 127.0.0.1:0 >"$gateway_folder/out" 2>"$gateway_folder/log" &
   gateway_pid=$!
   for _ in $(seq 100); do
-    ready=$(grep '^ready agents=' "$gateway_folder/out" || true)
+    # -s: on a busy machine the background job may not have made the file yet.
+    ready=$(grep -s '^ready agents=' "$gateway_folder/out" || true)
     [ -z "$ready" ] || break
     if ! kill -0 "$gateway_pid" 2>/dev/null; then
       echo "the gateway did not start:" >&2
