@@ -41,7 +41,9 @@ pub(super) fn connect(options: &Options) -> Result<Opened, ConnectError> {
             Ok(Opened { socket, stream, window, heartbeat })
         }
         Said::Silence => Err(ConnectError::Broken("the gateway is silent".to_owned())),
-        Said::Envelope(None) | Said::Alive => Err(ConnectError::Broken("the gateway does not begin with a welcome".to_owned())),
+        Said::Envelope(None) | Said::Alive => {
+            Err(ConnectError::Broken("the gateway does not begin with a welcome".to_owned()))
+        }
         Said::End(why) => Err(ConnectError::Broken(why)),
     }
 }

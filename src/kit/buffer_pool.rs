@@ -81,7 +81,9 @@ impl BufferPool {
     /// Bytes of the buffers on loan and of the idle ones.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.lent_bytes.iter().sum::<usize>() + self.idle.len() * LEASE_BYTES + self.idle.capacity() * size_of::<Lease>()
+        self.lent_bytes.iter().sum::<usize>()
+            + self.idle.len() * LEASE_BYTES
+            + self.idle.capacity() * size_of::<Lease>()
     }
 
     /// Frees the idle buffers, for a loop that has been quiet.

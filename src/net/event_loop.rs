@@ -140,6 +140,8 @@ pub struct EventLoop<I: Io> {
     /// Some worker took no more in this turn.
     starved: bool,
     backed_up: bool,
+    /// At the end of the last turn a worker was not done with what it had been given in earlier ones.
+    workers_behind: bool,
     stopping: bool,
     /// Ends of connections that are logged.
     ends_logged: Pace,
@@ -182,6 +184,7 @@ impl<I: Io> EventLoop<I> {
             early: Vec::new(),
             starved: false,
             backed_up: false,
+            workers_behind: false,
             stopping: false,
             ends_logged: Pace::new(ENDS_LOGGED_A_SECOND),
             meter: Meter::new(parts.index),
@@ -196,6 +199,9 @@ impl<I: Io> EventLoop<I> {
 
     /// One turn.
     pub fn turn(&mut self) -> Turned {
+        if self.workers_behind {
+            self.io.give_way();
+        }
         let timeout = self.lie_down();
         self.turn_after(timeout)
     }

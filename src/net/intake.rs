@@ -3,6 +3,7 @@
 //! A loop never waits for a worker. What does not fit is kept here, and the loop stops reading the connections of that
 //! worker, so that TCP pushes back. What ends a connection or a call is never dropped.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -100,6 +101,8 @@ pub struct Hatch {
     batches: Sender<Batch>,
     bytes: Arc<AtomicUsize>,
     bytes_max: usize,
+    /// Batches that were offered and are not done with.
+    unfinished: Arc<AtomicUsize>,
 }
 
 /// Tells how many bytes wait in one worker's queue, without keeping it open.
@@ -131,6 +134,9 @@ impl Hatch {
 pub struct Tray {
     batches: Receiver<Batch>,
     bytes: Arc<AtomicUsize>,
+    unfinished: Arc<AtomicUsize>,
+    /// Whether the worker has a batch; it is done with it when it asks for the next one.
+    has_one: Cell<bool>,
 }
 
 /// One worker's queue.
@@ -138,8 +144,14 @@ pub struct Tray {
 pub fn queue(limits: QueueLimits) -> (Hatch, Tray) {
     let (sender, receiver) = bounded(limits.batches_max);
     let bytes = Arc::new(AtomicUsize::new(0));
-    let hatch = Hatch { batches: sender, bytes: Arc::clone(&bytes), bytes_max: limits.bytes_max };
-    (hatch, Tray { batches: receiver, bytes })
+    let unfinished = Arc::new(AtomicUsize::new(0));
+    let hatch = Hatch {
+        batches: sender,
+        bytes: Arc::clone(&bytes),
+        bytes_max: limits.bytes_max,
+        unfinished: Arc::clone(&unfinished),
+    };
+    (hatch, Tray { batches: receiver, bytes, unfinished, has_one: Cell::new(false) })
 }
 
 /// How a wait for a batch ended.
@@ -157,15 +169,17 @@ impl Tray {
     /// Waits for the next batch; `None` when every loop has ended.
     #[must_use]
     pub fn wait(&self) -> Option<Batch> {
-        self.batches.recv().ok().inspect(|batch| self.weigh_out(batch))
+        self.done();
+        self.batches.recv().ok().inspect(|batch| self.took(batch))
     }
 
     /// Waits for the next batch, at most `patience`.
     #[must_use]
     pub fn wait_at_most(&self, patience: Duration) -> Waited {
+        self.done();
         match self.batches.recv_timeout(patience) {
             Ok(batch) => {
-                self.weigh_out(&batch);
+                self.took(&batch);
                 Waited::Batch(batch)
             }
             Err(RecvTimeoutError::Timeout) => Waited::Nothing,
@@ -176,7 +190,8 @@ impl Tray {
     /// The next batch, if one is there.
     #[must_use]
     pub fn take(&self) -> Option<Batch> {
-        self.batches.try_recv().ok().inspect(|batch| self.weigh_out(batch))
+        self.done();
+        self.batches.try_recv().ok().inspect(|batch| self.took(batch))
     }
 
     /// Whether no batch is there.
@@ -185,7 +200,15 @@ impl Tray {
         self.batches.is_empty()
     }
 
-    fn weigh_out(&self, batch: &Batch) {
+    /// The batch that was taken last has been applied.
+    fn done(&self) {
+        if self.has_one.replace(false) {
+            self.unfinished.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn took(&self, batch: &Batch) {
+        self.has_one.set(true);
         self.bytes.fetch_sub(batch.iter().map(Event::weight).sum(), Ordering::Relaxed);
     }
 }
@@ -228,6 +251,12 @@ impl Intake {
         hatch.batches.is_full() || bytes > hatch.bytes_max
     }
 
+    /// Whether a worker has yet to finish what it was offered in an earlier turn.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.hatches.iter().any(|hatch| hatch.unfinished.load(Ordering::Relaxed) > 0)
+    }
+
     /// Offers every batch to its worker; false when some had to be kept.
     pub fn offer(&mut self) -> bool {
         let mut all = true;
@@ -237,15 +266,16 @@ impl Intake {
             }
             let Waiting { batch, bytes } = std::mem::take(waiting);
             hatch.bytes.fetch_add(bytes, Ordering::Relaxed);
-            match hatch.batches.try_send(batch) {
-                Ok(()) => {}
-                // A worker that is gone takes nothing ever again, and a loop that ends must not wait for it.
-                Err(TrySendError::Disconnected(_)) => drop(hatch.bytes.fetch_sub(bytes, Ordering::Relaxed)),
-                Err(TrySendError::Full(batch)) => {
-                    hatch.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                    *waiting = Waiting { batch, bytes };
-                    all = false;
-                }
+            hatch.unfinished.fetch_add(1, Ordering::Relaxed);
+            let Err(error) = hatch.batches.try_send(batch) else {
+                continue;
+            };
+            hatch.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            hatch.unfinished.fetch_sub(1, Ordering::Relaxed);
+            // A worker that is gone takes nothing ever again, and a loop that ends must not wait for it.
+            if let TrySendError::Full(batch) = error {
+                *waiting = Waiting { batch, bytes };
+                all = false;
             }
         }
         all
@@ -283,6 +313,21 @@ mod tests {
             other => panic!("{other:?}"),
         });
         assert_eq!(slots.collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_worker_is_behind_until_it_asks_for_more() {
+        let (hatch, tray) = queue(QueueLimits { batches_max: 2, bytes_max: 1 << 20 });
+        let mut intake = Intake::new(vec![hatch]);
+        assert!(!intake.is_behind());
+        for slot in 0..2 {
+            intake.push(ConnId::new(0, 0, 1), ended(slot));
+            assert!(intake.offer() && intake.is_behind());
+        }
+        for _ in 0..2 {
+            assert!(tray.take().is_some() && intake.is_behind(), "it has one that it is not done with");
+        }
+        assert!(tray.take().is_none() && !intake.is_behind());
     }
 
     #[test]

@@ -55,6 +55,10 @@ pub trait Io {
     /// interrupted is no error: nothing is ready then.
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Now;
 
+    /// Lets other threads have the core first, where they share one. Workers that are behind finish their batch then, instead of being
+    /// interrupted by the loop for each event that comes in.
+    fn give_way(&mut self) {}
+
     /// The turn is over: how long it took since the wait. A system without a clock of its own says zero.
     fn turn_took(&mut self) -> Took {
         Took::default()

@@ -118,6 +118,10 @@ impl Io for MioIo {
         self.clock.woke(load(ready))
     }
 
+    fn give_way(&mut self) {
+        std::thread::yield_now();
+    }
+
     fn turn_took(&mut self) -> Took {
         self.clock.took()
     }

@@ -72,7 +72,9 @@ mod tests {
             answers.post(|index, order| {
                 let orders = if let Order::Many(orders) = order { orders } else { vec![order] };
                 assert!(index == 0 && (1..=MANY_MAX).contains(&orders.len()));
-                slots.extend(orders.iter().map(|o| if let Order::Send { conn, .. } = o { conn.slot() } else { u32::MAX }));
+                slots.extend(
+                    orders.iter().map(|o| if let Order::Send { conn, .. } = o { conn.slot() } else { u32::MAX }),
+                );
             });
             assert_eq!(slots, (0..count as u32).collect::<Vec<_>>());
             answers.post(|_, _| panic!("posted twice"));

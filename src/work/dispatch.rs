@@ -272,7 +272,10 @@ impl Dispatch {
         let gate = self.gate();
         for link in self.links.all().iter().filter(|link| !gate.still_admits(&link.owner.0, link.owner.1)) {
             // Waits for room: a link that a full mailbox kept open would outlive its key.
-            self.post(link.conn.loop_index(), Order::Close { conn: link.conn, reason: Reason::Revoked, last_words: None });
+            self.post(
+                link.conn.loop_index(),
+                Order::Close { conn: link.conn, reason: Reason::Revoked, last_words: None },
+            );
         }
     }
 

@@ -169,7 +169,8 @@ fn agents_that_send_by_halves_cost_no_backend_its_link() {
     let mut flood: Vec<Peer> = (0..8).map(|n| Peer::agent(&gateway, &format!("half-{n}"))).collect();
     flood.iter_mut().for_each(|peer| peer.raw().write_all(&half).expect("sent"));
     until(|| leased() >= Some(800_000), "most room is taken");
-    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "m", "params": "x".repeat(600_000), "meta": {"agent": "nobody"}});
+    let call =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "m", "params": "x".repeat(600_000), "meta": {"agent": "nobody"}});
     let call = call.to_string();
     let (begin, end) = call.split_at(500_000);
     link.peer.raw().write_all(&frame_head(call.len() as u32)).expect("sent");

@@ -10,7 +10,7 @@ use clap::Args;
 use super::run::{Common, Outcomes, Run, WEIGHED_FROM, steadfast};
 use super::warm;
 use crate::callers::Over;
-use crate::campaign::{Campaign, Plan};
+use crate::campaign::{Campaign, Next, Plan};
 use crate::cpu;
 use crate::crew::Crew;
 use crate::median::median;
@@ -47,15 +47,22 @@ pub struct Options {
     #[arg(long, default_value_t = 1000)]
     few: u32,
     /// Calls of a round.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 6000)]
     calls: u32,
     /// What carries the calls of a round.
     #[arg(long, value_enum, default_value = "http")]
     over: Over,
-    /// Calls in flight.
+    /// Calls that are begun in a second of a round: a rate that leaves the machine time for the heartbeats of all.
+    #[arg(long, default_value_t = 2000)]
+    rate: u32,
+    /// Calls in flight at most.
     #[arg(long, default_value_t = 16)]
     in_flight: usize,
-    /// How long all rest while processor time is measured: as long as the gateway's heartbeat interval, so that each is pinged once.
+    /// The gateway's heartbeat, instead of its default: how much of the difference in calls is that of the heartbeats of all.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    heartbeat: Option<Duration>,
+    /// How long all rest while processor time is measured: as long as the gateway's heartbeat interval unless --heartbeat says
+    /// otherwise, so that each is pinged once.
     #[arg(long, default_value = "45s", value_parser = humantime::parse_duration)]
     hold: Duration,
     /// Longest wait for memory to settle.
@@ -69,10 +76,14 @@ pub struct Options {
 /// Agents that do not come, a server that cannot be read.
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let room = options.agents.saturating_add(SPARE).to_string();
-    let mut run = Run::begin("million", &options.common, options.agents, &[("limits.connections", &room)])?;
+    let heartbeat = options.heartbeat.map(|interval| format!("{}ms", interval.as_millis()));
+    let mut settings = vec![("limits.connections", room.as_str())];
+    settings.extend(heartbeat.as_deref().map(|interval| ("heartbeat.interval", interval)));
+    let mut run = Run::begin("million", &options.common, options.agents, &settings)?;
     run.draft
         .parameter("over", options.over.name())
         .parameter("in flight", options.in_flight)
+        .parameter("calls per second", options.rate)
         .parameter("calls of a round", options.calls);
     let fresh = Mark::take(run.pid()?)?;
     run.draft.figure("server's process, fresh", "B", fresh.process.rss as f64).lower();
@@ -165,11 +176,17 @@ fn calls(options: &Options, run: &mut Run, agents: u32, idling: Idling) -> Resul
     let stage = Stage::of(name, u64::from(options.calls) * (ROUNDS as u64 + 1));
     for round in 0..=ROUNDS {
         let (before, began) = (cpu::used(run.pid()?)?, Instant::now());
-        let mut left = options.calls;
-        let tally = campaign.run(&mut || {
-            left = left.checked_sub(1)?;
-            stage.at(u64::from(options.calls - left) + u64::from(options.calls) * round as u64);
-            Some(fastrand::u32(0..agents))
+        let mut begun = 0;
+        let tally = campaign.run_paced(&mut || {
+            if begun == options.calls {
+                return Next::End;
+            }
+            if f64::from(begun) > began.elapsed().as_secs_f64() * f64::from(options.rate) {
+                return Next::Wait;
+            }
+            begun += 1;
+            stage.at(u64::from(begun) + u64::from(options.calls) * round as u64);
+            Next::Call(fastrand::u32(0..agents))
         })?;
         let used = cpu::used(run.pid()?)?.saturating_sub(before);
         let used = idling.without(used, began.elapsed());

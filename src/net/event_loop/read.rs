@@ -116,9 +116,8 @@ impl<I: Io> EventLoop<I> {
             return;
         }
         // Links are few, and have a bound of their own: no agent may cost a backend its link.
-        let holds = |conn: &mut Conn<I::Stream>| {
-            conn.door() == Door::Agents && conn.session.message_open_since().is_some()
-        };
+        let holds =
+            |conn: &mut Conn<I::Stream>| conn.door() == Door::Agents && conn.session.message_open_since().is_some();
         if live(&mut self.conns, token).is_some_and(holds) {
             self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
         }

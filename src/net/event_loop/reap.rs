@@ -22,6 +22,7 @@ impl<I: Io> EventLoop<I> {
             self.free(token);
         }
         self.dead = dead;
+        self.workers_behind = self.intake.is_behind();
         self.backed_up = !self.intake.offer() || std::mem::take(&mut self.starved);
         self.publish();
         self.meter.flush();
