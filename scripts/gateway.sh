@@ -1,5 +1,8 @@
 # Sourced by scripts that need a running gateway: starts one on free ports and stops it by its process id.
 #
+#   gateway_secret             sets gateway_secret, a new one
+#   gateway_config FILE        writes settings for measuring: one loop, one worker, tokens signed with that secret by the key `load`
+#   two_cores                  sets core_first and core_last, the first and the last core that this shell may use
 #   gateway_start COMMAND...   sets gateway_pid, gateway_agents, gateway_control and gateway_link (ADDRESS:PORT), or fails
 #   gateway_stop               ends it without a drain; harmless when none runs
 #
@@ -10,6 +13,36 @@ gateway_agents=
 gateway_control=
 gateway_link=
 gateway_folder=
+gateway_secret=
+core_first=
+core_last=
+
+gateway_secret() {
+  gateway_secret=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+}
+
+gateway_config() {
+  cat >"$1" <<TOML
+[server]
+loops = 1
+workers = 1
+
+[log]
+level = "warn"
+
+[[auth.keys]]
+id = "load"
+algorithm = "HS256"
+secret = "$gateway_secret"
+TOML
+}
+
+two_cores() {
+  local cores
+  cores=$(taskset -cp $$ | sed 's/.*: //')
+  core_first=${cores%%[,-]*}
+  core_last=${cores##*[,-]}
+}
 
 gateway_start() {
   local ready= _
@@ -17,7 +50,8 @@ gateway_start() {
   "$@" --listen 127.0.0.1:0 --control 127.0.0.1:0 --link 127.0.0.1:0 >"$gateway_folder/out" 2>"$gateway_folder/log" &
   gateway_pid=$!
   for _ in $(seq 100); do
-    ready=$(grep '^ready agents=' "$gateway_folder/out" || true)
+    # -s: on a busy machine the background job may not have made the file yet.
+    ready=$(grep -s '^ready agents=' "$gateway_folder/out" || true)
     [ -z "$ready" ] || break
     if ! kill -0 "$gateway_pid" 2>/dev/null; then
       echo "the gateway did not start:" >&2

@@ -12,9 +12,9 @@ use mio::{Events, Interest, Poll, Token};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::frame;
-use crate::link::{Intake, Link, Written};
 use crate::source::{self, Window};
 use crate::target::{self, Answer as Upgraded, Target};
+use crate::wire::{Got, Wire, Written};
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 256 * 1024;
@@ -38,7 +38,7 @@ pub struct LinkAnswer {
 pub struct BackendLink {
     poll: Poll,
     events: Events,
-    link: Link,
+    wire: Wire,
     encoding: Encoding,
     /// Frames that the next turn writes at once.
     output: Vec<u8>,
@@ -60,13 +60,13 @@ impl BackendLink {
         let failed = |error: io::Error| format!("link: {error}");
         let poll = Poll::new().map_err(failed)?;
         let request = target.link_request(address, encoding);
-        let mut link = Link::new(source::dial(address, 0, Window::Usual).map_err(failed)?, 0, 0);
+        let mut wire = Wire::new(source::dial(address, 0, Window::Usual).map_err(failed)?, 0, 0);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(link.stream(), Token(0), interest).map_err(failed)?;
+        poll.registry().register(wire.stream(), Token(0), interest).map_err(failed)?;
         let mut all = Self {
             poll,
             events: Events::with_capacity(8),
-            link,
+            wire,
             encoding,
             output: Vec::new(),
             scratch: vec![0; READ_BYTES],
@@ -75,7 +75,7 @@ impl BackendLink {
             strays: 0,
         };
         // What the kernel does not take before the connection stands waits for the flush below.
-        all.link.write(&request);
+        all.wire.write(&request);
         let end = Instant::now() + PATIENCE;
         let mut input = Vec::new();
         while all.window == 0 {
@@ -83,7 +83,7 @@ impl BackendLink {
                 return Err("link: no welcome".to_owned());
             }
             all.wait(Duration::from_millis(20)).map_err(failed)?;
-            if !all.link.flush() {
+            if !all.wire.flush() {
                 return Err("link: the connection ended".to_owned());
             }
             all.greet(&mut input)?;
@@ -94,10 +94,10 @@ impl BackendLink {
     /// Reads the answer to the upgrade and the welcome behind it.
     fn greet(&mut self, input: &mut Vec<u8>) -> Result<(), String> {
         loop {
-            match self.link.read(&mut self.scratch) {
-                Intake::Bytes(more) => input.extend_from_slice(&self.scratch[..more]),
-                Intake::Dry => break,
-                Intake::End => return Err("link: the connection ended".to_owned()),
+            match self.wire.read(&mut self.scratch) {
+                Got::Bytes(more) => input.extend_from_slice(&self.scratch[..more]),
+                Got::Dry => break,
+                Got::End => return Err("link: the connection ended".to_owned()),
             }
         }
         match target::read_answer(input) {
@@ -142,34 +142,34 @@ impl BackendLink {
     pub fn turn(&mut self, answers: &mut Vec<LinkAnswer>, patience: Duration) -> Result<(), String> {
         let ended = || "link: the connection ended".to_owned();
         let output = std::mem::take(&mut self.output);
-        if !output.is_empty() && self.link.write(&output) == Written::Dead {
+        if !output.is_empty() && self.wire.write(&output) == Written::Dead {
             return Err(ended());
         }
         self.output = output;
         self.output.clear();
         self.wait(patience).map_err(|error| format!("link: {error}"))?;
-        if !self.link.flush() {
+        if !self.wire.flush() {
             return Err(ended());
         }
         loop {
-            let have = self.link.restore(&mut self.scratch);
+            let have = self.wire.restore(&mut self.scratch);
             if self.scratch.len() < have + READ_BYTES {
                 self.scratch.resize(have + READ_BYTES, 0);
             }
-            let more = match self.link.read(&mut self.scratch[have..]) {
-                Intake::Bytes(more) => more,
-                Intake::Dry => {
-                    self.link.keep(&self.scratch[..have]);
+            let more = match self.wire.read(&mut self.scratch[have..]) {
+                Got::Bytes(more) => more,
+                Got::Dry => {
+                    self.wire.keep(&self.scratch[..have]);
                     return Ok(());
                 }
-                Intake::End => return Err(ended()),
+                Got::End => return Err(ended()),
             };
             let length = have + more;
             let scratch = std::mem::take(&mut self.scratch);
             let used = self.take_frames(&scratch[..length], answers);
             self.scratch = scratch;
             let used = used?;
-            self.link.keep(&self.scratch[used..length]);
+            self.wire.keep(&self.scratch[used..length]);
             if length < self.scratch.len() {
                 return Ok(());
             }

@@ -190,7 +190,10 @@ impl Crew {
     /// The limits cannot be read, or no thread can be started.
     pub fn start(target: &Target, duty: &Duty) -> Result<Self, String> {
         let per_table = fd_table::connections_max().map_err(|error| error.to_string())?;
-        let step = u32::try_from(per_table).unwrap_or(u32::MAX).max(1);
+        if per_table == 0 {
+            return Err("the hard limit of descriptors leaves no room for a connection (ulimit -Hn)".to_owned());
+        }
+        let step = u32::try_from(per_table).unwrap_or(u32::MAX);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let wanted = u32::try_from(duty.agents.len()).unwrap_or(u32::MAX);
         let board = Arc::new(Board { size: wanted, ..Board::default() });

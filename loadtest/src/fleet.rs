@@ -13,9 +13,9 @@ use slab::Slab;
 use tungstenite::protocol::frame::coding::OpCode;
 
 use crate::frame;
-use crate::link::{Ending, Intake, Link, Phase, Written};
 use crate::source::{self, Window};
 use crate::target;
+use crate::wire::{Ending, Got, Phase, Wire, Written};
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
@@ -23,20 +23,20 @@ const READ_BYTES: usize = 64 * 1024;
 /// Longest answer to an upgrade that is waited for, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
-/// Something that a driver wants to know. `link` names the connection until it has ended.
+/// Something that a driver wants to know. `wire` names the connection until it has ended.
 #[derive(Debug)]
 pub enum Happening {
     /// The upgrade succeeded.
     Opened {
         /// The connection.
-        link: usize,
+        wire: usize,
         /// Its owner's number.
         tag: u32,
     },
     /// A whole message, or a pong.
     Message {
         /// The connection.
-        link: usize,
+        wire: usize,
         /// Its owner's number.
         tag: u32,
         /// Text, binary or pong.
@@ -47,7 +47,7 @@ pub enum Happening {
     /// The connection is gone; its number may be used again.
     Ended {
         /// The connection.
-        link: usize,
+        wire: usize,
         /// Its owner's number.
         tag: u32,
         /// Its owner's mark.
@@ -83,7 +83,7 @@ pub struct Dial {
 pub struct Fleet {
     poll: Poll,
     events: Events,
-    links: Slab<Link>,
+    wires: Slab<Wire>,
     scratch: Vec<u8>,
     out: Vec<u8>,
     dialled: u32,
@@ -99,7 +99,7 @@ impl Fleet {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
-            links: Slab::new(),
+            wires: Slab::new(),
             scratch: vec![0; READ_BYTES],
             out: Vec::new(),
             dialled: fastrand::u32(..),
@@ -109,7 +109,7 @@ impl Fleet {
 
     /// Makes room for so many connections, so that the table does not double while they come.
     pub fn reserve(&mut self, connections: usize) {
-        self.links.reserve_exact(connections);
+        self.wires.reserve_exact(connections);
     }
 
     /// Starts a connection that sends `request` and then speaks WebSocket.
@@ -127,83 +127,83 @@ impl Fleet {
     pub fn dial_as(&mut self, dial: Dial, request: &[u8]) -> io::Result<usize> {
         self.dialled = self.dialled.wrapping_add(1);
         let stream = source::dial(dial.target, self.dialled, dial.window)?;
-        let mut link = Link::new(stream, dial.tag, dial.mark);
+        let mut wire = Wire::new(stream, dial.tag, dial.mark);
         // On loopback TCP stands already, so the request can leave before the poll knows of the socket.
-        link.write(request);
-        let interest = link.interest();
-        let entry = self.links.vacant_entry();
+        wire.write(request);
+        let interest = wire.interest();
+        let entry = self.wires.vacant_entry();
         let key = entry.key();
-        self.poll.registry().register(link.stream(), Token(key), interest)?;
-        entry.insert(link);
+        self.poll.registry().register(wire.stream(), Token(key), interest)?;
+        entry.insert(wire);
         Ok(key)
     }
 
     /// Sends a message or a control frame. A connection that is gone is none of the caller's concern: it will hear of it.
-    pub fn send(&mut self, link: usize, opcode: OpCode, payload: &[u8]) {
+    pub fn send(&mut self, wire: usize, opcode: OpCode, payload: &[u8]) {
         // A predictable key: masking protects proxies from scripts in browsers, and there are none here.
         self.mask_seed = self.mask_seed.wrapping_mul(747_796_405).wrapping_add(1);
         self.out.clear();
         frame::masked(opcode, payload, self.mask_seed.to_be_bytes(), &mut self.out);
-        let key = link;
-        if let Some(link) = self.links.get_mut(key)
-            && link.write(&self.out) == Written::Refused
+        let key = wire;
+        if let Some(wire) = self.wires.get_mut(key)
+            && wire.write(&self.out) == Written::Refused
         {
             // Where this fails the socket is dead, and the next turn says so.
-            let interest = link.interest();
-            let _ = self.poll.registry().reregister(link.stream(), Token(key), interest);
+            let interest = wire.interest();
+            let _ = self.poll.registry().reregister(wire.stream(), Token(key), interest);
         }
     }
 
     /// Notes something of a connection for its owner.
-    pub fn mark(&mut self, link: usize, mark: u8) {
-        if let Some(link) = self.links.get_mut(link) {
-            link.mark = mark;
+    pub fn mark(&mut self, wire: usize, mark: u8) {
+        if let Some(wire) = self.wires.get_mut(wire) {
+            wire.mark = mark;
         }
     }
 
     /// Nothing that comes for this connection is read any more, not even its end.
-    pub fn deafen(&mut self, link: usize) {
-        if let Some(link) = self.links.get_mut(link) {
+    pub fn deafen(&mut self, wire: usize) {
+        if let Some(wire) = self.wires.get_mut(wire) {
             // A socket that cannot be taken out of the poll is dead.
-            let _ = self.poll.registry().deregister(link.stream());
+            let _ = self.poll.registry().deregister(wire.stream());
         }
     }
 
     /// How many connections there are.
     pub fn count(&self) -> usize {
-        self.links.len()
+        self.wires.len()
     }
 
     /// All connections with their owner's numbers and marks.
     pub fn each(&self) -> impl Iterator<Item = (usize, u32, u8)> {
-        self.links.iter().map(|(key, link)| (key, link.tag, link.mark))
+        self.wires.iter().map(|(key, wire)| (key, wire.tag, wire.mark))
     }
 
     /// The first connection at or behind a random place; `None` when there are none.
     pub fn any(&self) -> Option<(usize, u32, u8)> {
-        let begin = fastrand::usize(0..self.links.capacity().max(1));
-        let places = (begin..self.links.capacity()).chain(0..begin);
-        places.into_iter().find_map(|key| self.links.get(key).map(|link| (key, link.tag, link.mark)))
+        let begin = fastrand::usize(0..self.wires.capacity().max(1));
+        let places = (begin..self.wires.capacity()).chain(0..begin);
+        places.into_iter().find_map(|key| self.wires.get(key).map(|wire| (key, wire.tag, wire.mark)))
     }
 
     /// Starts the closing handshake with code 1000; [`Happening::Ended`] follows when the peer has answered.
-    pub fn close(&mut self, link: usize) {
-        self.send(link, OpCode::from(8), &1000u16.to_be_bytes());
-        if let Some(link) = self.links.get_mut(link) {
-            link.phase = Phase::Closing;
+    pub fn close(&mut self, wire: usize) {
+        self.send(wire, OpCode::from(8), &1000u16.to_be_bytes());
+        if let Some(wire) = self.wires.get_mut(wire) {
+            wire.phase = Phase::Closing;
         }
     }
 
     /// Resets a connection's TCP now, without a close frame. Nothing more is heard of it, and the kernel keeps nothing of it.
-    pub fn drop_link(&mut self, link: usize) {
-        if let Some(link) = self.links.try_remove(link) {
-            link.reset();
+    pub fn drop_wire(&mut self, wire: usize) {
+        if let Some(wire) = self.wires.try_remove(wire) {
+            wire.reset();
         }
     }
 
     /// Its owner's number for a connection; `None` when it is gone.
-    pub fn tag(&self, link: usize) -> Option<u32> {
-        self.links.get(link).map(|link| link.tag)
+    pub fn tag(&self, wire: usize) -> Option<u32> {
+        self.wires.get(wire).map(|wire| wire.tag)
     }
 
     /// Waits for at most `patience`, then reads and writes all that is ready. `batch` is emptied first.
@@ -227,28 +227,28 @@ impl Fleet {
 
     /// Flushes, then reads one connection until it is dry.
     fn serve(&mut self, key: usize, read_closed: bool, batch: &mut Batch) {
-        let Some(link) = self.links.get_mut(key) else {
+        let Some(wire) = self.wires.get_mut(key) else {
             return;
         };
         // A failed write is not the end: what the peer said before it closed is still to be read.
-        link.flush();
+        wire.flush();
         let ending = loop {
-            let have = link.restore(&mut self.scratch);
+            let have = wire.restore(&mut self.scratch);
             if self.scratch.len() < have + READ_BYTES {
                 self.scratch.resize(have + READ_BYTES, 0);
             }
-            let more = match link.read(&mut self.scratch[have..]) {
-                Intake::Bytes(more) => more,
-                Intake::Dry => {
-                    link.keep(&self.scratch[..have]);
+            let more = match wire.read(&mut self.scratch[have..]) {
+                Got::Bytes(more) => more,
+                Got::Dry => {
+                    wire.keep(&self.scratch[..have]);
                     break None;
                 }
-                Intake::End if link.phase == Phase::Upgrading => break Some(Ending::Unreachable),
-                Intake::End => break Some(Ending::Vanished),
+                Got::End if wire.phase == Phase::Upgrading => break Some(Ending::Unreachable),
+                Got::End => break Some(Ending::Vanished),
             };
             let input = &self.scratch[..have + more];
-            match digest(link, key, input, batch, &mut self.out) {
-                Ok(used) => link.keep(&input[used..]),
+            match digest(wire, key, input, batch, &mut self.out) {
+                Ok(used) => wire.keep(&input[used..]),
                 Err(ending) => break Some(ending),
             }
             // A short read has emptied the socket, unless the end came in the same event.
@@ -256,22 +256,22 @@ impl Fleet {
                 break None;
             }
         };
-        if ending.is_none() && link.interest().is_writable() {
+        if ending.is_none() && wire.interest().is_writable() {
             // Where this fails the socket is dead, and the next turn says so.
-            let interest = link.interest();
-            let _ = self.poll.registry().reregister(link.stream(), Token(key), interest);
+            let interest = wire.interest();
+            let _ = self.poll.registry().reregister(wire.stream(), Token(key), interest);
         }
         if let Some(ending) = ending {
-            let Link { tag, mark, .. } = self.links.remove(key);
-            batch.happenings.push(Happening::Ended { link: key, tag, mark, ending });
+            let Wire { tag, mark, .. } = self.wires.remove(key);
+            batch.happenings.push(Happening::Ended { wire: key, tag, mark, ending });
         }
     }
 }
 
 /// Takes whole parts off `input`; returns how many bytes were used.
-fn digest(link: &mut Link, key: usize, input: &[u8], batch: &mut Batch, out: &mut Vec<u8>) -> Result<usize, Ending> {
+fn digest(wire: &mut Wire, key: usize, input: &[u8], batch: &mut Batch, out: &mut Vec<u8>) -> Result<usize, Ending> {
     let mut at = 0;
-    if link.phase == Phase::Upgrading {
+    if wire.phase == Phase::Upgrading {
         match target::read_answer(input) {
             target::Answer::Cut if input.len() > ANSWER_BYTES_MAX => {
                 return Err(Ending::Malformed("an endless answer to the upgrade"));
@@ -281,8 +281,8 @@ fn digest(link: &mut Link, key: usize, input: &[u8], batch: &mut Batch, out: &mu
             target::Answer::Malformed(rule) => return Err(Ending::Malformed(rule)),
             target::Answer::Switched { head_bytes } => at = head_bytes,
         }
-        link.phase = Phase::Open;
-        batch.happenings.push(Happening::Opened { link: key, tag: link.tag });
+        wire.phase = Phase::Open;
+        batch.happenings.push(Happening::Opened { wire: key, tag: wire.tag });
     }
     loop {
         let frame = match frame::parse(&input[at..]) {
@@ -296,24 +296,24 @@ fn digest(link: &mut Link, key: usize, input: &[u8], batch: &mut Batch, out: &mu
             8 => {
                 let code = payload.first_chunk().map_or(1005, |b| u16::from_be_bytes(*b));
                 // Answered once, as section 5.5.1 asks; TCP is then closed.
-                if link.phase != Phase::Closing {
+                if wire.phase != Phase::Closing {
                     out.clear();
                     frame::masked(frame.opcode, &payload[..payload.len().min(2)], [0; 4], out);
-                    link.write(out);
+                    wire.write(out);
                 }
                 return Err(Ending::Closed(code));
             }
             9 => {
                 out.clear();
                 frame::masked(OpCode::from(10), payload, [0; 4], out);
-                link.write(out);
+                wire.write(out);
             }
             _ => {
                 let begin = batch.bytes.len();
                 batch.bytes.extend_from_slice(payload);
                 batch.happenings.push(Happening::Message {
-                    link: key,
-                    tag: link.tag,
+                    wire: key,
+                    tag: wire.tag,
                     opcode: frame.opcode,
                     payload: begin..batch.bytes.len(),
                 });
@@ -373,13 +373,13 @@ mod tests {
         let mut fleet = Fleet::new().expect("a poll");
         let mut batch = Batch::default();
         let request = crate::target::upgrade(address, "/", "");
-        let link = fleet.dial(address, 7, &request).expect("dialled");
+        let wire = fleet.dial(address, 7, &request).expect("dialled");
         wait(&mut fleet, &mut batch);
         assert!(matches!(batch.happenings[..], [Happening::Opened { tag: 7, .. }]));
-        assert_eq!(fleet.tag(link), Some(7));
+        assert_eq!(fleet.tag(wire), Some(7));
 
         let large = vec![b'x'; 3 << 20];
-        fleet.send(link, OpCode::from(2), &large);
+        fleet.send(wire, OpCode::from(2), &large);
         wait(&mut fleet, &mut batch);
         assert!(messages(&batch) == [&large[..]], "the same came back");
 
@@ -390,7 +390,7 @@ mod tests {
             panic!("not ended");
         };
         assert_eq!(*ending, Ending::Closed(4003));
-        assert_eq!(fleet.tag(link), None);
+        assert_eq!(fleet.tag(wire), None);
         server.join().expect("the server saw what it should");
     }
 

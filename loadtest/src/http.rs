@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::callers::{Answer, Callers, Response};
-use crate::link::{Intake, Link};
 use crate::question::{Question, Verdict};
 use crate::source::{self, Window};
 use crate::target::{self, Target};
+use crate::wire::{Got, Wire};
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
@@ -23,7 +23,7 @@ const DIALS_MAX: usize = 64;
 const STAND: Duration = Duration::from_secs(1);
 
 struct Caller {
-    link: Link,
+    wire: Wire,
     in_flight: Option<(u64, Instant)>,
 }
 
@@ -77,10 +77,10 @@ impl HttpCallers {
 
     fn dial(&self, key: usize) -> io::Result<Caller> {
         let turn = u32::try_from(key).unwrap_or(0);
-        let mut link = Link::new(source::dial(self.target.control, turn, Window::Usual)?, turn, 0);
+        let mut wire = Wire::new(source::dial(self.target.control, turn, Window::Usual)?, turn, 0);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(link.stream(), Token(key), interest)?;
-        Ok(Caller { link, in_flight: None })
+        self.poll.registry().register(wire.stream(), Token(key), interest)?;
+        Ok(Caller { wire, in_flight: None })
     }
 
     /// Replaces a connection that has ended.
@@ -99,21 +99,21 @@ impl HttpCallers {
     /// Reads until dry; returns false when the connection has ended.
     fn serve(&mut self, key: usize, read_closed: bool, answers: &mut Vec<Answer>) -> bool {
         let caller = &mut self.callers[key];
-        if !caller.link.flush() {
+        if !caller.wire.flush() {
             return false;
         }
         loop {
-            let have = caller.link.restore(&mut self.scratch);
+            let have = caller.wire.restore(&mut self.scratch);
             if self.scratch.len() < have + READ_BYTES {
                 self.scratch.resize(have + READ_BYTES, 0);
             }
-            let more = match caller.link.read(&mut self.scratch[have..]) {
-                Intake::Bytes(more) => more,
-                Intake::Dry => {
-                    caller.link.keep(&self.scratch[..have]);
+            let more = match caller.wire.read(&mut self.scratch[have..]) {
+                Got::Bytes(more) => more,
+                Got::Dry => {
+                    caller.wire.keep(&self.scratch[..have]);
                     return true;
                 }
-                Intake::End => return false,
+                Got::End => return false,
             };
             let input = &self.scratch[..have + more];
             let mut at = 0;
@@ -131,7 +131,7 @@ impl HttpCallers {
                 });
                 self.idle.push(key);
             }
-            caller.link.keep(&input[at..]);
+            caller.wire.keep(&input[at..]);
             if have + more < self.scratch.len() && !read_closed {
                 return true;
             }
@@ -148,7 +148,7 @@ impl Callers for HttpCallers {
         let caller = &mut self.callers[key];
         caller.in_flight = Some((question.number, Instant::now()));
         // A dead socket shows as the end of its input at the next turn, and its readiness to write is always heard of.
-        caller.link.write(&request);
+        caller.wire.write(&request);
         true
     }
 

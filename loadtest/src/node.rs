@@ -2,6 +2,7 @@
 //!
 //! Owns the reading only. Figures that the kernel can tell are taken from there (`sample`), not from the one who is measured.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -18,6 +19,15 @@ pub struct Node {
     pub longest_turn_us: Vec<u64>,
     /// The longest time in one turn that each event loop ran on a core, at most, in microseconds.
     pub longest_turn_cpu_us: Vec<u64>,
+    /// Its memory.
+    pub memory: Memory,
+}
+
+/// The part of the memory that is used here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Memory {
+    /// Bytes by part; their sum is what the process has in RAM.
+    pub parts: BTreeMap<String, u64>,
 }
 
 impl Node {
@@ -52,4 +62,18 @@ impl Node {
 
 fn longest(micros: &[u64]) -> Duration {
     Duration::from_micros(micros.iter().copied().max().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_is_read_and_the_rest_is_passed_over() {
+        let text = r#"{"node":"n","longest_turn_us":[7,1500],"longest_turn_cpu_us":[],"links":3,
+            "memory":{"bytes":7,"parts":{"slots":3,"ids":4},"used":12}}"#;
+        let node: Node = serde_json::from_str(text).expect("as the gateway writes it");
+        assert_eq!((node.longest_turn(), node.longest_turn_cpu()), (Duration::from_micros(1500), Duration::ZERO));
+        assert_eq!((node.memory.parts["slots"], node.memory.parts["ids"]), (3, 4));
+    }
 }

@@ -7,12 +7,14 @@ mod host;
 
 use std::fmt::Write as _;
 
+use holdfast::config::derived::KERNEL_BYTES_PER_CONNECTION;
+
 pub use self::host::{Conntrack, Host, Tables};
 use crate::human::count;
 
-/// Kernel memory of one end of an idle TCP connection on loopback: socket, inode, directory entry, file, epoll entry, port. Measured, see
+/// Kernel memory of one end of an idle TCP connection on loopback: the gateway plans with the same figure for its own end. Measured, see
 /// `docs/loadtest.md`; socket buffers are empty at rest and not in it.
-pub const KERNEL_BYTES_PER_END: u64 = 4096;
+const KERNEL_BYTES_PER_END: u64 = KERNEL_BYTES_PER_CONNECTION;
 
 /// Memory that server and harness take for each connection, with room to spare.
 const PROCESS_BYTES_PER_END: u64 = 160;
@@ -72,7 +74,6 @@ pub struct Preflight {
 /// Holds the wanted number of connections against each limit of the host.
 pub fn check(connections: u64, ends: Ends, host: &Host) -> Preflight {
     let mut limits: Vec<Limit> = [
-        client_descriptors(host),
         server_descriptors(ends, host),
         ports(host),
         files(ends, host),
@@ -128,27 +129,12 @@ fn times(ends: Ends) -> u64 {
     }
 }
 
-fn table_room(tables: &Tables) -> u64 {
-    tables.descriptors_each.saturating_sub(DESCRIPTORS_RESERVED).saturating_mul(tables.tables)
-}
-
-fn client_descriptors(host: &Host) -> Option<Limit> {
-    let Tables { tables, descriptors_each } = host.client;
-    Some(Limit {
-        name: "descriptors of the harness",
-        severity: Severity::Refuses,
-        allows: table_room(&host.client),
-        have: format!("{tables} tables of {descriptors_each} (hard limit)"),
-        lift: format!("ulimit -Hn, up to fs.nr_open = {}", host.nr_open),
-    })
-}
-
 fn server_descriptors(ends: Ends, host: &Host) -> Option<Limit> {
     let server = host.server.as_ref().filter(|_| ends == Ends::Both)?;
     Some(Limit {
         name: "descriptors of the server",
         severity: Severity::Refuses,
-        allows: table_room(server),
+        allows: server.descriptors_each.saturating_sub(DESCRIPTORS_RESERVED).saturating_mul(server.tables),
         have: format!("{} tables of {} (limit of the process)", server.tables, server.descriptors_each),
         lift: format!("more loops, or LimitNOFILE=, up to fs.nr_open = {}", host.nr_open),
     })

@@ -1,8 +1,9 @@
 //! The server that a run measures, and the life of one that was started for it.
 //!
-//! Owns the child process: it is ended by its id when the run ends, whether well, in error, in panic or on a signal.
+//! Owns the child process: it is ended by its id when the run ends, whether well, in error, in panic or on a signal; and by the kernel
+//! when the harness is killed. It must be started from the main thread, since the kernel asks whether the thread that started it lives.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,10 @@ use std::thread;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 
 use crate::target::Target;
 
@@ -100,6 +103,7 @@ impl Running {
             .stdout(Stdio::piped())
             // Signals of the terminal are for this process, which ends the gateway when it is done with it.
             .process_group(0);
+        end_with_us(&mut command);
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         end_on_panic(&child);
         match addresses(&mut child) {
@@ -123,6 +127,21 @@ impl Drop for Running {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+/// Has the kernel kill the program when the thread that starts it ends, however it ends: nothing else is left to do it after SIGKILL, or after
+/// the second of two signals.
+#[allow(unsafe_code, reason = "the child must ask for it itself, between fork and exec")]
+fn end_with_us(command: &mut Command) {
+    let own = Pid::this();
+    let ask = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // Who has ended before the child could ask is not its parent any more.
+        if getppid() == own { Ok(()) } else { Err(io::Error::from(Errno::ESRCH)) }
+    };
+    // SAFETY: between fork and exec only what is safe in a signal handler may be done. `ask` makes two system calls and compares two
+    // numbers; it takes no lock and allocates nothing, and an error of it is a bare number of the system.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// A process that has ended already is no concern.

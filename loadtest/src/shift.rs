@@ -1,6 +1,6 @@
 //! The work of one thread of agents: dial, hear, answer, reset, come back.
 //!
-//! Owns the agents of one descriptor table. At rest an agent is a [`crate::link::Link`] and a count of its calls, nothing else.
+//! Owns the agents of one descriptor table. At rest an agent is a [`crate::wire::Wire`] and a count of its calls, nothing else.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,10 +15,10 @@ use tungstenite::protocol::frame::coding::OpCode;
 use crate::comeback::Comebacks;
 use crate::crew::{Afterwards, Board, Duty, Log, Taken};
 use crate::fleet::{Batch, Dial, Fleet, Happening};
-use crate::link::Ending;
 use crate::question::{Heard, hear};
 use crate::source::Window;
 use crate::target::Target;
+use crate::wire::Ending;
 
 /// How long a turn waits for something to happen while agents come, and while they rest.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -30,7 +30,7 @@ const WELCOMED: u8 = u8::MAX;
 /// A reply that waits for its time.
 struct Reply {
     due: Instant,
-    link: usize,
+    wire: usize,
     tag: u32,
     number: Option<u64>,
     text: String,
@@ -125,8 +125,8 @@ impl<'a> Shift<'a> {
         if drops != self.drops {
             self.drops = drops;
             let all: Vec<(usize, u32, u8)> = self.fleet.each().filter(|(.., mark)| *mark == WELCOMED).collect();
-            for (link, agent, _) in all {
-                self.reset(link, agent);
+            for (wire, agent, _) in all {
+                self.reset(wire, agent);
             }
         }
         let crew = self.board.churn.load(Ordering::Relaxed);
@@ -138,20 +138,20 @@ impl<'a> Shift<'a> {
         let due = (share * self.churn_from.elapsed().as_secs_f64()) as u64;
         while self.churned < due {
             self.churned += 1;
-            if let Some((link, agent, WELCOMED)) = self.fleet.any() {
-                self.reset(link, agent);
+            if let Some((wire, agent, WELCOMED)) = self.fleet.any() {
+                self.reset(wire, agent);
             }
         }
     }
 
     /// Resets a welcomed agent's connection.
-    fn reset(&mut self, link: usize, agent: u32) {
+    fn reset(&mut self, wire: usize, agent: u32) {
         if let Some(witness) = &self.duty.witness {
             witness.down(agent);
         }
         self.board.up.fetch_sub(1, Ordering::AcqRel);
         self.board.fallen.fetch_add(1, Ordering::AcqRel);
-        self.fleet.drop_link(link);
+        self.fleet.drop_wire(wire);
         self.away_with(agent, 0);
     }
 
@@ -196,7 +196,7 @@ impl<'a> Shift<'a> {
     fn note(&mut self, happening: &Happening, bytes: &[u8]) -> Result<(), String> {
         match happening {
             Happening::Opened { .. } => {}
-            Happening::Message { link, tag, payload, .. } => self.hear(*link, *tag, &bytes[payload.clone()])?,
+            Happening::Message { wire, tag, payload, .. } => self.hear(*wire, *tag, &bytes[payload.clone()])?,
             Happening::Ended { tag, mark, ending, .. } => self.end(*tag, *mark, *ending),
         }
         Ok(())
@@ -227,9 +227,9 @@ impl<'a> Shift<'a> {
         }
     }
 
-    fn hear(&mut self, link: usize, tag: u32, message: &[u8]) -> Result<(), String> {
+    fn hear(&mut self, wire: usize, tag: u32, message: &[u8]) -> Result<(), String> {
         match hear(tag, message) {
-            Heard::Welcome => self.welcome(link, tag),
+            Heard::Welcome => self.welcome(wire, tag),
             Heard::Notice => {}
             Heard::Nonsense => self.log.nonsense += 1,
             Heard::Call { number, reply } => {
@@ -246,7 +246,7 @@ impl<'a> Shift<'a> {
                 }
                 self.log.taken.note(tag);
                 self.board.taken.fetch_add(1, Ordering::AcqRel);
-                let reply = Reply { due: Instant::now() + self.duty.delay, link, tag, number, text: reply };
+                let reply = Reply { due: Instant::now() + self.duty.delay, wire, tag, number, text: reply };
                 if self.duty.delay.is_zero() {
                     self.send(&reply);
                 } else {
@@ -257,15 +257,15 @@ impl<'a> Shift<'a> {
         Ok(())
     }
 
-    fn welcome(&mut self, link: usize, agent: u32) {
-        self.fleet.mark(link, WELCOMED);
+    fn welcome(&mut self, wire: usize, agent: u32) {
+        self.fleet.mark(wire, WELCOMED);
         self.board.dialled();
         self.board.welcome(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX));
         if let Some(witness) = &self.duty.witness {
             witness.up(agent);
         }
         if self.is_deaf(agent) {
-            self.fleet.deafen(link);
+            self.fleet.deafen(wire);
         }
     }
 
@@ -277,7 +277,7 @@ impl<'a> Shift<'a> {
         let now = Instant::now();
         while self.replies.front().is_some_and(|reply| reply.due <= now) {
             if let Some(reply) = self.replies.pop_front()
-                && self.fleet.tag(reply.link) == Some(reply.tag)
+                && self.fleet.tag(reply.wire) == Some(reply.tag)
             {
                 self.send(&reply);
             }
@@ -288,6 +288,6 @@ impl<'a> Shift<'a> {
         if let (Some(number), Some(witness)) = (reply.number, &self.duty.witness) {
             witness.answer(number);
         }
-        self.fleet.send(reply.link, OpCode::from(1), reply.text.as_bytes());
+        self.fleet.send(reply.wire, OpCode::from(1), reply.text.as_bytes());
     }
 }

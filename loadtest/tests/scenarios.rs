@@ -21,32 +21,41 @@ fn harness(arguments: &str) -> Command {
     command
 }
 
-fn output(arguments: &str) -> (Output, RunResult) {
-    let output = harness(arguments).output().expect("it runs");
+/// What a run wrote.
+fn told(arguments: &str, output: &Output) -> RunResult {
     let text = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
-    let result = RunResult::from_json(&text).unwrap_or_else(|error| panic!("{arguments}: {error}: {text} {said}"));
-    (output, result)
+    RunResult::from_json(&text).unwrap_or_else(|error| panic!("{arguments}: {error}: {text} {said}"))
 }
 
 /// Runs a scenario that must be flawless, with at least so many right answers and these figures.
 fn right(arguments: &str, answers: u64, figures: &[&str]) -> RunResult {
-    let (output, result) = output(arguments);
-    assert!(output.status.success(), "{arguments}: {result:#?}");
-    assert!(result.is_right(), "{arguments}: {:?}", result.failures);
-    assert!(result.verdict.right >= answers, "{arguments}: {:?}", result.verdict);
+    let output = harness(arguments).output().expect("it runs");
+    let result = judged(arguments, &output, answers);
     for name in figures {
         let figure = result.figure(name).unwrap_or_else(|| panic!("{arguments}: no {name}"));
         assert!(figure.value > 0.0, "{arguments}: {figure:?}");
     }
+    result
+}
+
+/// The result of a run that was flawless, with at least so many right answers.
+fn judged(arguments: &str, output: &Output, answers: u64) -> RunResult {
+    let result = told(arguments, output);
+    assert!(output.status.success(), "{arguments}: {result:#?}");
+    assert!(result.is_right(), "{arguments}: {:?}", result.failures);
+    assert!(result.verdict.right >= answers, "{arguments}: {:?}", result.verdict);
     assert!(arguments.starts_with(&result.scenario), "{arguments}");
     let pid = result.server.as_ref().expect("a gateway of its own").pid;
     assert!(!is_running(pid), "{arguments}: the gateway outlives its run");
     result
 }
 
+/// Whether it runs: one that has ended and that nobody has waited for does not.
 fn is_running(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which is in brackets and may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
 
 #[test]
@@ -62,11 +71,15 @@ fn idle_tells_memory_before_and_after_a_burst() {
     let figures = ["server's process, fresh", "descriptors in the server's fullest table"];
     let result = right("idle --agents 200 --hold 500ms --settle-secs 1", 400, &figures);
     // So few agents may take no memory and no time that can be measured.
-    for name in
-        ["process bytes for each agent at rest", "process bytes for each agent after a burst", "server CPU at rest"]
-    {
+    for name in [
+        "process bytes for each agent at rest",
+        "process bytes for each agent after a burst",
+        "of it directory, at rest",
+    ] {
         assert!(result.figure(name).is_some(), "{name}");
     }
+    let rest = result.figure("server CPU at rest, between heartbeats").expect("the gateway is the run's own");
+    assert_eq!(rest.must, Some(0.02));
 }
 
 #[test]
@@ -94,6 +107,32 @@ fn a_storm_ends_with_all_agents_back_and_true_outcomes() {
 }
 
 #[test]
+fn many_agents_under_a_low_limit_of_descriptors_all_answer() {
+    let arguments = "million --agents 3000 --few 500 --calls 500 --hold 1s --settle 1s";
+    let limited = harness(arguments);
+    // Hard and soft limit, for the harness and the gateway that it starts. So both need several tables.
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 1200 && exec \"$0\" \"$@\""])
+        .arg(limited.get_program())
+        .args(limited.get_args())
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    let result = judged(arguments, &output, 3000 + 6 * 500 * 2);
+    let value = |name: &str| result.figure(name).unwrap_or_else(|| panic!("no {name}: {result:#?}")).value;
+    assert_eq!(value("agents that answered"), 3000.0);
+    assert!(value("connections in a second") > 0.0 && value("p99 of a call, all agents against few") > 0.0);
+    let fullest = value("descriptors in the server's fullest table");
+    assert!((100.0..=1200.0).contains(&fullest), "3000 agents are on several loops: {fullest}");
+    // What a gateway tells of itself: what its agents added to its directory.
+    assert!(value("of it directory, at rest") > 0.0);
+    // 90 s are for a million.
+    assert_eq!(result.figure("time to connect all").expect("it is told").must, None);
+    let (few, all) = ("server CPU, call with 500 agents", "server CPU, call with 3000 agents");
+    assert!(value(few) > 0.0 && value(all) > 0.0);
+}
+
+#[test]
 fn churn_has_true_outcomes() {
     let figures = ["connections that came again in a second"];
     right("churn --agents 200 --percent 20 --for 3s --calls-per-second 500", 100, &figures);
@@ -115,20 +154,57 @@ fn a_soak_tells_slopes() {
 
 #[test]
 fn a_run_that_is_too_long_fails_and_leaves_its_result() {
-    let (output, result) = output("churn --agents 20 --for 20s --limit 2s --calls-per-second 20");
+    let arguments = "churn --agents 20 --for 20s --limit 2s --calls-per-second 20";
+    let output = harness(arguments).output().expect("it runs");
+    let result = told(arguments, &output);
     assert!(!output.status.success() && !result.is_right());
     assert!(result.failures.iter().any(|failure| failure.contains("--limit")), "{:?}", result.failures);
 }
 
-#[test]
-fn a_signal_ends_the_run_and_its_gateway() {
+/// A harness that works for a minute, and its gateway.
+fn soaking() -> (Child, u32) {
     let mut harness =
         harness("soak --agents 20 --for 60s").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
     let gateway = wait_for(&mut harness, |harness| child_of(harness.id()));
-    kill(Pid::from_raw(i32::try_from(harness.id()).expect("a process id")), Signal::SIGTERM).expect("it runs");
-    let status = wait_for(&mut harness, |harness| harness.try_wait().expect("it is ours"));
-    assert!(!status.success(), "{status}");
-    assert!(!is_running(gateway), "the gateway outlives its run");
+    (harness, gateway)
+}
+
+fn send(harness: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(harness.id()).expect("a process id")), signal).expect("it runs");
+}
+
+#[test]
+fn a_signal_ends_the_run_and_its_gateway() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        if signal == Signal::SIGHUP && hangups_are_ignored() {
+            continue;
+        }
+        let (mut harness, gateway) = soaking();
+        send(&harness, signal);
+        let status = wait_for(&mut harness, |harness| harness.try_wait().expect("it is ours"));
+        assert!(status.code().is_some_and(|code| code != 0), "{signal}: it ends in order, and not well: {status}");
+        assert!(!is_running(gateway), "{signal}: the gateway outlives its run");
+    }
+}
+
+#[test]
+fn a_gateway_does_not_outlive_a_harness_that_is_killed() {
+    // The second SIGINT comes where the first one is still being obeyed, and kills.
+    for signals in [&[Signal::SIGKILL][..], &[Signal::SIGINT, Signal::SIGINT]] {
+        let (mut harness, gateway) = soaking();
+        for signal in signals {
+            send(&harness, *signal);
+        }
+        wait_for(&mut harness, |harness| harness.try_wait().expect("it is ours"));
+        wait_for(&mut harness, |_| (!is_running(gateway)).then_some(()));
+    }
+}
+
+/// Whether this test, and so the harness that inherits it, runs under `nohup`: bit 0 of the mask is signal 1.
+fn hangups_are_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").expect("a process");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
+    u64::from_str_radix(mask.trim(), 16).expect("a number") & 1 == 1
 }
 
 /// The gateway that a harness has started and that serves by now.

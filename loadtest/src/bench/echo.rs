@@ -48,7 +48,7 @@ pub struct Echo {
 
 #[derive(Clone, Copy)]
 struct Slot {
-    link: usize,
+    wire: usize,
     out: Option<(u64, Instant)>,
 }
 
@@ -68,11 +68,11 @@ impl Echo {
         let mut progress = Instant::now();
         while open < connections {
             while begun < connections && begun - open < DIALS_MAX as u32 {
-                let link = all
+                let wire = all
                     .fleet
                     .dial(target.listen, begun, &target.plain_request(path))
                     .map_err(|error| format!("connection {begun}: {error}"))?;
-                all.slots.push(Slot { link, out: None });
+                all.slots.push(Slot { wire, out: None });
                 begun += 1;
             }
             all.turn()?;
@@ -133,8 +133,8 @@ impl Echo {
         self.number += 1;
         let slot = &mut self.slots[free];
         slot.out = Some((self.number, Instant::now()));
-        let link = slot.link;
-        self.fleet.send(link, probe.opcodes().0, &payload(self.number));
+        let wire = slot.wire;
+        self.fleet.send(wire, probe.opcodes().0, &payload(self.number));
         Ok(())
     }
 

@@ -7,9 +7,9 @@ use super::Bounds;
 use super::meter::{Meter, Run};
 use crate::fleet::{Batch, Fleet, Happening};
 use crate::latency::Latency;
-use crate::link;
 use crate::question::{Heard, hear};
 use crate::target::Target;
+use crate::wire;
 
 /// Different agents. An agent comes again only after all others have come.
 const AGENTS: u32 = 4096;
@@ -90,9 +90,9 @@ impl<'a> Handshakes<'a> {
         let agent = self.next;
         self.next = (agent + 1) % AGENTS;
         self.target.agent_request(agent, &mut self.request);
-        let link =
+        let wire =
             self.fleet.dial(self.target.listen, agent, self.request.as_bytes()).map_err(|error| error.to_string())?;
-        self.out.insert(link, Instant::now());
+        self.out.insert(wire, Instant::now());
         Ok(())
     }
 
@@ -102,28 +102,28 @@ impl<'a> Handshakes<'a> {
         for happening in &self.batch.happenings {
             let gone = match happening {
                 Happening::Opened { .. } => None,
-                Happening::Message { link, tag, payload, .. } => {
+                Happening::Message { wire, tag, payload, .. } => {
                     let message = &self.batch.bytes[payload.clone()];
                     if hear(*tag, message) != Heard::Welcome {
                         return Err("the first message is no welcome".to_owned());
                     }
                     match self.ending {
                         Ending::Tcp => {
-                            self.fleet.drop_link(*link);
-                            Some(link)
+                            self.fleet.drop_wire(*wire);
+                            Some(wire)
                         }
                         Ending::CloseFrame => {
-                            self.fleet.close(*link);
+                            self.fleet.close(*wire);
                             None
                         }
                     }
                 }
-                Happening::Ended { link, ending, .. } => match (self.ending, ending) {
-                    (Ending::CloseFrame, link::Ending::Closed(1000)) => Some(link),
+                Happening::Ended { wire, ending, .. } => match (self.ending, ending) {
+                    (Ending::CloseFrame, wire::Ending::Closed(1000)) => Some(wire),
                     (_, ending) => return Err(format!("{ending:?}")),
                 },
             };
-            if let Some(since) = gone.and_then(|link| self.out.remove(link)) {
+            if let Some(since) = gone.and_then(|wire| self.out.remove(wire)) {
                 self.latency.note(since.elapsed());
                 left += 1;
             }

@@ -15,6 +15,7 @@ use holdfast::wire::envelope::Encoding;
 use serde::Serialize;
 
 use crate::latency::Percentiles;
+use crate::median::median;
 use crate::place::Place;
 use crate::{cpu, fd_table, table};
 use meter::Run;
@@ -176,27 +177,20 @@ fn repeat(
     let cpu = |run: &Run| run.cpu_us();
     Ok(Row {
         operation,
-        server_cpu_us: median(&runs, cpu),
+        server_cpu_us: median(runs.iter().map(cpu)),
         server_cpu_us_range: (
             runs.iter().map(cpu).fold(f64::INFINITY, f64::min),
             runs.iter().map(cpu).fold(0.0, f64::max),
         ),
-        operations_per_second: median(&runs, Run::per_second),
+        operations_per_second: median(runs.iter().map(Run::per_second)),
         latency: Percentiles {
-            p50_us: median(&runs, |run| run.latency.p50_us),
-            p99_us: median(&runs, |run| run.latency.p99_us),
-            max_us: median(&runs, |run| run.latency.max_us),
+            p50_us: median(runs.iter().map(|run| run.latency.p50_us)),
+            p99_us: median(runs.iter().map(|run| run.latency.p99_us)),
+            max_us: median(runs.iter().map(|run| run.latency.max_us)),
         },
         runs: runs.len(),
         operations: runs.iter().map(|run| run.operations).sum(),
     })
-}
-
-fn median(runs: &[Run], figure: impl Fn(&Run) -> f64) -> f64 {
-    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) }
 }
 
 const HEAD: [&str; 8] = ["operation", "CPU µs/op", "lowest", "highest", "op/s", "p50 µs", "p99 µs", "max µs"];
@@ -214,26 +208,5 @@ impl Row {
             (self.latency.max_us, 0),
         ];
         std::iter::once(name).chain(figures.map(|(figure, digits)| format!("{figure:.digits$}"))).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_or_between_the_two_middles() {
-        let runs = |cpus: &[u64]| -> Vec<Run> {
-            cpus.iter()
-                .map(|micros| Run {
-                    operations: 1,
-                    cpu: Duration::from_micros(*micros),
-                    wall: Duration::from_secs(1),
-                    latency: Percentiles::default(),
-                })
-                .collect()
-        };
-        assert_eq!(median(&runs(&[9, 1, 5]), Run::cpu_us), 5.0);
-        assert_eq!(median(&runs(&[4, 1, 2, 9]), Run::cpu_us), 3.0);
     }
 }

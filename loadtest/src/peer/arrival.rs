@@ -46,8 +46,8 @@ impl<'a> Arrivals<'a> {
                 break;
             }
             while more && (out.len() as u64) < bounds.in_flight && begun < bounds.operations {
-                let link = self.dial()?;
-                out.insert(link, Instant::now());
+                let wire = self.dial()?;
+                out.insert(wire, Instant::now());
                 begun += 1;
             }
             let before = done;
@@ -55,7 +55,7 @@ impl<'a> Arrivals<'a> {
                 if spoken.heard != Heard::Ready {
                     return Err(format!("a newcomer hears {:?}", spoken.heard));
                 }
-                let since = out.remove(&spoken.link).ok_or("a login that nobody waits for")?;
+                let since = out.remove(&spoken.wire).ok_or("a login that nobody waits for")?;
                 latency.note(since.elapsed());
                 done += 1;
                 Ok(After::Leave)

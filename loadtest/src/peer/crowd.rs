@@ -27,7 +27,7 @@ pub const BACKEND: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Spoken<'a> {
     /// The connection.
-    pub link: usize,
+    pub wire: usize,
     /// The number of its agent, or [`BACKEND`].
     pub tag: u32,
     /// What was said.
@@ -53,7 +53,7 @@ pub struct Crowd<'a> {
     fleet: Fleet,
     batch: Batch,
     /// Connections of agents 0, 1, 2…
-    links: Vec<usize>,
+    wires: Vec<usize>,
     /// Those that are not yet logged in.
     entering: HashSet<usize>,
     /// Messages that have not come whole.
@@ -72,7 +72,7 @@ impl<'a> Crowd<'a> {
             listen,
             fleet: Fleet::new().map_err(|error| error.to_string())?,
             batch: Batch::default(),
-            links: Vec::new(),
+            wires: Vec::new(),
             entering: HashSet::new(),
             cut: HashMap::new(),
             out: Vec::new(),
@@ -86,18 +86,18 @@ impl<'a> Crowd<'a> {
     pub fn gather(dialect: &'a dyn Dialect, listen: SocketAddr, count: u32) -> Result<Self, String> {
         let mut all = Self::new(dialect, listen)?;
         let mut progress = Instant::now();
-        while all.links.len() < count as usize || !all.entering.is_empty() {
-            while all.links.len() < count as usize && all.entering.len() < DIALS_MAX {
-                let agent = all.links.len() as u32;
-                let link = all.dial(agent, dialect.upgrade(agent)?)?;
-                all.links.push(link);
+        while all.wires.len() < count as usize || !all.entering.is_empty() {
+            while all.wires.len() < count as usize && all.entering.len() < DIALS_MAX {
+                let agent = all.wires.len() as u32;
+                let wire = all.dial(agent, dialect.upgrade(agent)?)?;
+                all.wires.push(wire);
             }
             let waiting = all.entering.len();
             all.turn(PATIENCE, &mut unasked)?;
             if all.entering.len() < waiting {
                 progress = Instant::now();
             } else if progress.elapsed() > STALL {
-                return Err(format!("{} connections begun, {waiting} of them not logged in", all.links.len()));
+                return Err(format!("{} connections begun, {waiting} of them not logged in", all.wires.len()));
             }
         }
         Ok(all)
@@ -108,15 +108,15 @@ impl<'a> Crowd<'a> {
     /// # Errors
     /// It was refused.
     pub fn join_backend(&mut self) -> Result<usize, String> {
-        let link = self.dial(BACKEND, self.dialect.upgrade(BACKEND)?)?;
+        let wire = self.dial(BACKEND, self.dialect.upgrade(BACKEND)?)?;
         let begin = Instant::now();
-        while self.entering.contains(&link) {
+        while self.entering.contains(&wire) {
             self.turn(PATIENCE, &mut unasked)?;
             if begin.elapsed() > STALL {
                 return Err("the backend is not logged in".to_owned());
             }
         }
-        Ok(link)
+        Ok(wire)
     }
 
     /// Begins one connection, whose login is done when [`Heard::Ready`] is told.
@@ -124,24 +124,24 @@ impl<'a> Crowd<'a> {
     /// # Errors
     /// No descriptor or port is left.
     pub fn dial(&mut self, tag: u32, request: Vec<u8>) -> Result<usize, String> {
-        let link = self.fleet.dial(self.listen, tag, &request).map_err(|error| format!("connection {tag}: {error}"))?;
-        self.entering.insert(link);
-        Ok(link)
+        let wire = self.fleet.dial(self.listen, tag, &request).map_err(|error| format!("connection {tag}: {error}"))?;
+        self.entering.insert(wire);
+        Ok(wire)
     }
 
     /// How many agents there are.
     pub fn len(&self) -> usize {
-        self.links.len()
+        self.wires.len()
     }
 
     /// The connection of an agent.
-    pub fn link(&self, agent: usize) -> usize {
-        self.links[agent]
+    pub fn wire(&self, agent: usize) -> usize {
+        self.wires[agent]
     }
 
     /// Sends data in the crowd's dialect; the caller has composed it.
-    pub fn send(&mut self, link: usize, opcode: OpCode, bytes: &[u8]) {
-        self.fleet.send(link, opcode, bytes);
+    pub fn send(&mut self, wire: usize, opcode: OpCode, bytes: &[u8]) {
+        self.fleet.send(wire, opcode, bytes);
     }
 
     /// Waits for at most `patience`, and tells what came.
@@ -153,15 +153,15 @@ impl<'a> Crowd<'a> {
         let batch = std::mem::take(&mut self.batch);
         for happening in &batch.happenings {
             match happening {
-                Happening::Opened { link, tag } => match self.dialect.opening() {
-                    Opening::Ready => self.tell(*link, *tag, Heard::Ready, listener)?,
-                    Opening::Login => self.log_in(*link, *tag),
+                Happening::Opened { wire, tag } => match self.dialect.opening() {
+                    Opening::Ready => self.tell(*wire, *tag, Heard::Ready, listener)?,
+                    Opening::Login => self.log_in(*wire, *tag),
                     Opening::Wait => {}
                 },
-                Happening::Message { link, tag, opcode, payload } => {
-                    self.read(*link, *tag, *opcode, &batch.bytes[payload.clone()], listener)?;
+                Happening::Message { wire, tag, opcode, payload } => {
+                    self.read(*wire, *tag, *opcode, &batch.bytes[payload.clone()], listener)?;
                 }
-                Happening::Ended { link, ending, .. } => return Err(format!("connection {link} ended: {ending:?}")),
+                Happening::Ended { wire, ending, .. } => return Err(format!("connection {wire} ended: {ending:?}")),
             }
         }
         self.batch = batch;
@@ -181,21 +181,21 @@ impl<'a> Crowd<'a> {
     }
 
     /// Resets one connection that is no agent's.
-    pub fn drop_link(&mut self, link: usize) {
-        self.fleet.drop_link(link);
-        self.cut.remove(&link);
+    pub fn drop_wire(&mut self, wire: usize) {
+        self.fleet.drop_wire(wire);
+        self.cut.remove(&wire);
     }
 
     /// Resets all connections, so that the kernel keeps nothing of them.
     pub fn dismiss(mut self) {
-        for link in std::mem::take(&mut self.links) {
-            self.fleet.drop_link(link);
+        for wire in std::mem::take(&mut self.wires) {
+            self.fleet.drop_wire(wire);
         }
     }
 
     /// Reads the whole messages of the dialect in `bytes` and what was kept before them.
-    fn read(&mut self, link: usize, tag: u32, opcode: OpCode, bytes: &[u8], listener: Listener) -> Result<(), String> {
-        let kept = self.cut.remove(&link).map(|mut kept| {
+    fn read(&mut self, wire: usize, tag: u32, opcode: OpCode, bytes: &[u8], listener: Listener) -> Result<(), String> {
+        let kept = self.cut.remove(&wire).map(|mut kept| {
             kept.extend_from_slice(bytes);
             kept
         });
@@ -204,10 +204,10 @@ impl<'a> Crowd<'a> {
         // An empty message may say something (a pong), an empty rest does not.
         while at < bytes.len() || bytes.is_empty() {
             let Some((heard, used)) = self.dialect.read(opcode, &bytes[at..])? else {
-                self.cut.insert(link, bytes[at..].to_vec());
+                self.cut.insert(wire, bytes[at..].to_vec());
                 break;
             };
-            self.tell(link, tag, heard, listener)?;
+            self.tell(wire, tag, heard, listener)?;
             at += used;
             if used == 0 {
                 break;
@@ -216,37 +216,37 @@ impl<'a> Crowd<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, link: usize, tag: u32, heard: Heard, listener: Listener) -> Result<(), String> {
+    fn tell(&mut self, wire: usize, tag: u32, heard: Heard, listener: Listener) -> Result<(), String> {
         // It may have left earlier in the same turn.
-        if self.fleet.tag(link) != Some(tag) {
+        if self.fleet.tag(wire) != Some(tag) {
             return Ok(());
         }
         let heard = match heard {
             Heard::Greeting => {
-                self.log_in(link, tag);
+                self.log_in(wire, tag);
                 return Ok(());
             }
             Heard::Ping => {
                 self.out.clear();
                 self.dialect.pong(&mut self.out);
-                self.fleet.send(link, dialect::data(), &self.out);
+                self.fleet.send(wire, dialect::data(), &self.out);
                 return Ok(());
             }
             Heard::Notice => return Ok(()),
-            Heard::Ready | Heard::Pong if self.entering.remove(&link) => Heard::Ready,
+            Heard::Ready | Heard::Pong if self.entering.remove(&wire) => Heard::Ready,
             other => other,
         };
-        if listener(&mut self.fleet, &Spoken { link, tag, heard })? == After::Leave {
-            self.drop_link(link);
+        if listener(&mut self.fleet, &Spoken { wire, tag, heard })? == After::Leave {
+            self.drop_wire(wire);
         }
         Ok(())
     }
 
-    fn log_in(&mut self, link: usize, tag: u32) {
+    fn log_in(&mut self, wire: usize, tag: u32) {
         let role = if tag == BACKEND { Role::Backend } else { Role::Agent(tag) };
         self.out.clear();
         self.dialect.login(role, &mut self.out);
-        self.fleet.send(link, dialect::data(), &self.out);
+        self.fleet.send(wire, dialect::data(), &self.out);
     }
 }
 

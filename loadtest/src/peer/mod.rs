@@ -87,6 +87,9 @@ pub struct Options {
     /// Where holdfast serves backends.
     #[arg(long, default_value = "127.0.0.1:8081")]
     control: SocketAddr,
+    /// Where holdfast serves control links; without it, calls over a link are not measured.
+    #[arg(long)]
+    link: Option<SocketAddr>,
     /// HS256 secret of the key `load`, which holdfast's tokens are minted with.
     #[arg(long)]
     secret: Option<String>,
@@ -95,7 +98,7 @@ pub struct Options {
 /// The dialects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Speech {
-    /// holdfast: agents with tokens, calls over HTTP; its echo is `/dev/echo`.
+    /// holdfast: agents with tokens, calls over HTTP and over a control link; its echo is `/dev/echo`.
     Holdfast,
     /// NATS.
     Nats,
@@ -114,7 +117,7 @@ enum Measure {
     Echo,
     /// A heartbeat on a random connection that the server answers.
     Ping,
-    /// A question of a backend to a random agent, and the answer back.
+    /// A question of a backend to a random agent, and the answer back; for holdfast over HTTP, and over a control link too.
     Request,
     /// Connect, upgrade, log in, leave.
     Connect,
@@ -194,7 +197,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
 impl Options {
     fn target(&self) -> Result<Target, String> {
         let signer = self.secret.as_ref().map(|secret| Signer::new(secret, "load", None, "default")).transpose()?;
-        Ok(Target { listen: self.listen, control: self.control, link: None, signer, api_key: None })
+        Ok(Target { listen: self.listen, control: self.control, link: self.link, signer, api_key: None })
     }
 
     fn wants(&self, measure: Measure) -> bool {

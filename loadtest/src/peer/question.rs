@@ -1,7 +1,7 @@
 //! Questions that a backend asks agents through the server; each answer is compared.
 //!
-//! A server decides how a backend reaches it, so there is one function for each way: through the broker's own dialect on one
-//! connection, and through holdfast's HTTP port. Another way, such as a link for backends, is another function here.
+//! A server decides how a backend reaches it, so there is one function for each kind of it: through the broker's own dialect on one
+//! connection, and through what carries holdfast's calls ([`Over`]): its HTTP port, or a control link.
 
 use std::collections::HashMap;
 use std::thread;
@@ -12,6 +12,7 @@ use tungstenite::protocol::frame::coding::OpCode;
 use super::crowd::{After, BACKEND, Crowd, PATIENCE, STALL, Spoken};
 use super::{Bounds, Choice, SMALL_BYTES};
 use crate::bench::meter::{Meter, Run};
+use crate::callers::Over;
 use crate::campaign::{Campaign, Plan, Tally};
 use crate::dialect::{self, Broker, Heard};
 use crate::fleet::Fleet;
@@ -19,7 +20,7 @@ use crate::latency::Latency;
 use crate::question::{self, hear};
 use crate::target::Target;
 
-/// Deadline of a call over HTTP.
+/// Deadline of a call.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Questions of a broker's backend.
@@ -76,7 +77,7 @@ impl<'a> Asking<'a> {
 
     /// Ends the backend's connection.
     pub fn leave(self, crowd: &mut Crowd) {
-        crowd.drop_link(self.backend);
+        crowd.drop_wire(self.backend);
     }
 
     fn ask(&mut self, crowd: &mut Crowd, agent: u32, bytes: usize) {
@@ -96,7 +97,7 @@ impl<'a> Asking<'a> {
             let mut packet = Vec::with_capacity(128);
             let answer = answer(spoken.tag, message.body);
             self.broker.answer(spoken.tag, &message, &answer, &mut packet);
-            fleet.send(spoken.link, dialect::data(), &packet);
+            fleet.send(spoken.wire, dialect::data(), &packet);
             return Ok(After::Stay);
         }
         let number = message.body.get(4..).and_then(|rest| rest.first_chunk()).map(|bytes| u64::from_be_bytes(*bytes));
@@ -126,12 +127,12 @@ fn answer(agent: u32, question: &[u8]) -> Vec<u8> {
     [&agent.to_be_bytes()[..], question].concat()
 }
 
-/// One run of calls over holdfast's HTTP port, one call in flight on each of `bounds.in_flight` kept connections, padded with
-/// `pad_bytes`.
+/// One run of holdfast's calls, padded with `pad_bytes`: one in flight on each of `bounds.in_flight` kept connections, or as many on one link.
 ///
 /// # Errors
-/// An answer is missing or wrong, or an agent's connection ended.
-pub fn over_http(
+/// Nothing carries calls there, an answer is missing or wrong, or an agent's connection ended.
+pub fn call(
+    over: Over,
     target: &Target,
     crowd: &mut Crowd,
     pad_bytes: usize,
@@ -141,7 +142,7 @@ pub fn over_http(
     let in_flight = usize::try_from(bounds.in_flight).unwrap_or(usize::MAX);
     let plan = Plan { in_flight, timeout: TIMEOUT, pad_bytes, limit: bounds.time };
     let agents = crowd.len();
-    let mut campaign = Campaign::new(target, plan, None)?;
+    let mut campaign = Campaign::over(over.connect(target, in_flight)?, plan);
     let meter = Meter::start(Some(bounds.server_pid))?;
     let tally: Tally = thread::scope(|scope| {
         let backend = scope.spawn(move || {
@@ -171,7 +172,7 @@ fn reply(fleet: &mut Fleet, spoken: &Spoken) -> Result<After, String> {
     };
     match hear(spoken.tag, message.body) {
         question::Heard::Call { number: Some(_), reply } => {
-            fleet.send(spoken.link, OpCode::from(1), reply.as_bytes());
+            fleet.send(spoken.wire, OpCode::from(1), reply.as_bytes());
             Ok(After::Stay)
         }
         other => Err(format!("agent {} hears {other:?}", spoken.tag)),

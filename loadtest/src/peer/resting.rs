@@ -1,23 +1,15 @@
 //! What a resting connection costs the server in memory, before and after a burst of traffic.
 //!
-//! Owns the waiting for memory to settle: an allocator or a garbage collector gives pages back with a delay.
+//! Owns what is compared with what. When memory has settled is `settle`'s to say.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::crowd::Crowd;
 use crate::memory::{Resident, resident};
-
-/// Time between two looks.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// Looks without a fall after which memory counts as settled.
-const STEADY: u32 = 10;
-
-/// A fall of less than one in so many is no fall: a resting process moves by a page or two.
-const FALL: u64 = 500;
+use crate::settle::settle;
 
 /// Memory of the server at five moments.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -49,18 +41,13 @@ impl Resting {
 /// # Errors
 /// The server cannot be read, or a connection ended.
 pub fn settled(server_pid: u32, mut crowd: Option<&mut Crowd>, limit: Duration) -> Result<Resident, String> {
-    let end = Instant::now() + limit;
-    let mut lowest = resident(server_pid)?.pss;
-    let mut steady = 0;
-    while steady < STEADY && Instant::now() < end {
-        match &mut crowd {
-            Some(crowd) => crowd.rest(LOOK)?,
-            None => thread::sleep(LOOK),
+    settle(server_pid, limit, &mut |time| match &mut crowd {
+        Some(crowd) => crowd.rest(time),
+        None => {
+            thread::sleep(time);
+            Ok(())
         }
-        let now = resident(server_pid)?.pss;
-        steady = if now < lowest - lowest / FALL { 0 } else { steady + 1 };
-        lowest = lowest.min(now);
-    }
+    })?;
     // The last word is what it is now, not the best it ever was.
     resident(server_pid)
 }

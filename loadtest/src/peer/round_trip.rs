@@ -110,7 +110,7 @@ fn send(crowd: &mut Crowd, dialect: &dyn Dialect, probe: Probe, agent: usize, ou
         }
         Probe::Ping => dialect.ping(&mut bytes),
     };
-    crowd.send(crowd.link(agent), opcode, &bytes);
+    crowd.send(crowd.wire(agent), opcode, &bytes);
 }
 
 /// A message that no other one equals; at least [`SMALL_BYTES`] long.

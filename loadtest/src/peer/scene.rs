@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::arrival::Arrivals;
 use super::crowd::Crowd;
-use super::question::{Asking, over_http};
+use super::question::{Asking, call};
 use super::resting::{Resting, settled};
 use super::round_trip::{self, Probe};
 use super::{Bounds, Choice, Measure, Options, Report, SMALL_BYTES, Speech};
 use crate::bench::meter::Run;
+use crate::callers::Over;
 use crate::dialect::gateway::Gateway;
 use crate::dialect::mqtt::Mqtt;
 use crate::dialect::nats::Nats;
@@ -30,8 +31,8 @@ const BURST: Duration = Duration::from_secs(60);
 enum Way<'a> {
     /// In the dialect itself.
     Broker(&'a dyn Broker),
-    /// Over holdfast's HTTP port.
-    Http(&'a Target),
+    /// As backends of holdfast do: over its HTTP port, and over a link where it has one.
+    Holdfast(&'a Target),
     /// Not at all.
     None,
 }
@@ -120,9 +121,15 @@ impl<'a> Scene<'a> {
                 Way::None => {
                     report.absent.insert("request".to_owned(), "it has no way to reach one connection".to_owned());
                 }
-                Way::Http(target) => {
-                    let mut once = |bounds| over_http(target, &mut crowd, 0, Choice::Random, bounds);
-                    report.note_run("request", &self.twice("request", &mut once)?);
+                Way::Holdfast(target) => {
+                    for (name, over) in [("request", Over::Http), ("request_link", Over::Link)] {
+                        if over == Over::Link && target.link.is_none() {
+                            report.absent.insert(name.to_owned(), "it has no control link (--link)".to_owned());
+                            continue;
+                        }
+                        let mut once = |bounds| call(over, target, &mut crowd, 0, Choice::Random, bounds);
+                        report.note_run(name, &self.twice(name, &mut once)?);
+                    }
                 }
                 Way::Broker(broker) => {
                     let mut asking = Asking::new(broker, &mut crowd)?;
@@ -142,7 +149,7 @@ impl<'a> Scene<'a> {
         let bounds = Bounds { time: BURST, operations, ..self.options.bounds(1.0)? };
         let bytes = self.options.burst_bytes;
         let run = match self.way() {
-            Way::Http(target) => over_http(target, crowd, bytes, Choice::InTurn, bounds),
+            Way::Holdfast(target) => call(Over::Http, target, crowd, bytes, Choice::InTurn, bounds),
             // On each agent's own connection: the backend's would be a bottleneck, and all that grows.
             Way::Broker(_) | Way::None => {
                 round_trip::run(crowd, self.dialect(), Probe::Echo(bytes), Choice::InTurn, bounds)
@@ -182,7 +189,7 @@ impl<'a> Scene<'a> {
 
     fn way(&self) -> Way<'_> {
         match self.options.dialect {
-            Speech::Holdfast => Way::Http(self.target),
+            Speech::Holdfast => Way::Holdfast(self.target),
             Speech::Nats => Way::Broker(&self.nats),
             Speech::Mqtt => Way::Broker(&self.mqtt),
             Speech::Echo => Way::None,

@@ -7,16 +7,18 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Report;
+use crate::median::median;
 use crate::table::print;
 
 /// Columns: name of the figure, its heading, digits behind the point.
-const COLUMNS: [(&str, &str, usize); 6] = [
+const COLUMNS: [(&str, &str, usize); 7] = [
     ("idle_pss_bytes", "idle B", 0),
     ("after_burst_pss_bytes", "after burst B", 0),
     ("connect_server_cpu_us", "connect µs", 1),
     ("echo_server_cpu_us", "echo µs", 2),
     ("ping_server_cpu_us", "ping µs", 2),
     ("request_server_cpu_us", "request µs", 1),
+    ("request_link_server_cpu_us", "request, link µs", 1),
 ];
 
 /// Options of `peer-table`.
@@ -94,9 +96,9 @@ fn summarize(reports: &[Report]) -> Result<Vec<Summary>, String> {
         let rounds: Vec<&Report> = reports.iter().filter(|other| other.peer == report.peer).collect();
         let names = rounds.iter().flat_map(|round| round.figures.keys());
         let figures = names.map(|name| {
-            let values = rounds.iter().filter_map(|round| round.figures.get(name).copied()).collect();
+            let values: Vec<f64> = rounds.iter().filter_map(|round| round.figures.get(name).copied()).collect();
             let base = summaries.first().and_then(|first| first.figures.get(name));
-            (name.clone(), figure(values, base))
+            (name.clone(), figure(&values, base))
         });
         let figures: BTreeMap<String, Figure> = figures.collect();
         summaries.push(Summary {
@@ -112,12 +114,11 @@ fn summarize(reports: &[Report]) -> Result<Vec<Summary>, String> {
 }
 
 /// The figure of some rounds, at least one; `base` is the first server's, `None` for itself.
-fn figure(mut values: Vec<f64>, base: Option<&Figure>) -> Figure {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let median = if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
+fn figure(values: &[f64], base: Option<&Figure>) -> Figure {
+    let median = median(values.iter().copied());
     let ratio = base.filter(|base| base.median > 0.0).map(|base| median / base.median);
-    Figure { median, lowest: values[0], highest: values[values.len() - 1], ratio }
+    let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    Figure { median, lowest, highest: values.iter().copied().fold(f64::NEG_INFINITY, f64::max), ratio }
 }
 
 fn cells(summary: &Summary) -> Vec<String> {
@@ -155,7 +156,7 @@ mod tests {
     #[test]
     fn medians_are_of_the_rounds_and_ratios_to_the_first_server() {
         let reports = [
-            report("a", &[("idle_pss_bytes", 100.0), ("echo_server_cpu_us", 4.0)]),
+            report("a", &[("idle_pss_bytes", 100.0), ("echo_server_cpu_us", 4.0), ("request_link_server_cpu_us", 9.5)]),
             report("b", &[("idle_pss_bytes", 900.0), ("other", 1.0)]),
             report("a", &[("idle_pss_bytes", 300.0)]),
             report("b", &[("idle_pss_bytes", 500.0)]),
@@ -170,7 +171,7 @@ mod tests {
         let idle = Figure { median: 600.0, lowest: 500.0, highest: 900.0, ratio: Some(3.0) };
         assert_eq!(b.figures["idle_pss_bytes"], idle);
         assert_eq!(b.figures["other"].ratio, None);
-        assert_eq!(cells(a), ["a", "1", "200", "–", "–", "4.00", "–", "–"]);
+        assert_eq!(cells(a), ["a", "1", "200", "–", "–", "4.00", "–", "–", "9.5"]);
         assert_eq!(cells(b)[2], "600 (3.0×)");
     }
 

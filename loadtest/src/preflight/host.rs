@@ -5,12 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use nix::sys::resource::{Resource, getrlimit};
-
 use crate::sample::kernel::{Light, page_bytes};
-
-/// Tables of descriptors that the harness makes at most, one a thread, unless a scenario says otherwise.
-const CLIENT_TABLES: u64 = 64;
 
 /// Where control groups of version 2 are.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -36,8 +31,6 @@ pub struct Conntrack {
 /// What bounds the number of connections here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Tables that the harness can make, with the hard limit.
-    pub client: Tables,
     /// Tables of the server; none when it is not known, or elsewhere.
     pub server: Option<Tables>,
     /// `fs.nr_open`: how far RLIMIT_NOFILE can be raised.
@@ -70,14 +63,12 @@ impl Host {
     /// # Errors
     /// A limit that every Linux has cannot be read.
     pub fn read(pairs: u64) -> Result<Self, String> {
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| error.to_string())?;
         let light = Light::read()?;
         let files_open = numbers("/proc/sys/fs/file-nr")?;
         let ports = numbers("/proc/sys/net/ipv4/ip_local_port_range")?;
         let port = |place: usize| ports.get(place).and_then(|port| u16::try_from(*port).ok());
         let tcp_pages = numbers("/proc/sys/net/ipv4/tcp_mem")?;
         Ok(Self {
-            client: Tables { tables: CLIENT_TABLES, descriptors_each: hard },
             server: None,
             nr_open: number("/proc/sys/fs/nr_open")?,
             ports: port(0).zip(port(1)).ok_or("ip_local_port_range is not two ports")?,
@@ -105,13 +96,6 @@ impl Host {
         let loops = threads.iter().filter(|table| table.thread.starts_with("loop-")).count() as u64;
         self.server = Some(Tables { tables: loops.max(1), descriptors_each });
         Ok(self)
-    }
-
-    /// The same with another number of tables of the harness.
-    #[must_use]
-    pub fn with_client_tables(mut self, tables: u64) -> Self {
-        self.client.tables = tables;
-        self
     }
 }
 

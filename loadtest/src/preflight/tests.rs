@@ -4,7 +4,6 @@ use super::*;
 
 fn roomy() -> Host {
     Host {
-        client: Tables { tables: 4, descriptors_each: 1 << 20 },
         server: Some(Tables { tables: 2, descriptors_each: 1 << 20 }),
         nr_open: 1 << 20,
         ports: (1024, 65_535),
@@ -34,13 +33,23 @@ fn a_roomy_host_bites_nowhere_and_says_what_is_next() {
 fn each_limit_bites_where_it_should() {
     type Tighten = fn(&mut Host);
     let cases: [(&str, Tighten, Ends, u64); 13] = [
-        ("descriptors of the harness", |host| host.client.descriptors_each = 20_000, Ends::Both, 4 * (20_000 - 64)),
-        ("descriptors of the harness", |host| host.client.descriptors_each = 10, Ends::Client, 0),
         (
             "descriptors of the server",
             |host| host.server = Some(Tables { tables: 1, descriptors_each: 1024 }),
             Ends::Both,
             960,
+        ),
+        (
+            "descriptors of the server",
+            |host| host.server = Some(Tables { tables: 4, descriptors_each: 20_000 }),
+            Ends::Both,
+            4 * (20_000 - 64),
+        ),
+        (
+            "descriptors of the server",
+            |host| host.server = Some(Tables { tables: 4, descriptors_each: 10 }),
+            Ends::Both,
+            0,
         ),
         ("ports", |host| (host.ports, host.pairs) = ((32_768, 60_999), 1), Ends::Client, 28_232),
         ("ports", |host| (host.ports, host.pairs) = ((32_768, 60_999), 3), Ends::Client, 84_696),

@@ -67,6 +67,13 @@ impl Draft {
         &mut self.result.figures[last]
     }
 
+    /// Gives a figure that was noted before the limit that it must keep; nothing where there is none of that name.
+    pub fn bound(&mut self, name: &str, limit: f64) {
+        if let Some(figure) = self.result.figures.iter_mut().find(|figure| figure.name == name) {
+            figure.must(limit);
+        }
+    }
+
     /// The value of a figure that was noted before.
     pub fn noted(&self, name: &str) -> Option<f64> {
         self.result.figure(name).map(|figure| figure.value)
@@ -140,9 +147,12 @@ mod tests {
         draft.figure("agents", "", 10.0);
         draft.figure("bytes", "B", 200.0).lower().must(128.0);
         draft.figure("rate", "/s", f64::NAN).higher();
+        draft.bound("agents", 10.0);
+        draft.bound("nobody's", 1.0);
         let result = draft.finish();
         let names: Vec<&str> = result.figures.iter().map(|figure| figure.name.as_str()).collect();
         assert_eq!(names, ["agents", "bytes", "rate"]);
+        assert_eq!(result.figure("agents").and_then(|figure| figure.must), Some(10.0));
         assert_eq!(result.missed().map(|figure| figure.value).collect::<Vec<_>>(), [200.0]);
         assert_eq!(result.failures, ["rate: not measured"]);
     }

@@ -14,6 +14,7 @@ pub mod soak;
 pub mod storm;
 
 mod backends;
+mod crews;
 mod run;
 mod trend;
 mod warm;

@@ -2,34 +2,37 @@
 //!
 //! Owns the order of begin and end. What happens between is the scenario's.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::crews::Crews;
 use crate::campaign::Tally;
 use crate::comeback::BackOff;
 use crate::cpu;
-use crate::crew::{Afterwards, Board, Crew, Duty, Log};
+use crate::crew::{Afterwards, Crew, Duty, Log};
 use crate::memory::resident;
+use crate::node::Node;
 use crate::place::Place;
 use crate::preflight::{self, Ends, Host};
 use crate::progress::Stage;
 use crate::result::{Draft, RunResult, Verdict};
 use crate::sample::{self, Mark, Sampler, Samples, Split};
 use crate::server::Server;
+use crate::settle::settle;
 use crate::source;
 use crate::stop;
 use crate::witness::Witness;
 
-/// How steady memory must be to count as settled: so many looks without a new low, so far apart.
-const STEADY_LOOKS: u32 = 10;
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-
 /// Plot and name of the line of the server's descriptors.
 pub const DESCRIPTORS: (&str, &str) = ("Descriptors", "server, all tables");
+
+/// From so many agents on, memory for each of them and ratios to few agents are held to their bounds: of fewer, single pages are seen.
+pub const WEIGHED_FROM: u32 = 10_000;
 
 /// Connections that a gateway of our own takes beside the agents and those that it has not yet missed.
 const ROOM_BESIDE: u64 = 1000;
@@ -60,6 +63,7 @@ pub struct Run {
     pub agents: u32,
     end: Instant,
     sampler: Option<Sampler>,
+    crews: Crews,
 }
 
 impl Run {
@@ -118,7 +122,7 @@ impl Run {
             draft.server(sample::server(pid)?);
         }
         let end = Instant::now() + limit;
-        Ok(Self { server, draft, agents, end, sampler: None })
+        Ok(Self { server, draft, agents, end, sampler: None, crews: Crews::default() })
     }
 
     /// The server's process.
@@ -142,15 +146,28 @@ impl Run {
         }
     }
 
-    /// Starts the agents and the sampling, and waits until all are there. Notes how long that took.
+    /// Starts the agents, and the sampling with the first of them, and waits until all are there. Notes how long that took.
     ///
     /// # Errors
     /// They do not all come in time.
     pub fn enlist(&mut self, duty: &Duty) -> Result<Crew, String> {
         let empty = resident(std::process::id())?.anonymous as f64;
         let began = Instant::now();
+        let crew = self.muster(duty)?;
+        self.draft.figure("time to connect all", "s", began.elapsed().as_secs_f64()).lower();
+        let own = resident(std::process::id())?.anonymous as f64;
+        self.draft.figure("harness bytes for each agent", "B", (own - empty) / duty.agents.len() as f64).lower();
+        Ok(crew)
+    }
+
+    /// The same without a note: agents that come before those that count.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn muster(&mut self, duty: &Duty) -> Result<Crew, String> {
         let crew = Crew::start(&self.server.target, duty)?;
-        self.watch(crew.share())?;
+        self.crews.add(crew.share());
+        self.watch()?;
         let count = duty.agents.len();
         let stage = Stage::of("connect", count as u64);
         let ready = crew.wait(self.left(), &mut |up| stage.at(u64::from(up)));
@@ -160,20 +177,20 @@ impl Run {
             let log = crew.stop()?;
             return Err(format!("{error}; connections ended as {:?}", log.endings));
         }
-        self.draft.figure("time to connect all", "s", began.elapsed().as_secs_f64()).lower();
-        let own = resident(std::process::id())?.anonymous as f64;
-        self.draft.figure("harness bytes for each agent", "B", (own - empty) / f64::from(self.agents)).lower();
         Ok(crew)
     }
 
-    /// Samples server, kernel and agents from now on.
-    fn watch(&mut self, board: Arc<Board>) -> Result<(), String> {
-        let (there, calls) = (Arc::clone(&board), Arc::clone(&board));
+    /// Samples server, kernel and agents from now on, where that has not begun.
+    fn watch(&mut self) -> Result<(), String> {
+        if self.sampler.is_some() {
+            return Ok(());
+        }
+        let (there, calls, welcomes) = (self.crews.clone(), self.crews.clone(), self.crews.clone());
         let mut watch = Sampler::watch(self.draft.began())
             .every(Duration::from_millis(250))
-            .connections(move || u64::from(there.up.load(Ordering::Relaxed)))
-            .rate("Calls", "taken by agents", move || calls.taken.load(Ordering::Relaxed))
-            .rate("Welcomes", "agents", move || board.welcomes.load(Ordering::Relaxed));
+            .connections(move || there.sum(|board| u64::from(board.up.load(Ordering::Relaxed))))
+            .rate("Calls", "taken by agents", move || calls.count(|board| &board.taken))
+            .rate("Welcomes", "agents", move || welcomes.count(|board| &board.welcomes));
         if let Some(pid) = self.server.pid {
             watch = watch.server(pid).level(DESCRIPTORS.0, DESCRIPTORS.1, "", move || {
                 let open = |table: sample::Table| table.open.map_or(f64::NAN, |open| open as f64);
@@ -184,22 +201,23 @@ impl Run {
         Ok(())
     }
 
-    /// Server and kernel once the server's memory has stopped to fall, which an allocator brings about with a delay.
+    /// Server and kernel once the server's memory has settled.
     ///
     /// # Errors
     /// The server cannot be read.
     pub fn settled(&self, longest: Duration) -> Result<Mark, String> {
         let pid = self.pid()?;
-        let end = Instant::now() + longest.min(self.left());
-        let mut lowest = resident(pid)?.pss;
-        let mut steady = 0;
-        while steady < STEADY_LOOKS && Instant::now() < end {
-            thread::sleep(LOOK_EVERY);
-            let now = resident(pid)?.pss;
-            steady = if now < lowest { 0 } else { steady + 1 };
-            lowest = lowest.min(now);
-        }
-        Mark::take(pid)
+        settle(pid, longest.min(self.left()), &mut |time| {
+            thread::sleep(time);
+            Ok(())
+        })?;
+        // The server is asked after it was read: what the question itself touches is in no mark.
+        Ok(Mark::take(pid)?.with_parts(self.parts()))
+    }
+
+    /// The server's parts as it tells them; none of a server that does not know the question.
+    fn parts(&self) -> BTreeMap<String, u64> {
+        Node::ask(&self.server.target).map(|node| node.memory.parts).unwrap_or_default()
     }
 
     /// Tells what each agent costs between two marks. Returns the bytes of the server's process.
@@ -209,6 +227,13 @@ impl Run {
         };
         split.tell(when, &mut self.draft);
         split.process
+    }
+
+    /// Gives a figure that was noted the limit that it must keep where so many agents take part.
+    pub fn bound(&mut self, name: &str, limit: f64, agents: impl RangeBounds<u32>) {
+        if agents.contains(&self.agents) {
+            self.draft.bound(name, limit);
+        }
     }
 
     /// Processor time of the server since `before`, for each of `operations`.
@@ -235,7 +260,7 @@ impl Run {
         }
     }
 
-    /// Lets the agents go, and ends the sampling. What they noticed is counted.
+    /// Lets these agents go, and ends the sampling. What they noticed is counted.
     ///
     /// # Errors
     /// A thread failed.

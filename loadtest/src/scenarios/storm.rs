@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::backends::Backends;
-use super::run::{Common, Outcomes, Run};
+use super::run::{Common, Outcomes, Run, WEIGHED_FROM};
+use super::warm;
 use crate::campaign::{Campaign, Plan};
 use crate::comeback::BackOff;
 use crate::crew::{Afterwards, Crew, Duty};
@@ -15,6 +16,9 @@ use crate::progress::Stage;
 use crate::result::RunResult;
 use crate::sample::{SERVER_CPU, SERVER_MEMORY};
 use crate::witness::Witness;
+
+/// Calls to each of the first agents before anything is measured.
+const WARM_ROUNDS: u32 = 100;
 
 /// How long calls go on before the storm and after it.
 const CALM: Duration = Duration::from_secs(1);
@@ -52,6 +56,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
         .parameter("back-off at most, secs", options.back_off_max.as_secs_f64())
         .parameter("calls per second", options.calls_per_second);
     run.pid()?;
+    warm::warm(&mut run, WARM_ROUNDS, 0)?;
     let witness = Arc::new(Witness::new(run.agents));
     let duty = Duty {
         afterwards: Afterwards::ComeBack(BackOff { base: options.back_off, cap: options.back_off_max }),
@@ -75,7 +80,8 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     }
     let after = run.settled(options.settle)?;
     let rested = run.split("after the storm", &empty, &after);
-    run.draft.figure("process bytes for each agent after a storm", "B", rested).lower().must(resting + 16.0);
+    run.draft.figure("process bytes for each agent after a storm", "B", rested).lower();
+    run.bound("process bytes for each agent after a storm", resting + 16.0, WEIGHED_FROM..);
     let (_, samples) = run.dismiss(crew, Some(&witness))?;
     if let Some(peak) = samples.highest(SERVER_CPU.0, SERVER_CPU.1) {
         run.draft.figure("highest server CPU in a sample", "% of a core", peak).lower();

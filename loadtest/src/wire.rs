@@ -28,7 +28,7 @@ struct Cut {
 }
 
 /// A connection. At rest it is a descriptor, a tag and a null pointer.
-pub struct Link {
+pub struct Wire {
     stream: TcpStream,
     /// What its owner calls it.
     pub tag: u32,
@@ -41,7 +41,7 @@ pub struct Link {
 
 /// The harness simulates a million of these. Debug builds of mio add a word for their own checks.
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Link>() <= 24);
+const _: () = assert!(size_of::<Wire>() <= 24);
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Ending {
 }
 
 /// What a read brought.
-pub enum Intake {
+pub enum Got {
     /// So many bytes in the buffer.
     Bytes(usize),
     /// Nothing for now.
@@ -85,7 +85,7 @@ pub enum Intake {
 pub enum Written {
     /// The kernel has them all.
     All,
-    /// The kernel refused some: ask to hear when it takes more ([`Link::interest`]).
+    /// The kernel refused some: ask to hear when it takes more ([`Wire::interest`]).
     Refused,
     /// They wait behind others that the kernel refused before.
     Queued,
@@ -93,7 +93,7 @@ pub enum Written {
     Dead,
 }
 
-impl Link {
+impl Wire {
     /// A connection that waits for the answer to its upgrade.
     pub fn new(stream: TcpStream, tag: u32, mark: u8) -> Self {
         Self { stream, tag, phase: Phase::Upgrading, mark, cut: None }
@@ -142,21 +142,21 @@ impl Link {
     }
 
     /// Reads once.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Intake {
+    pub fn read(&mut self, buffer: &mut [u8]) -> Got {
         loop {
             return match self.stream.read(buffer) {
-                Ok(0) => Intake::End,
-                Ok(bytes) => Intake::Bytes(bytes),
+                Ok(0) => Got::End,
+                Ok(bytes) => Got::Bytes(bytes),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Intake::Dry,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Dry,
                 // The kernel says so while TCP is being connected.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => Intake::Dry,
-                Err(_) => Intake::End,
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Got::Dry,
+                Err(_) => Got::End,
             };
         }
     }
 
-    /// Writes `bytes` behind what still waits; what the kernel does not take waits for [`Link::flush`].
+    /// Writes `bytes` behind what still waits; what the kernel does not take waits for [`Wire::flush`].
     pub fn write(&mut self, bytes: &[u8]) -> Written {
         if let Some(cut) = &mut self.cut
             && !cut.output.is_empty()
@@ -206,7 +206,7 @@ impl Link {
         Some(taken)
     }
 
-    /// A link at rest owns nothing.
+    /// A wire at rest owns nothing.
     fn settle(&mut self) {
         if let Some(cut) = &self.cut
             && cut.input.is_empty()
