@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use nix::sys::prctl;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -74,6 +75,8 @@ pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::at("cannot watch for signals"))?;
     let clock = Clock::start();
     host::raise_descriptors().map_err(GatewayError::at("cannot raise the limit on descriptors"))?;
+    // Where the kernel gives any heap pages of 2 MiB, resident memory is larger and unsteady. A kernel that refuses leaves it so.
+    let _ = prctl::set_thp_disable(true);
     let derived = derived::derive(settings, &Host::read());
     let warnings = derived.warnings(settings);
     if derived.connections_per_loop == 0 {

@@ -152,6 +152,11 @@ impl Gateway {
         fs::write(self.file("holdfast.toml"), config).expect("config written");
     }
 
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends the process a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed());
@@ -202,7 +207,7 @@ impl Gateway {
 
     /// A line of the process' `smaps_rollup`, in bytes.
     pub fn rollup(&self, name: &str) -> u64 {
-        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let path = format!("/proc/{}/smaps_rollup", self.process_id());
         let rollup = fs::read_to_string(path).expect("the gateway runs");
         let line = rollup.lines().find_map(|line| line.strip_prefix(name));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
@@ -235,7 +240,7 @@ impl Gateway {
     /// The same, for subcommands that look at the process.
     pub fn load_at_process(&self, subcommand: &str) -> Command {
         let mut command = self.load(subcommand);
-        command.args(["--server-pid", &self.child.id().to_string()]);
+        command.args(["--server-pid", &self.process_id().to_string()]);
         command
     }
 }

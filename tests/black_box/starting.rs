@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::gateway::fresh_folder;
+use crate::gateway::{Gateway, fresh_folder};
 
 /// Exit code: it failed while it ran.
 const FAILED: i32 = 1;
@@ -148,4 +148,13 @@ fn a_node_that_could_hold_nobody_does_not_start() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(FAILED), "{said}");
     assert!(said.contains("no connection is possible") && said.contains("limits.descriptors_reserve"), "{said}");
+}
+
+#[test]
+fn a_gateway_takes_no_huge_pages() {
+    let gateway = Gateway::start("");
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.process_id())).expect("its status");
+    // A kernel older than 5.0 does not tell.
+    let told = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+    assert_eq!(told.map_or("0", str::trim), "0");
 }

@@ -56,7 +56,7 @@ pub fn diagnose(machine: &Machine, settings: &Settings, connections: u64) -> Vec
     findings.extend(machine.conntrack.map(|conntrack| question.conntrack(conntrack)));
     findings.extend(question.threads());
     findings.extend([question.tcp_pages(), question.accept_queue(), question.syn_queue(), question.packet_queue()]);
-    findings.extend([question.ports(), question.huge_pages()]);
+    findings.push(question.ports());
     findings
 }
 

@@ -27,19 +27,6 @@ pub enum Place {
     Container,
 }
 
-/// What the kernel does with huge pages (`/sys/kernel/mm/transparent_hugepage/enabled`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HugePages {
-    /// Any memory may get them ("always").
-    Always,
-    /// Only memory that asks for them, or none ("madvise", "never").
-    AskedFor,
-    /// Any memory, but none of this process.
-    OffHere,
-    /// Not to be seen from here.
-    Unknown,
-}
-
 /// Connection tracking: the table's size and how much of it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
@@ -98,8 +85,6 @@ pub struct Machine {
     pub group: Group,
     /// Whether a limit on descriptors counts for each loop.
     pub tables: Tables,
-    /// Whether the kernel backs memory of this process with huge pages that nobody asked for.
-    pub huge_pages: HugePages,
 }
 
 /// Bit of CAP_SYS_RESOURCE in a set of capabilities: whoever has it may raise its own hard limits.
@@ -145,7 +130,6 @@ impl Machine {
             place: place(&proc.text("proc/self/mountinfo")),
             group,
             tables,
-            huge_pages: huge_pages(&proc.text("sys/kernel/mm/transparent_hugepage/enabled"), &status),
         }
     }
 
@@ -225,16 +209,6 @@ fn tcp_pages_used(sockstat: &str) -> u64 {
 fn threads_used(loadavg: &str) -> u64 {
     let runnable = loadavg.split_whitespace().nth(3).and_then(|word| word.split_once('/'));
     runnable.and_then(|(_, all)| all.parse().ok()).unwrap_or(0)
-}
-
-/// The word in brackets holds; a process may have switched them off for itself (PR_SET_THP_DISABLE).
-fn huge_pages(enabled: &str, status: &str) -> HugePages {
-    match enabled.split_whitespace().find(|word| word.starts_with('[')) {
-        None => HugePages::Unknown,
-        Some("[always]") if word_after(status, "THP_enabled:") == Some("0") => HugePages::OffHere,
-        Some("[always]") => HugePages::Always,
-        Some(_) => HugePages::AskedFor,
-    }
 }
 
 /// Container runtimes mount /proc/sys over itself, read-only.

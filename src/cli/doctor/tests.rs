@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::diagnose::diagnose;
 use super::finding::{Amount, Bearing, Finding, Verdict, bites_first, grouped};
-use super::machine::{Conntrack, HugePages, Machine, Place, Tables};
+use super::machine::{Conntrack, Machine, Place, Tables};
 use super::plan::{fullest, most};
 use super::{examine, try_private_table};
 use crate::config::group::Group;
@@ -61,7 +61,6 @@ fn ample() -> Machine {
         place: Place::Host,
         group: Group::default(),
         tables: Tables::Private,
-        huge_pages: HugePages::AskedFor,
     }
 }
 
@@ -109,7 +108,6 @@ fn a_whole_host_is_read() {
             ("proc/sys/net/netfilter/nf_conntrack_max", "262144\n"),
             ("proc/sys/net/netfilter/nf_conntrack_count", "17\n"),
             ("proc/meminfo", "MemTotal:  24683520 kB\nMemAvailable:   1000 kB\n"),
-            ("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n"),
             ("proc/sys/kernel/threads-max", "192731\n"),
             ("proc/loadavg", "0.83 0.67 1.17 2/101 24579\n"),
             ("proc/self/mountinfo", "60 58 0:5 /sys /proc/sys ro,relatime - proc proc rw\n"),
@@ -139,7 +137,6 @@ fn a_whole_host_is_read() {
         place: Place::Container,
         group: Group::default(),
         tables: Tables::Private,
-        huge_pages: HugePages::Always,
     };
     assert_eq!(machine, expected);
     assert!(machine.may_raise_limits());
@@ -418,25 +415,6 @@ fn the_gateway_s_own_budget_bites_where_it_is_set_and_counts_the_process_alone()
     let blind = Machine { memory_total: None, ..ample() };
     let findings = diagnose(&blind, &settings(|_| {}), MILLION);
     assert!(findings.iter().all(|finding| finding.limit != "limits.memory"));
-}
-
-#[test]
-fn huge_pages_that_nobody_asked_for_are_told_and_bound_nothing() {
-    let page = |enabled: &str, off: &str| {
-        let status = format!("THP_enabled:\t{off}\n");
-        let files = [("sys/kernel/mm/transparent_hugepage/enabled", enabled), ("proc/self/status", status.as_str())];
-        read("huge-pages", &files).huge_pages
-    };
-    assert_eq!(page("[always] madvise never\n", "1"), HugePages::Always);
-    assert_eq!(page("[always] madvise never\n", "0"), HugePages::OffHere);
-    assert_eq!(page("always [madvise] never\n", "1"), HugePages::AskedFor);
-    assert_eq!(page("always madvise [never]\n", "1"), HugePages::AskedFor);
-    assert_eq!(page("", "1"), HugePages::Unknown);
-    let always = Machine { huge_pages: HugePages::Always, ..ample() };
-    let findings = diagnose(&always, &settings(|_| {}), MILLION);
-    let finding = find(&findings, "transparent huge pages");
-    assert_eq!((finding.verdict, finding.agents, finding.bearing), (Verdict::Ok, None, Bearing::Nothing));
-    assert!(finding.lift.starts_with("MIMALLOC_ALLOW_THP=0 in the gateway's environment"));
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! Pure functions; owns the sum of what agents take, and asks the system nothing.
 
 use super::super::finding::{Amount, Finding};
-use super::super::machine::HugePages;
 use super::Question;
 use crate::config::derived::{BYTES_PER_AGENT, KERNEL_BYTES_PER_CONNECTION};
 use crate::kit::budget::BudgetLimit;
@@ -53,18 +52,5 @@ impl Question<'_> {
         let about = "the memory of the control group";
         let lift = "MemoryMax=, docker run --memory=, or resources.limits.memory: the kernel's part counts there too";
         self.memory("cgroup memory", about, self.machine.group.memory_left, KERNEL_BYTES_PER_CONNECTION, lift)
-    }
-
-    /// Pages of 2 MiB that nobody asked for make the memory of a process larger and unsteady.
-    pub(super) fn huge_pages(&self) -> Finding {
-        let (have, lift) = match self.machine.huge_pages {
-            HugePages::Always => ("always", "MIMALLOC_ALLOW_THP=0 in the gateway's environment: steadier memory"),
-            HugePages::AskedFor => ("where asked for", ""),
-            HugePages::OffHere => ("not in this process", ""),
-            HugePages::Unknown => ("-", ""),
-        };
-        let about = "whether the kernel gives huge pages to who has not asked for them";
-        let have = Amount::Text(have.to_owned());
-        Finding { lift: lift.to_owned(), ..Finding::good_to_know("transparent huge pages", about, have) }
     }
 }
