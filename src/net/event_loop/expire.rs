@@ -17,18 +17,19 @@ use super::carry_out::live;
 
 /// A sweep over the whole table takes a quarter of the shortest deadline, within these bounds in milliseconds.
 const WHOLE_MS: (u32, u32) = (10, 1000);
-/// Slots in a slice. Looking at them takes some 6 µs, but the pings of a slice leave together, and calls wait behind them: with a
-/// heartbeat a minute these are 17 of so many agents, less than 0.1 ms.
-const SLICE: u32 = 1024;
-/// A table of no more slots is looked at at once.
-const SMALL: u32 = 4096;
+/// Slots in a slice, at least and at most. Looking at 16,384 takes about 0.1 ms; each slice wakes the loop, which costs more than that.
+const SLICE: (u32, u32) = (1024, 16_384);
+/// How many of a slice should be due: their pings leave together, and calls wait behind them. Slices are as large as that allows.
+const DUE_AT_ONCE: usize = 24;
 /// A loop that is never quiet gives memory back once in so many sweeps.
 const SWEEPS_BUSY_MAX: u32 = 10;
 
 /// Where the sweep stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sweep {
     cursor: u32,
+    /// Slots of the next slice.
+    slice: u32,
     due_at: Now,
     /// Something but the sweep happened since the whole table was last looked at.
     pub(super) busy: bool,
@@ -37,6 +38,20 @@ pub(super) struct Sweep {
     /// Bytes of outboxes that this sweep has seen, and those that the last one saw: a sweep looks at every connection anyway.
     outbox_bytes_seen: usize,
     pub(super) outbox_bytes: usize,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self {
+            cursor: 0,
+            slice: SLICE.1,
+            due_at: Now::default(),
+            busy: false,
+            sweeps_busy: 0,
+            outbox_bytes_seen: 0,
+            outbox_bytes: 0,
+        }
+    }
 }
 
 impl Sweep {
@@ -53,11 +68,10 @@ impl<I: Io> EventLoop<I> {
             return;
         }
         let (from, span) = (self.sweep.cursor, self.conns.span());
-        let slice = if span <= SMALL { SMALL } else { SLICE };
+        let slice = self.sweep.slice;
         let to = from.saturating_add(slice);
         self.sweep.cursor = if to >= span { 0 } else { to };
-        let slices = span.div_ceil(slice).max(1);
-        let step_ms = u64::from((self.whole_ms() / slices).max(1));
+        let step_ms = (u64::from(self.whole_ms()) * u64::from(slice) / u64::from(span.max(slice))).max(1);
         // Where loops outnumber the cores their slices should not come at the same moment.
         let first = self.sweep.due_at == Now::default();
         let phase_ms = if first { step_ms * u64::from(self.index.reverse_bits()) / 256 } else { 0 };
@@ -82,6 +96,7 @@ impl<I: Io> EventLoop<I> {
                 due.push(conn.token(slot));
             }
         }
+        self.sweep.slice = next_slice(slice, due.len());
         for token in due {
             let Some(conn) = live(&mut self.conns, token) else {
                 continue;
@@ -129,6 +144,13 @@ impl<I: Io> EventLoop<I> {
     }
 }
 
+/// Slots of the slice after one of `slice` slots that had so many due. It shrinks at once and grows by doubling.
+fn next_slice(slice: u32, due: usize) -> u32 {
+    let fitting = slice as usize * DUE_AT_ONCE / due.max(1);
+    let most = SLICE.1.min(slice.saturating_mul(2)).max(SLICE.0);
+    u32::try_from(fitting).unwrap_or(most).clamp(SLICE.0, most)
+}
+
 /// Whether an agent's message has been coming in for longer than a peer may be slow.
 fn is_open_too_long<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
     let since = conn.session.message_open_since().filter(|_| conn.door() == Door::Agents);
@@ -139,4 +161,25 @@ fn is_open_too_long<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
 fn is_too_slow<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
     let since = conn.outbox.as_ref().and_then(|outbox| outbox.above_since());
     conn.session.phase().is_open() && since.is_some_and(|since| now.tick().since(since) > patience_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_as_large_as_what_is_due_allows() {
+        for (slice, due, next) in [
+            (16_384, 0, 16_384),
+            (16_384, DUE_AT_ONCE, 16_384),
+            (16_384, 364, 1080),
+            (1080, DUE_AT_ONCE, 1080),
+            (1080, 12, 2160),
+            (1080, 0, 2160),
+            (2160, usize::MAX / (1 << 14), 1024),
+            (1024, 5000, 1024),
+        ] {
+            assert_eq!(next_slice(slice, due), next, "{slice} {due}");
+        }
+    }
 }
