@@ -223,6 +223,16 @@ pub fn encode(encoding: Encoding, envelope: &Outbound<'_>) -> Bytes {
     }
 }
 
+/// What a message is replied to with: an array when it was a `batch`, else the one envelope; `None` when there is nothing to say.
+#[must_use]
+pub fn encode_replies(encoding: Encoding, batch: bool, replies: &[Outbound<'_>]) -> Option<Bytes> {
+    match replies {
+        [] => None,
+        [one] if !batch => Some(encode(encoding, one)),
+        many => Some(encode_batch(encoding, many)),
+    }
+}
+
 /// A whole frame that carries several: an array in JSON. Binary has no batches, so each is a frame of its own, joined.
 /// No envelopes give no bytes.
 #[must_use]
@@ -271,6 +281,14 @@ fn count(write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> usize {
     let counted = write(&mut counter);
     debug_assert!(counted.is_ok(), "counting cannot fail");
     counter.bytes
+}
+
+/// The bytes that `write` writes, in a buffer of just their length; it is called twice and must write the same.
+fn written(write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(count(write));
+    let result = write(&mut out);
+    debug_assert!(result.is_ok(), "writing to a Vec cannot fail");
+    out
 }
 
 /// A frame around what `write` writes; it is called twice and must write the same.

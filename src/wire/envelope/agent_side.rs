@@ -12,7 +12,7 @@ use crate::kit::ids::CallId;
 
 use super::binary::{self, Parts};
 use super::json::{self, ErrorObject, Message};
-use super::{Encoding, Fault, Payload, count};
+use super::{Encoding, Fault, Payload, written};
 
 /// What the gateway sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,10 +122,7 @@ pub fn encode_from_agent(encoding: Encoding, envelope: &FromAgent<'_>) -> Vec<u8
         Encoding::Json => write_json(envelope, out),
         Encoding::Binary => write_binary(envelope, out),
     };
-    let mut out = Vec::with_capacity(count(&write));
-    let written = write(&mut out);
-    debug_assert!(written.is_ok(), "writing to a Vec cannot fail");
-    out
+    written(&write)
 }
 
 /// Parameters of `welcome`.

@@ -71,12 +71,9 @@ pub(in crate::work) fn apply(
             refusals.push(Outbound::Refusal { id, fault });
         }
     });
-    let frame = match refusals.as_slice() {
-        [] => return,
-        [one] if !batch => envelope::encode(encoding, one),
-        many => envelope::encode_batch(encoding, many),
-    };
-    answers.push(conn, Order::Send { conn, frame });
+    if let Some(frame) = envelope::encode_replies(encoding, batch, &refusals) {
+        answers.push(conn, Order::Send { conn, frame });
+    }
 }
 
 /// Applies one envelope; the id and the fault of one that must be refused.

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::kit::ids::CallId;
 use crate::wire::envelope::binary::{self, Parts};
 use crate::wire::envelope::json::{self, ErrorObject, Message};
-use crate::wire::envelope::{Encoding, Fault, Payload, count};
+use crate::wire::envelope::{Encoding, Fault, Payload, written};
 
 use super::{AGENT_ERROR_CODE, Failure};
 
@@ -151,10 +151,7 @@ pub fn encode(encoding: Encoding, envelope: &ToLink<'_>) -> Vec<u8> {
         Encoding::Json => write_json(envelope, out),
         Encoding::Binary => write_binary(envelope, out),
     };
-    let mut out = Vec::with_capacity(count(&write));
-    let written = write(&mut out);
-    debug_assert!(written.is_ok(), "writing to a Vec cannot fail");
-    out
+    written(&write)
 }
 
 fn write_json(envelope: &ToLink<'_>, out: &mut dyn Write) -> io::Result<()> {
