@@ -124,8 +124,8 @@ fn many_agents_under_a_low_limit_of_descriptors_all_answer() {
     assert!(value("connections in a second") > 0.0 && value("p99 of a call, all agents against few") > 0.0);
     let fullest = value("descriptors in the server's fullest table");
     assert!((100.0..=1200.0).contains(&fullest), "3000 agents are on several loops: {fullest}");
-    // What a gateway tells of itself: what its agents added to its directory.
-    assert!(value("of it directory, at rest") > 0.0);
+    // What a gateway tells of itself. Not its directory, which has room for so few from the start.
+    assert!(value("of it slots, at rest") > 0.0);
     // 90 s are for a million.
     assert_eq!(result.figure("time to connect all").expect("it is told").must, None);
     let (few, all) = ("server CPU, call with 500 agents", "server CPU, call with 3000 agents");
