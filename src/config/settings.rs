@@ -116,7 +116,7 @@ sections! {
 
     /// How the node finds out that an agent is gone.
     heartbeat: RawHeartbeat => Heartbeat {
-        /// A quiet agent is pinged after this long. Many proxies cut a connection that is silent for 60s.
+        /// Each agent is pinged once in this time. Many proxies cut a connection that is silent for 60s.
         interval: Span ["100ms", "7days"] = "45s",
         /// An agent that stays quiet for this long after the ping is closed.
         timeout: Span ["10ms", "1day"] = "20s",

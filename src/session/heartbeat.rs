@@ -11,7 +11,7 @@ use super::reason::Reason;
 use super::rules::Rules;
 use super::{Lent, Session};
 
-/// What a silent, open connection is due.
+/// What an open connection is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Nothing yet.
@@ -22,27 +22,62 @@ pub enum Due {
     End,
 }
 
-/// What is due after `silent_ms` without a byte. `spread` (any number, fixed for a connection) takes up to an eighth off
-/// the interval, so that agents that came together do not stay in step.
+/// The moments of heartbeats: each connection has its own, one in each interval, by its place in the table.
+///
+/// Agents that came together, or were called together, would else be pinged together for ever: a million that connect in 20 s
+/// made a wave of 50,000 pings a second that calls had to wait behind. Moments stay where they are, whatever is heard between
+/// two of them: a busy agent is pinged as often as a silent one, which is nothing beside what keeps it busy.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    interval_ms: u32,
+    /// Where in the interval the time is now.
+    within_ms: u32,
+}
+
+impl Moments {
+    /// As they lie around `now`.
+    #[must_use]
+    pub fn around(now: Now, rules: &Rules) -> Self {
+        let interval_ms = rules.heartbeat_ms.max(1);
+        // A remainder is less than what it was divided by.
+        Self { interval_ms, within_ms: (now.0 % u64::from(interval_ms)) as u32 }
+    }
+
+    /// How long ago the last moment of the connection in `slot` was, in milliseconds: less than an interval.
+    #[must_use]
+    pub fn since(self, slot: u32) -> u32 {
+        // Multiples of the golden ratio lie evenly in the circle however many there are (Knuth, volume 3, section 6.4).
+        let share = slot.wrapping_mul(0x9E37_79B9);
+        let moment_ms = ((u64::from(share) * u64::from(self.interval_ms)) >> 32) as u32;
+        if self.within_ms >= moment_ms {
+            self.within_ms - moment_ms
+        } else {
+            self.within_ms + self.interval_ms - moment_ms
+        }
+    }
+}
+
+/// What is due after `silent_ms` without a byte, `since_ms` after the connection's last moment.
 #[must_use]
-pub fn due(silent_ms: u32, pinged: bool, spread: u32, rules: &Rules) -> Due {
-    let early = (u64::from(rules.heartbeat_ms / 8) * u64::from(spread % 256) / 256) as u32;
-    let interval = rules.heartbeat_ms - early;
-    match silent_ms {
-        ms if pinged && ms >= interval.saturating_add(rules.heartbeat_timeout_ms) => Due::End,
-        ms if !pinged && ms >= interval => Due::Ping,
+pub fn due(silent_ms: u32, pinged: bool, since_ms: u32, rules: &Rules) -> Due {
+    match pinged {
+        // Where a reload of the settings moved the moments, it is the silence that counts.
+        true if silent_ms.min(since_ms) >= rules.heartbeat_timeout_ms => Due::End,
+        // Not heard since that moment. Heard in the very millisecond is heard.
+        false if silent_ms > since_ms => Due::Ping,
         _ => Due::Nothing,
     }
 }
 
 impl Session {
-    /// Whether [`Session::sweep`] would do anything: the cheap question of each sweep.
+    /// Whether [`Session::sweep`] would do anything, `since_ms` after the connection's last moment ([`Moments::since`]): the cheap
+    /// question of each sweep.
     #[must_use]
-    pub fn is_due(&self, now: Now, spread: u32, rules: &Rules) -> bool {
+    pub fn is_due(&self, now: Now, since_ms: u32, rules: &Rules) -> bool {
         let silent_ms = now.tick().since(self.heard);
         match self.phase {
             Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
-                due(silent_ms, self.pinged, spread, rules) != Due::Nothing || self.is_expired(now)
+                due(silent_ms, self.pinged, since_ms, rules) != Due::Nothing || self.is_expired(now)
             }
             Phase::Handshake | Phase::Verifying => silent_ms >= rules.handshake_ms,
             Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed => silent_ms >= rules.close_ms,
@@ -51,12 +86,12 @@ impl Session {
     }
 
     /// Does what time demands.
-    pub fn sweep(&mut self, spread: u32, lent: &mut Lent<'_>) {
+    pub fn sweep(&mut self, since_ms: u32, lent: &mut Lent<'_>) {
         let silent_ms = lent.now.tick().since(self.heard);
         match self.phase {
             open if open.is_open() && self.is_expired(lent.now) => self.close(Reason::TokenExpired, lent),
             Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
-                match due(silent_ms, self.pinged, spread, lent.rules) {
+                match due(silent_ms, self.pinged, since_ms, lent.rules) {
                     Due::Nothing => {}
                     Due::Ping => {
                         self.pinged = true;
@@ -114,19 +149,69 @@ mod tests {
     fn silence_is_pinged_once_and_then_ended() {
         let rules = rules();
         assert_eq!((rules.heartbeat_ms, rules.heartbeat_timeout_ms), (60_000, 20_000));
-        for (silent_ms, pinged, spread, expected) in [
-            (59_999, false, 0, Due::Nothing),
+        for (silent_ms, pinged, since_ms, expected) in [
+            // Heard since its last moment, or at it.
+            (0, false, 0, Due::Nothing),
+            (59_990, false, 59_999, Due::Nothing),
+            (700, false, 700, Due::Nothing),
             (60_000, false, 0, Due::Ping),
-            (52_600, false, 255, Due::Ping),
-            (52_000, false, 255, Due::Nothing),
-            (60_000, true, 0, Due::Nothing),
-            (79_999, true, 0, Due::Nothing),
-            (80_000, true, 0, Due::End),
+            (1, false, 0, Due::Ping),
+            (700, true, 0, Due::Nothing),
+            (20_500, true, 19_999, Due::Nothing),
+            (80_000, true, 20_000, Due::End),
+            (20_500, true, 20_000, Due::End),
+            // The interval was changed since the ping.
+            (19_999, true, 40_000, Due::Nothing),
+            (20_000, true, 40_000, Due::End),
             // A connection that could not be swept for long still gets its ping first.
-            (500_000, false, 0, Due::Ping),
+            (500_000, false, 30_000, Due::Ping),
         ] {
-            assert_eq!(due(silent_ms, pinged, spread, &rules), expected, "{silent_ms} {pinged} {spread}");
+            assert_eq!(due(silent_ms, pinged, since_ms, &rules), expected, "{silent_ms} {pinged} {since_ms}");
         }
+    }
+
+    #[test]
+    fn moments_come_once_an_interval_and_lie_apart() {
+        let rules = rules();
+        let slots = [0, 1, 2, 777, u32::MAX];
+        for slot in slots {
+            let mut moments = 0;
+            for now in 1_000_000..1_000_000 + u64::from(2 * rules.heartbeat_ms) {
+                let since_ms = Moments::around(Now(now), &rules).since(slot);
+                assert!(since_ms < rules.heartbeat_ms);
+                moments += u32::from(since_ms == 0);
+            }
+            assert_eq!(moments, 2, "{slot}");
+        }
+        for agents in [64, 1000, 16_384] {
+            // However few there are, no second has many more moments than another.
+            let mut in_second = [0_usize; 60];
+            for slot in 0..agents {
+                in_second[Moments::around(Now(0), &rules).since(slot) as usize / 1000] += 1;
+            }
+            let (least, most) = (in_second.iter().min(), in_second.iter().max());
+            assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 4), "{agents}: {in_second:?}");
+        }
+    }
+
+    #[test]
+    fn a_silent_agent_is_pinged_at_each_of_its_moments_and_at_no_other() {
+        let mut session = Session::new(Now(5));
+        session.phase = Phase::Agent(Encoding::Json);
+        let mut pinged_at = Vec::new();
+        for second in 0..200_u64 {
+            let now = Now(second * 1000);
+            let effects = with_lent(now, |lent| {
+                let since_ms = Moments::around(lent.now, lent.rules).since(9);
+                session.sweep(since_ms, lent);
+            });
+            if !effects.is_empty() {
+                pinged_at.push(second);
+                session.hear(now);
+            }
+        }
+        let apart: Vec<u64> = pinged_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!((pinged_at.len(), apart), (3, vec![60, 60]), "{pinged_at:?}");
     }
 
     #[test]
@@ -159,9 +244,9 @@ mod tests {
         let mut session = Session::new(Now(0));
         session.phase = Phase::Agent(Encoding::Json);
         session.expires_secs = 30;
-        let effects = with_lent(Now(29_999), |lent| session.sweep(0, lent));
+        let effects = with_lent(Now(29_999), |lent| session.sweep(29_999, lent));
         assert!(effects.is_empty());
-        with_lent(Now(30_000), |lent| session.sweep(0, lent));
+        with_lent(Now(30_000), |lent| session.sweep(30_000, lent));
         assert_eq!((session.phase, session.reason()), (Phase::Closing, Some(Reason::TokenExpired)));
     }
 

@@ -9,6 +9,7 @@ use crate::kit::slots::Slots;
 use crate::kit::tick::Now;
 use crate::net::conn::Conn;
 use crate::net::io::Io;
+use crate::session::heartbeat::Moments;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
 
@@ -82,8 +83,9 @@ impl<I: Io> EventLoop<I> {
         let half = self.limits.lease_bytes / 2;
         let scarce = self.pool.lent_bytes(Purpose::Message) > half;
         let holds_up = |conn: &Conn<I::Stream>| is_open_too_long(conn, now, patience_ms);
-        let is_due = |conn: &Conn<I::Stream>| {
-            conn.session.is_due(now, conn.generation, &rules)
+        let moments = Moments::around(now, &rules);
+        let is_due = |slot: u32, conn: &Conn<I::Stream>| {
+            conn.session.is_due(now, moments.since(slot), &rules)
                 || is_too_slow(conn, now, patience_ms)
                 || scarce && holds_up(conn)
         };
@@ -92,7 +94,7 @@ impl<I: Io> EventLoop<I> {
             if let Some(outbox) = &conn.outbox {
                 self.sweep.outbox_bytes_seen += outbox.bytes();
             }
-            if is_due(conn) {
+            if is_due(slot, conn) {
                 due.push(conn.token(slot));
             }
         }
@@ -106,8 +108,8 @@ impl<I: Io> EventLoop<I> {
             } else if holds_up(conn) && self.pool.lent_bytes(Purpose::Message) > half {
                 self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
             } else {
-                let spread = token.generation;
-                self.with_session(token, |session, _, lent| session.sweep(spread, lent));
+                let since_ms = moments.since(token.slot);
+                self.with_session(token, |session, _, lent| session.sweep(since_ms, lent));
             }
         }
         if self.sweep.cursor == 0 {
