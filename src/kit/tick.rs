@@ -129,15 +129,6 @@ pub struct Took {
     pub cpu: Duration,
 }
 
-/// How much there is to do in a turn, by what woke the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
-    /// A few events.
-    Light,
-    /// Many, or new connections.
-    Heavy,
-}
-
 /// From here on a turn is long: it is told how much of it the thread ran.
 const LONG: Duration = Duration::from_millis(1);
 
@@ -145,9 +136,9 @@ const LONG: Duration = Duration::from_millis(1);
 ///
 /// A turn reads the clock twice: once after its wait, which is its `now`, and once at its end. The second read costs some
 /// 25 ns of a turn that makes two system calls or more, and nothing else tells a pause of the loop from a long wait. What the
-/// thread has run is a system call of 0.2 µs, so it is asked after a long turn, and before one that is likely to be long, at
-/// most once a millisecond. Where it was not asked before, the time since it was last asked stands for it: `cpu` may be told too
-/// high, never too low.
+/// thread has run is a system call of 0.2 µs, so it is asked after a long turn, and before a turn at most once a millisecond.
+/// Where it was not asked just before, up to a millisecond of earlier turns counts too: `cpu` may be told too high by that,
+/// never too low.
 #[derive(Debug)]
 pub struct TurnClock {
     clock: Clock,
@@ -164,9 +155,9 @@ impl TurnClock {
     }
 
     /// The wait is over: reads the clock.
-    pub fn woke(&mut self, load: Load) -> Now {
+    pub fn woke(&mut self) -> Now {
         self.woke = Instant::now();
-        if load == Load::Heavy && self.woke.saturating_duration_since(self.asked) >= LONG {
+        if self.woke.saturating_duration_since(self.asked) >= LONG {
             self.ask(self.woke);
         }
         self.clock.at(self.woke)
@@ -206,19 +197,17 @@ mod tests {
     #[test]
     fn a_turn_is_measured_from_its_wake() {
         let mut turn = TurnClock::new(Clock::start());
-        for load in [Load::Light, Load::Heavy] {
-            turn.woke(load);
-            let mut took = turn.took();
-            assert!(took.cpu <= took.wall);
-            // A turn that works for long enough is long on the wall and on the core; on a busy machine it may take several.
-            while took.cpu < LONG {
-                turn.woke(load);
-                let began = Instant::now();
-                while began.elapsed() < 2 * LONG {}
-                took = turn.took();
-            }
-            assert!(took.wall >= LONG && took.cpu <= took.wall);
+        turn.woke();
+        let mut took = turn.took();
+        assert!(took.cpu <= took.wall);
+        // A turn that works for long enough is long on the wall and on the core; on a busy machine it may take several.
+        while took.cpu < LONG {
+            turn.woke();
+            let began = Instant::now();
+            while began.elapsed() < 2 * LONG {}
+            took = turn.took();
         }
+        assert!(took.wall >= LONG && took.cpu <= took.wall);
     }
 
     #[test]

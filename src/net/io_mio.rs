@@ -10,7 +10,7 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token as MioToken, Waker};
 
-use crate::kit::tick::{Clock, Load, Now, Took, TurnClock};
+use crate::kit::tick::{Clock, Now, Took, TurnClock};
 use crate::session::rules::Door;
 
 use super::io::{Io, Ready, Token, Wake, Watch};
@@ -22,9 +22,6 @@ const LINK_LISTENER: MioToken = MioToken(usize::MAX - 2);
 
 /// Events taken from the kernel at once. The dearest are ends of connections, some 8 µs each: 2 ms for a turn of nothing else.
 const EVENTS_MAX: usize = 256;
-
-/// From so many events on a turn is likely to be a long one.
-const HEAVY_EVENTS: usize = 16;
 
 /// One loop's epoll and listeners.
 pub struct MioIo {
@@ -115,7 +112,7 @@ impl Io for MioIo {
         if ready.is_empty() {
             self.poll_once(timeout, ready);
         }
-        self.clock.woke(load(ready))
+        self.clock.woke()
     }
 
     fn give_way(&mut self) {
@@ -165,11 +162,6 @@ impl Io for MioIo {
     fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
         stream.peer_addr().ok()
     }
-}
-
-fn load(ready: &[Ready]) -> Load {
-    let newcomers = ready.iter().any(|event| matches!(event, Ready::Listener(_)));
-    if newcomers || ready.len() >= HEAVY_EVENTS { Load::Heavy } else { Load::Light }
 }
 
 fn packed(token: Token) -> MioToken {
