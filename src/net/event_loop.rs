@@ -227,7 +227,6 @@ impl<I: Io> EventLoop<I> {
 
     fn wait(&mut self, timeout: Option<Duration>) {
         self.now = self.io.wait(timeout, &mut self.ready);
-        self.sweep.busy |= !self.ready.is_empty();
         self.letters.awake();
     }
 

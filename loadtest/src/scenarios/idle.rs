@@ -14,10 +14,8 @@ use crate::result::RunResult;
 /// Most calls to each of the agents that come first; more would touch nothing new.
 const WARM_ROUNDS_MAX: u32 = 1000;
 
-/// A gateway of our own pings a quiet agent after this long, and up to an eighth earlier; so nothing is due to anybody for `QUIET` from when
-/// the first agent came.
-const HEARTBEAT: &str = "60s";
-const QUIET: Duration = Duration::from_secs(50);
+/// With heartbeats so far apart next to none are due while all rest: what is left is the watch over the agents.
+const APART: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Processor time of a gateway whose agents are due nothing, in percent of a core, and for how many agents at most the bound holds: each is asked
 /// once a second.
@@ -32,10 +30,13 @@ pub struct Options {
     /// How many agents rest.
     #[arg(long, default_value_t = 15_000)]
     agents: u32,
-    /// How long they rest while processor time is measured. A gateway that is started for the run has no heartbeat due meanwhile: its first
-    /// ones are due 50 s after the first agent came, so less time is measured where connecting and settling leave less.
+    /// How long they rest while processor time is measured.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     hold: Duration,
+    /// Heartbeat of the gateway that is started, instead of its default. With a day or more processor time is measured between
+    /// heartbeats, with less they are in it.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    heartbeat: Option<Duration>,
     /// Bytes of padding of each call of the burst.
     #[arg(long, default_value_t = 4096)]
     burst_bytes: usize,
@@ -53,7 +54,9 @@ pub struct Options {
 /// Agents that do not come, a server that cannot be read.
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let settle = Duration::from_secs(options.settle_secs);
-    let mut run = Run::begin("idle", &options.common, options.agents, &[("heartbeat.interval", HEARTBEAT)])?;
+    let heartbeat = options.heartbeat.map(|interval| format!("{}ms", interval.as_millis()));
+    let settings: Vec<_> = heartbeat.as_deref().map(|interval| ("heartbeat.interval", interval)).into_iter().collect();
+    let mut run = Run::begin("idle", &options.common, options.agents, &settings)?;
     run.draft
         .parameter("burst bytes", options.burst_bytes)
         .parameter("burst rounds", options.burst_rounds)
@@ -66,13 +69,12 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     run.draft.figure("server's process, empty after a few agents", "B", empty.process.rss as f64);
 
     let agents = warm::AGENTS..warm::AGENTS.saturating_add(run.agents);
-    let quiet_until = Instant::now() + QUIET;
     let crew = run.enlist(&steadfast(agents.clone()))?;
     let before = run.settled(settle)?;
     let resting = run.split("at rest", &empty, &before);
     run.draft.figure("process bytes for each agent at rest", "B", resting).lower();
     run.bound("process bytes for each agent at rest", 128.0, WEIGHED_FROM..);
-    hold(options, &mut run, &crew, quiet_until)?;
+    hold(options, &mut run, &crew)?;
     if options.burst_rounds > 0 {
         warm::call_all(&mut run, agents, options.burst_rounds, options.burst_bytes)?;
         let after = run.settled(settle)?;
@@ -97,21 +99,12 @@ fn warm(options: &Options, run: &mut Run) -> Result<(), String> {
     warm::warm(run, rounds.min(WARM_ROUNDS_MAX), options.burst_bytes)
 }
 
-/// All rest: between heartbeats where the gateway is ours, with those of other gateways, whose interval is not known here.
-fn hold(options: &Options, run: &mut Run, crew: &Crew, quiet_until: Instant) -> Result<(), String> {
-    let between_heartbeats = run.server.running.is_some();
-    let time = if between_heartbeats {
-        options.hold.min(quiet_until.saturating_duration_since(Instant::now()))
-    } else {
-        options.hold
-    };
+/// All rest. A gateway that runs already has an interval that is not known here.
+fn hold(options: &Options, run: &mut Run, crew: &Crew) -> Result<(), String> {
+    let between_heartbeats =
+        run.server.running.is_some() && options.heartbeat.is_some_and(|interval| interval >= APART);
+    let time = options.hold;
     if time.is_zero() {
-        if !options.hold.is_zero() {
-            eprintln!(
-                "connecting and settling took longer than {} s: heartbeats are due, no rest is measured",
-                QUIET.as_secs()
-            );
-        }
         return Ok(());
     }
     let stage = Stage::of("rest", time.as_secs());

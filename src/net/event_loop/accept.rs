@@ -132,6 +132,7 @@ impl<I: Io> EventLoop<I> {
         } else if door == Door::Links {
             self.links += 1;
         }
+        self.sweep.busy = true;
         let slot = self.conns.insert(conn);
         let token = Token { slot, generation: self.generation };
         self.half_open += u32::from(door == Door::Agents);

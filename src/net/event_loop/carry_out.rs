@@ -64,6 +64,7 @@ impl<I: Io> EventLoop<I> {
     fn carry_out(&mut self, token: Token, effects: &mut Vec<Effect>) {
         let conn = self.conn_id(token);
         for effect in effects.drain(..) {
+            self.sweep.busy |= !matches!(effect, Effect::Ping);
             match effect {
                 Effect::Send(bytes) => self.enqueue(token, Segment { bytes, call: None }),
                 Effect::Deliver(encoding, body) => {

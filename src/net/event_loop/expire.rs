@@ -33,7 +33,8 @@ pub(super) struct Sweep {
     /// Slots of the next slice.
     slice: u32,
     due_at: Now,
-    /// Something but the sweep happened since the whole table was last looked at.
+    /// Something but heartbeats happened since the whole table was last looked at. A fleet has some each second, and what they
+    /// take is used again.
     pub(super) busy: bool,
     /// Sweeps with something else beside them since memory was last given back.
     sweeps_busy: u32,

@@ -43,6 +43,7 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn obey_one(&mut self, order: Order) {
+        self.sweep.busy = true;
         match order {
             Order::Call { conn, .. } | Order::Close { conn, .. } if self.is_verifying(conn) => self.early.push(order),
             Order::Call { conn, frame, call, delivery } => self.call(conn, frame, call, delivery),

@@ -33,6 +33,7 @@ impl<I: Io> EventLoop<I> {
         if live(&mut self.conns, token).is_none() {
             return;
         }
+        self.sweep.busy = true;
         let id = self.conn_id(token);
         let Some(mut conn) = self.conns.remove(token.slot) else {
             return;
