@@ -125,7 +125,7 @@ async fn upkeep(shared: Arc<Shared>) {
         shared.clock.follow_wall();
         memory::quiet();
         // What is resident beside live heap goes into what the memory budget is held against.
-        let _ = memory::look();
+        memory::glance();
     }
 }
 
