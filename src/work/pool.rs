@@ -17,8 +17,9 @@ use super::answers::Answers;
 use super::dispatch::Dispatch;
 use super::handlers;
 
-/// Quiet for this long, a worker gives memory back and then waits without end.
-const QUIET: Duration = Duration::from_secs(1);
+/// Quiet for this long, a worker gives memory back, and once more later: by then the control thread has freed the samples of
+/// histograms, which lie in the worker's heap. Then it waits without end.
+const QUIET: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// Knocks that are answered before the worker looks at what agents say again: about a millisecond of the slowest signatures.
 const KNOCKS_AT_ONCE: usize = 16;
@@ -41,7 +42,7 @@ fn run(tray: &Tray, dispatch: &Dispatch) {
     // How many can wait is bounded by the half-open connections of the loops.
     let mut knocks = VecDeque::new();
     let mut answers = Answers::default();
-    while let Some(batch) = next(tray, knocks.is_empty()) {
+    while let Some(batch) = next(tray, &mut knocks) {
         let now = clock.now();
         for event in batch {
             match event {
@@ -61,19 +62,23 @@ pub fn settle(dispatch: &Dispatch, answers: &mut Answers) {
     dispatch.settle(answers);
 }
 
-/// The next batch: waits for one when there is nothing else to do, else it may be empty. `None` when every loop has ended.
-fn next(tray: &Tray, idle: bool) -> Option<Batch> {
-    if !idle {
+/// The next batch: waits for one when nobody knocks, else it may be empty. `None` when every loop has ended.
+fn next(tray: &Tray, knocks: &mut VecDeque<Event>) -> Option<Batch> {
+    if !knocks.is_empty() {
         return Some(tray.take().unwrap_or_default());
     }
-    match tray.wait_at_most(QUIET) {
-        Waited::Batch(batch) => Some(batch),
-        Waited::Ended => None,
-        Waited::Nothing => {
-            memory::quiet();
-            tray.wait()
+    for patience in QUIET {
+        match tray.wait_at_most(patience) {
+            Waited::Batch(batch) => return Some(batch),
+            Waited::Ended => return None,
+            Waited::Nothing => {
+                // A storm of newcomers makes it a megabyte long.
+                knocks.shrink_to_fit();
+                memory::quiet();
+            }
         }
     }
+    tray.wait()
 }
 
 /// Applies one event; what it has to say to the loops goes into `answers`, to be posted by the caller with [`settle`].
