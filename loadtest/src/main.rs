@@ -51,9 +51,9 @@ enum Command {
     Churn(churn::Options),
     /// A mix for as long as you like, every answer checked, memory watched.
     Soak(soak::Options),
-    /// Agents that answer until standard input ends.
+    /// Agents that answer until standard input ends, at a gateway that runs.
     Agents(hold::AgentsOptions),
-    /// Calls to random agents; any true outcome will do.
+    /// Calls to random agents of a gateway that runs; any true outcome will do.
     Calls(hold::CallsOptions),
     /// Memory and processor time of any server that speaks one of the dialects, for `scripts/compare`.
     Peer(peer::Options),
