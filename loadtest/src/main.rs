@@ -31,7 +31,7 @@ enum Command {
     Smoke(smoke::Options),
     /// Server processor time for an operation: echo, ping, handshake, call.
     Bench(bench::Options),
-    /// What a resting agent costs: memory before and after a burst of calls, processor time between heartbeats.
+    /// What a resting agent costs: memory before and after a burst of calls, processor time at rest.
     Idle(idle::Options),
     /// The headline: a million agents, memory for each, calls as fast as with a thousand, every one answering.
     Million(million::Options),
