@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time;
 
-use super::patience::{Patience, Verdict};
+use super::patience::{Fate, Patience};
 use super::request;
 use super::setup::{Limits, Shared};
 use crate::kit::memory;
@@ -191,9 +191,9 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop, pe
         while look.as_mut().poll(cx).is_ready() {
             let now = shared.clock.now();
             match patience.judge(now, limits.head_timeout, limits.idle_timeout) {
-                Verdict::Close => return Poll::Ready(()),
+                Fate::Close => return Poll::Ready(()),
                 // The handler sees it as hyper polls it below.
-                Verdict::Keep | Verdict::Answer => {
+                Fate::Keep | Fate::Answer => {
                     look.set(time::sleep(limits.head_timeout));
                 }
             }

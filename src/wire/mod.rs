@@ -11,4 +11,5 @@ pub mod mask;
 pub mod origin;
 pub mod rules;
 pub mod upgrade;
+pub mod url;
 pub mod utf8;

@@ -98,8 +98,10 @@ fn frame_head(length: u32) -> Vec<u8> {
 #[test]
 fn half_sent_messages_have_a_bound_and_do_not_hold_others_up() {
     const LEASES: u64 = 1 << 20;
+    // No heartbeat meanwhile: a client that answers one would put its pong into the middle of its half message.
     let gateway = Gateway::start(
-        "[server]\nloops = 1\n[limits]\nlease_bytes = \"1MiB\"\nmessage_max = \"256KiB\"\nwrite_deadline = \"1s\"\n",
+        "[server]\nloops = 1\n[heartbeat]\ninterval = \"1day\"\n\
+         [limits]\nlease_bytes = \"1MiB\"\nmessage_max = \"256KiB\"\nwrite_deadline = \"1s\"\n",
     );
     let mut half = frame_head(200_000);
     half.resize(half.len() + 100_000, b'1');

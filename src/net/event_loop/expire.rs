@@ -32,7 +32,8 @@ pub(super) struct Sweep {
     cursor: u32,
     /// Slots of the next slice.
     slice: u32,
-    due_at: Now,
+    /// When the next slice is due; `None` before the first one, which is due at once.
+    due_at: Option<Now>,
     /// Something but heartbeats happened since the whole table was last looked at. A fleet has some each second, and what they
     /// take is used again.
     pub(super) busy: bool,
@@ -48,7 +49,7 @@ impl Default for Sweep {
         Self {
             cursor: 0,
             slice: SLICE.1,
-            due_at: Now::default(),
+            due_at: None,
             busy: false,
             sweeps_busy: 0,
             outbox_bytes_seen: 0,
@@ -61,7 +62,7 @@ impl Sweep {
     /// When the next slice is due; `None` while there is nobody to look at and no memory to give back.
     pub(super) fn next<S>(&self, conns: &Slots<Conn<S>>) -> Option<Now> {
         let nothing_to_give_back = !self.busy && self.sweeps_busy == 0;
-        (!conns.is_empty() || !nothing_to_give_back).then_some(self.due_at)
+        (!conns.is_empty() || !nothing_to_give_back).then(|| self.due_at.unwrap_or_default())
     }
 }
 
@@ -75,10 +76,12 @@ impl<I: Io> EventLoop<I> {
         let to = from.saturating_add(slice);
         self.sweep.cursor = if to >= span { 0 } else { to };
         let step_ms = (u64::from(self.whole_ms()) * u64::from(slice) / u64::from(span.max(slice))).max(1);
-        // Where loops outnumber the cores their slices should not come at the same moment.
-        let first = self.sweep.due_at == Now::default();
-        let phase_ms = if first { step_ms * u64::from(self.index.reverse_bits()) / 256 } else { 0 };
-        self.sweep.due_at = Now(self.now.0 + step_ms + phase_ms);
+        // Where loops outnumber the cores their slices should not come at the same moment: each loop's second one waits a while of its own.
+        let phase_ms = match self.sweep.due_at {
+            None => step_ms * u64::from(self.index.reverse_bits()) / 256,
+            Some(_) => 0,
+        };
+        self.sweep.due_at = Some(Now(self.now.0 + step_ms + phase_ms));
 
         let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
         // When half of the bytes for messages that are being received are taken, who keeps one open for long makes room.
