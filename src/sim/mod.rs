@@ -11,6 +11,7 @@ mod ending;
 mod faults;
 mod frames;
 mod io;
+mod kept;
 mod kernel;
 mod life;
 mod link;

@@ -44,6 +44,7 @@ pub(super) fn rules(rng: &mut Rng) -> Rules {
         link_message_bytes_max: 4096,
         echo_bytes_max: Some(16 * 1024),
         turn_frames: rng.u32(1..6),
+        kept_bytes_max: rng.usize(0..30_000),
         handshake_ms: rng.u32(300..1500),
         close_ms: rng.u32(200..800),
         heartbeat_ms: rng.u32(800..2500),
