@@ -3,24 +3,18 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use fastrand::Rng;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::buffer_pool::LEASE_BYTES;
-use crate::kit::quota::Quota;
-use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
-use crate::net::intake::{Intake, QueueLimits, queue};
-use crate::net::limits::Limits;
-use crate::net::mailbox::Mailbox;
-use crate::session::rules::{Door, Rules};
+use crate::net::event_loop::EventLoop;
+use crate::session::rules::Door;
 
 use super::client::Role;
 use super::faults::Odds;
 use super::frames::{Reader, Said, masked};
-use super::io::{SharedKernel, SimIo, SimWake};
+use super::io::{SharedKernel, SimIo};
 use super::kernel::{Kernel, SocketId, Trace};
 use super::life::request;
 use super::setup;
@@ -30,31 +24,12 @@ const PEERS: usize = 12;
 const FRAMES: usize = 900;
 const TURN_FRAMES: usize = 8;
 
-/// One loop that has room to keep very little, and marks that nobody reaches.
+/// A loop that has little room to keep what a turn leaves over.
 fn event_loop(kernel: &SharedKernel, kept_bytes_max: usize) -> EventLoop<SimIo> {
-    let mut rng = Rng::with_seed(3);
-    let rules = Rules { turn_frames: TURN_FRAMES as u32, kept_bytes_max, ..setup::rules(&mut rng) };
-    let limits = Limits {
-        connections_max: 50,
-        half_open_max: 50,
-        queue_soft: 1 << 20,
-        queue_hard: 2 << 20,
-        turn_bytes: 1 << 20,
-        ..setup::limits(&mut rng)
-    };
-    let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[0].woken)));
-    let (hatch, _) = queue(QueueLimits { batches_max: 9, bytes_max: 1 << 20 });
-    EventLoop::new(LoopParts {
-        index: 0,
-        io: SimIo { kernel: SharedKernel::clone(kernel), door: 0 },
-        letters: Mailbox::new(9, waker).1,
-        intake: Intake::new(vec![hatch]),
-        rules,
-        limits,
-        status: Arc::new(LoopStatus::default()),
-        room: Quota::new(50),
-        budget: Budget::new(BudgetLimit::NONE),
+    setup::one_loop(kernel, |rules| {
+        (rules.turn_frames, rules.kept_bytes_max) = (TURN_FRAMES as u32, kept_bytes_max);
     })
+    .body
 }
 
 /// A peer of the echo that floods: frame by frame, each with its number.

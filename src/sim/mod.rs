@@ -7,6 +7,7 @@ mod backend;
 mod callers;
 mod check;
 mod client;
+mod early;
 mod ending;
 mod faults;
 mod frames;
