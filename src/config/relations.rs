@@ -69,6 +69,13 @@ fn limits(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
         "a message that there is no buffer for could never be received",
     );
     rules.hold(
+        settings.link.message_max.checked_next_power_of_two().is_some_and(|buffer| buffer <= limits.lease_bytes),
+        ["link.message_max", "limits.lease_bytes"],
+        [&raw.link.message_max, &raw.limits.lease_bytes],
+        "rounded up to a power of two must not be more than",
+        "a message that there is no buffer for could never be received",
+    );
+    rules.hold(
         settings.control.body_max <= limits.queue_hard,
         ["control.body_max", "limits.queue_hard"],
         [&raw.control.body_max, &raw.limits.queue_hard],

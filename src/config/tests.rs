@@ -218,6 +218,10 @@ fn relations_are_held() {
             "h.toml:2: `limits.message_max` (2MiB) must not be more than `limits.queue_hard` (1MiB): a message that no queue can hold could never be sent on",
         ),
         (
+            "[limits]\nlease_bytes = \"1MiB\"\nqueue_hard = \"4MiB\"\n[link]\nmessage_max = \"1025KiB\"\n",
+            "h.toml:5: `link.message_max` (1025KiB) rounded up to a power of two must not be more than `limits.lease_bytes` (1MiB): a message that there is no buffer for could never be received",
+        ),
+        (
             "[control]\nbody_max = \"2MiB\"\n",
             "h.toml:2: `control.body_max` (2MiB) must not be more than `limits.queue_hard` (1MiB): a call that no queue can hold could only be sent to an agent with nothing queued",
         ),

@@ -3,13 +3,13 @@
 //! The whole table is looked at about once a second, a slice at a time, so that a long table makes no long pause.
 //! A loop without connections is not woken at all.
 
-use crate::kit::buffer_pool::Purpose;
 use crate::kit::memory;
 use crate::kit::slots::Slots;
 use crate::kit::tick::Now;
 use crate::net::conn::Conn;
 use crate::net::io::Io;
 use crate::session::heartbeat::Moments;
+use crate::session::message_purpose;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
 
@@ -86,13 +86,13 @@ impl<I: Io> EventLoop<I> {
         let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
         // When half of the bytes for messages that are being received are taken, who keeps one open for long makes room.
         let half = self.limits.lease_bytes / 2;
-        let scarce = self.pool.lent_bytes(Purpose::Message) > half;
+        let scarce = Door::ALL.map(|door| self.pool.lent_bytes(message_purpose(door)) > half);
         let holds_up = |conn: &Conn<I::Stream>| is_open_too_long(conn, now, patience_ms);
         let moments = Moments::around(now, &rules);
         let is_due = |slot: u32, conn: &Conn<I::Stream>| {
             conn.session.is_due(now, moments.since(slot), &rules)
                 || is_too_slow(conn, now, patience_ms)
-                || scarce && holds_up(conn)
+                || scarce[conn.door() as usize] && holds_up(conn)
         };
         let mut due = Vec::new();
         for (slot, conn) in self.conns.range(from, to) {
@@ -111,7 +111,7 @@ impl<I: Io> EventLoop<I> {
             };
             if is_too_slow(conn, now, patience_ms) {
                 self.slow_consumer(token);
-            } else if holds_up(conn) && self.pool.lent_bytes(Purpose::Message) > half {
+            } else if holds_up(conn) && self.pool.lent_bytes(message_purpose(conn.door())) > half {
                 self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
             } else {
                 let since_ms = moments.since(token.slot);
@@ -159,10 +159,9 @@ fn next_slice(slice: u32, due: usize) -> u32 {
     u32::try_from(fitting).unwrap_or(most).clamp(SLICE.0, most)
 }
 
-/// Whether an agent's message has been coming in for longer than a peer may be slow.
+/// Whether a message has been coming in for longer than a peer may be slow.
 fn is_open_too_long<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
-    let since = conn.session.message_open_since().filter(|_| conn.door() == Door::Agents);
-    since.is_some_and(|since| now.tick().since(since) > patience_ms)
+    conn.session.message_open_since().is_some_and(|since| now.tick().since(since) > patience_ms)
 }
 
 /// Whether the peer has had its time to come back under the soft mark.
