@@ -27,7 +27,7 @@ use crate::kit::memory;
 
 /// How often the histograms are emptied into their summaries.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// Two make what was drained free to go; each frees eight bags of up to 64 blocks of 512 samples. Nanoseconds where there is nothing.
+/// Two make what was drained free to go, the others free it. Nanoseconds where there is nothing.
 const COLLECTS: usize = 8;
 /// First and longest pause after an accept that failed, for example for want of descriptors.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));

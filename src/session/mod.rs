@@ -19,6 +19,7 @@ use crate::wire::head::CLIENT_FRAME_BYTES_MIN;
 use crate::wire::upgrade::Refusal;
 
 use effect::Effect;
+use heartbeat::Asked;
 use partial::Partial;
 use phase::{Event, Phase};
 use reason::Reason;
@@ -40,8 +41,8 @@ pub struct Session {
     expires_secs: u32,
     phase: Phase,
     reason: Option<Reason>,
-    /// Whether a ping waits for its answer.
-    pinged: bool,
+    /// How far its heartbeat is.
+    asked: Asked,
     /// One byte for whoever owns the session; it is never read here. It lies here because the slot has no other place.
     pub owner_marks: u8,
 }
@@ -89,7 +90,7 @@ impl Session {
             expires_secs: 0,
             phase: Phase::Handshake,
             reason: None,
-            pinged: false,
+            asked: Asked::Never,
             owner_marks: 0,
         }
     }

@@ -90,7 +90,7 @@ impl<I: Io> EventLoop<I> {
         let holds_up = |conn: &Conn<I::Stream>| is_open_too_long(conn, now, patience_ms);
         let moments = Moments::around(now, &rules);
         let is_due = |slot: u32, conn: &Conn<I::Stream>| {
-            conn.session.is_due(now, moments.since(slot), &rules)
+            conn.session.is_due(now, moments.of(slot), &rules)
                 || is_too_slow(conn, now, patience_ms)
                 || scarce[conn.door() as usize] && holds_up(conn)
         };
@@ -114,8 +114,8 @@ impl<I: Io> EventLoop<I> {
             } else if holds_up(conn) && self.pool.lent_bytes(message_purpose(conn.door())) > half {
                 self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
             } else {
-                let since_ms = moments.since(token.slot);
-                self.with_session(token, |session, _, lent| session.sweep(since_ms, lent));
+                let last = moments.of(token.slot);
+                self.with_session(token, |session, _, lent| session.sweep(last, lent));
             }
         }
         if self.sweep.cursor == 0 {

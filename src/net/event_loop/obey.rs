@@ -144,6 +144,7 @@ impl<I: Io> EventLoop<I> {
             let Some(conn) = self.conns.get_mut(slot) else {
                 continue;
             };
+            conn.session.ask_anew();
             let (token, queue_soft) = (conn.token(slot), self.limits.queue_soft(conn.door()));
             if let Some(outbox) = conn.outbox.as_mut() {
                 outbox.measure(queue_soft, now);
