@@ -124,3 +124,22 @@ fn the_glossary_holds_every_word() {
     let glossary = fs::read_to_string(root().join("docs/glossary.md")).expect("it is readable");
     hold(bans::glossary("docs/glossary.md", &glossary));
 }
+
+/// Figures of memory hang on the allocator, so a new one is a reason to measure them again.
+#[test]
+fn documents_name_the_allocator_that_is_locked() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it is readable");
+    let lock = read("Cargo.lock");
+    let (_, entry) = lock.split_once("name = \"libmimalloc-sys\"\nversion = \"").expect("it is locked");
+    let (locked, _) = entry.split_once('"').expect("a version");
+    let told = format!("3.3 (libmimalloc-sys {locked})");
+    for path in ["docs/benchmarks.md", "docs/footprint.md"] {
+        let text = read(path);
+        let versions: Vec<&str> =
+            text.split("mimalloc ").skip(1).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())).collect();
+        assert!(!versions.is_empty(), "{path} names no version");
+        for rest in versions {
+            assert!(rest.starts_with(&told), "{path}: mimalloc {}", rest.lines().next().unwrap_or_default());
+        }
+    }
+}

@@ -15,6 +15,9 @@ use crate::target::Target;
 const LISTEN: &str = "127.0.0.1:8080";
 const CONTROL: &str = "127.0.0.1:8081";
 
+/// Ids of those options of [`Known`] that speak of a gateway that runs: each rules out what is set at the start of one.
+pub const OF_RUNNING: [&str; 7] = ["listen", "control", "link", "server_pid", "secret", "api_key", "dev"];
+
 /// Where a gateway is that runs, and what lets agents and backends in.
 #[derive(Args, Clone, Debug)]
 pub struct Known {

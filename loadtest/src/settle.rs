@@ -6,6 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::memory::resident;
 
+/// Longest wait where no option says otherwise: enough for what falls for a while, and then rests until it counts as settled.
+pub const LONGEST: &str = "30s";
+
+/// The same, for options in seconds.
+pub const LONGEST_SECS: u64 = 30;
+
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -73,6 +79,13 @@ mod tests {
                 settling.is_over()
             })
             .expect("it settles")
+    }
+
+    #[test]
+    fn the_longest_wait_is_well_above_what_it_takes_to_settle() {
+        let longest = humantime::parse_duration(LONGEST).expect("a duration");
+        assert_eq!(longest, Duration::from_secs(LONGEST_SECS));
+        assert!(longest >= LOOK_EVERY * STEADY_LOOKS * 2, "{longest:?}");
     }
 
     #[test]

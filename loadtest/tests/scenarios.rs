@@ -80,6 +80,7 @@ fn idle_tells_memory_before_and_after_a_burst() {
     }
     // Each has a heartbeat moment of its own, so some are pinged in any second; how many says nothing of a bound.
     assert_eq!(result.figure("server CPU at rest, heartbeats included").expect("it is told").must, None);
+    assert_eq!(result.parameters["heartbeat"], "default");
 }
 
 #[test]
@@ -87,6 +88,7 @@ fn idle_between_heartbeats_has_a_bound_at_a_gateway_of_its_own() {
     let result = right("idle --agents 50 --hold 300ms --settle-secs 1 --burst-rounds 0 --heartbeat 7days", 0, &[]);
     let rest = result.figure("server CPU at rest, between heartbeats").expect("the gateway is the run's own");
     assert_eq!(rest.must, Some(0.02));
+    assert_eq!(result.parameters["heartbeat"], "7days");
     assert!(result.figure("server CPU at rest, heartbeats included").is_none());
 }
 
@@ -116,7 +118,7 @@ fn a_storm_ends_with_all_agents_back_and_true_outcomes() {
 
 #[test]
 fn many_agents_under_a_low_limit_of_descriptors_all_answer() {
-    let arguments = "million --agents 3000 --few 500 --calls 500 --hold 1s --settle 1s";
+    let arguments = "million --agents 3000 --few 500 --calls 500 --hold 1s --settle 1s --heartbeat 1h";
     let limited = harness(arguments);
     // Hard and soft limit, for the harness and the gateway that it starts. So both need several tables.
     let output = Command::new("sh")
@@ -129,6 +131,8 @@ fn many_agents_under_a_low_limit_of_descriptors_all_answer() {
     let result = judged(arguments, &output, 3000 + 6 * 500 * 2);
     let value = |name: &str| result.figure(name).unwrap_or_else(|| panic!("no {name}: {result:#?}")).value;
     assert_eq!(value("agents that answered"), 3000.0);
+    assert_eq!(result.parameters["heartbeat"], "1h");
+    assert!(value("server CPU at rest, a heartbeat every 1h") >= 0.0);
     assert!(value("connections in a second") > 0.0 && value("p99 of a call, all agents against few") > 0.0);
     let fullest = value("descriptors in the server's fullest table");
     assert!((100.0..=1200.0).contains(&fullest), "3000 agents are on several loops: {fullest}");

@@ -19,7 +19,7 @@ impl Target {
     pub fn parse(url: &str) -> Result<Self, BadUrl> {
         let read = WsUrl::parse(url)?;
         if read.path_or(PATH) != PATH || read.query.is_some() {
-            return Err(BadUrl::new(url, "has a path: links are at /v1/link, which need not be said"));
+            return Err(BadUrl::new(url, "has a path or a query: links are at /v1/link, which need not be said"));
         }
         Ok(Self(read))
     }
@@ -49,10 +49,13 @@ mod tests {
             ("wss://gw.example", "proxy"),
             ("ws://gw.example/v1/agent", "path"),
             ("ws://gw.example/v1/link/", "path"),
-            ("ws://gw.example?x=y", "path"),
+            ("ws://gw.example?x=y", "query"),
         ] {
             let error = Target::parse(url).unwrap_err().to_string();
             assert!(error.contains(word), "{url}: {error}");
         }
+        let (bad, good) = ("ws://gw.example?access_token=hush", "ws://gw.example/v1/link");
+        assert!(!Target::parse(bad).unwrap_err().to_string().contains("hush"));
+        assert!(format!("{:?}", Target::parse(good).unwrap()).contains("gw.example"));
     }
 }

@@ -109,26 +109,35 @@ fn node_json<'a>(node: &'a NodeView, holdings: &Holdings) -> NodeJson<'a> {
     }
 }
 
-/// One full loop is enough: the kernel spreads connections over the loops without asking which has room.
+/// What is told of a node where a reason holds.
+type Detail = fn(&NodeView) -> Option<String>;
+
+/// Every reason why no traffic should come, as this API's description names it; the first that holds is told.
+const REASONS: [(&str, Detail); 4] = [
+    ("the node is draining", |node| node.draining.then(|| "The node is draining.".to_owned())),
+    ("at its limit of connections (`limits.connections`", |node| {
+        let (open, max) = (node.connections.iter().map(|open| u64::from(*open)).sum::<u64>(), node.connections_max);
+        (open >= u64::from(max)).then(|| format!("The node is at its limit of {max} connections."))
+    }),
+    ("over its memory budget (`limits.memory`)", |node| {
+        node.over_budget.then(|| "The node is over its memory budget (`limits.memory`).".to_owned())
+    }),
+    // One full loop is enough: the kernel spreads connections over the loops without asking which has room.
+    ("one of its event loops is at its own limit of connections", |node| {
+        let max = node.connections_max_per_loop;
+        let full = node.connections.iter().position(|open| *open >= max)?;
+        Some(format!("Event loop {full} is at its limit of {max} connections."))
+    }),
+];
+
 fn why_not_ready(node: &NodeView) -> Option<String> {
-    if node.draining {
-        return Some("The node is draining.".to_owned());
-    }
-    let max = node.connections_max;
-    if node.connections.iter().map(|open| u64::from(*open)).sum::<u64>() >= u64::from(max) {
-        return Some(format!("The node is at its limit of {max} connections."));
-    }
-    if node.over_budget {
-        return Some("The node is over its memory budget (`limits.memory`).".to_owned());
-    }
-    let max = node.connections_max_per_loop;
-    let full = node.connections.iter().position(|open| *open >= max)?;
-    Some(format!("Event loop {full} is at its limit of {max} connections."))
+    REASONS.iter().find_map(|(_, detail)| detail(node))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use serde_json::json;
@@ -183,9 +192,10 @@ mod tests {
     fn the_description_names_every_reason() {
         let text: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let told = text["paths"]["/readyz"]["get"]["responses"]["503"]["description"].as_str().unwrap();
-        for reason in ["draining", "limit of connections (`limits.connections`", "memory budget", "event loops"] {
-            assert!(told.contains(reason), "{reason}: {told}");
+        for (described, _) in REASONS {
+            assert!(!described.is_empty() && told.matches(described).count() == 1, "{described}: {told}");
         }
+        assert_eq!(REASONS.iter().map(|(described, _)| described).collect::<BTreeSet<_>>().len(), REASONS.len());
     }
 
     #[test]

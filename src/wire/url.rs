@@ -1,6 +1,7 @@
 //! A `ws://` URL: where a WebSocket client connects, and what it asks for there (RFC 6455 section 3).
 //!
-//! Owns what such a URL may hold. Which paths make sense is known to who reads it; nothing is resolved or opened here.
+//! Owns what such a URL may hold, and how much of it may be shown. Which paths make sense is known to who reads it; nothing is
+//! resolved or opened here.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use tungstenite::http::Uri;
 const PORT: u16 = 80;
 
 /// A `ws://` URL, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct WsUrl {
     /// A name or an address, without the brackets of IPv6; never empty.
     pub host: String,
@@ -24,14 +25,14 @@ pub struct WsUrl {
     pub query: Option<String>,
 }
 
-/// Why a text is no URL that a client of ours can connect to: the URL, and a sentence.
+/// Why a text is no URL that a client of ours can connect to: the URL without what may be secret in it, and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadUrl(String);
 
 impl BadUrl {
-    /// Says of `url` that it `why`, such as "has no host".
+    /// Says of `url` that it `why`, such as "has no host". Of `url` only what may be shown is kept.
     pub(crate) fn new(url: &str, why: &str) -> Self {
-        Self(format!("`{url}` {why}"))
+        Self(format!("`{}` {why}", shown(url)))
     }
 }
 
@@ -42,6 +43,33 @@ impl fmt::Display for BadUrl {
 }
 
 impl std::error::Error for BadUrl {}
+
+/// Without the query.
+impl fmt::Debug for WsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsUrl")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("authority", &self.authority)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What may be shown of a text that was to be a URL: neither what follows a `?` or a `#`, where tokens are, nor what is before an
+/// `@`, where passwords are. The text need not be a URL, so it is cut without being understood, and too much rather than too little.
+fn shown(url: &str) -> String {
+    let cut = url.find(['?', '#']).unwrap_or(url.len());
+    let (head, tail) = url.split_at(cut);
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let (scheme, rest) = match head.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
+        _ => (String::new(), head),
+    };
+    // A password with a `?` in it ends behind the cut, and all before it may be a part of it.
+    let rest = if tail.contains('@') { "…" } else { rest.rsplit('@').next().unwrap_or_default() };
+    scheme + rest
+}
 
 impl WsUrl {
     /// Reads a URL.
@@ -122,7 +150,6 @@ mod tests {
             ("http://gw.example", "ws://"),
             ("gw.example:80", "ws://"),
             ("/v1/agent", "ws://"),
-            ("ws://user:pw@gw.example", "token"),
             ("ws://:80", "no host"),
             ("ws://h:65536", "65535"),
             ("ws://[::1]:99999", "65535"),
@@ -132,6 +159,41 @@ mod tests {
             let error = WsUrl::parse(url).expect_err("a bad URL").to_string();
             assert!(error.starts_with(&format!("`{url}` ")) && error.contains(word), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn what_may_be_secret_is_never_shown() {
+        for (url, told) in [
+            ("wss://gw.example/v1/agent?access_token=hush", "`wss://gw.example/v1/agent` asks for TLS"),
+            ("http://gw.example?access_token=hush", "`http://gw.example` must begin"),
+            ("gw.example:80?access_token=hush", "`gw.example:80` "),
+            ("/v1/agent?access_token=hush", "`/v1/agent` must begin"),
+            ("ws://h:65536?access_token=hush", "`ws://h:65536` has a port"),
+            ("ws://:80/x?access_token=hush", "`ws://:80/x` has no host"),
+            ("ws:// h?access_token=hush", "`ws:// h` is no URL"),
+            ("wss://h#hush", "`wss://h` "),
+            ("ws://hush:hush@gw.example/x", "`ws://gw.example/x` holds a user name"),
+            ("hush:hush@gw.example", "`gw.example` "),
+            ("wss://hush@hush@h/", "`wss://h/` "),
+            ("ws://user:hu/sh@h\u{7f}", "`ws://h\u{7f}` is no URL"),
+            ("hush@x://h", "`x://h` "),
+            // Where the password ends is not to be told from a query.
+            ("ws://hush:hush?hush@h", "`ws://…` "),
+            ("ws://hush:hush/hush#hush@h", "`ws://…` "),
+            ("hush?hush@h", "`…` "),
+            ("wss://h?access_token=hush@hush", "`wss://…` "),
+        ] {
+            let error = WsUrl::parse(url).expect_err("a bad URL");
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(!text.contains("hu") && !text.contains("sh@"), "{url}: {text}");
+            }
+            assert!(error.to_string().starts_with(told), "{url}: {error}");
+        }
+        let read = WsUrl::parse("ws://gw.example:9/x?access_token=hush").expect("a good URL");
+        assert_eq!(
+            format!("{read:?}"),
+            r#"WsUrl { host: "gw.example", port: 9, authority: "gw.example:9", path: "/x", .. }"#
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::meter::Run;
 use crate::credentials::Signer;
 use crate::target::Target;
-use crate::{cpu, fd_table};
+use crate::{cpu, fd_table, settle};
 use resting::Resting;
 use scene::Scene;
 pub use table::{TableOptions, table};
@@ -73,7 +73,7 @@ pub struct Options {
     #[arg(long, default_value_t = 2)]
     burst_rounds: u32,
     /// Longest wait for memory to settle, in seconds.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = settle::LONGEST_SECS)]
     settle_secs: u64,
     /// Core that this process runs on.
     #[arg(long)]

@@ -13,6 +13,7 @@ use super::round_trip::{self, Probe};
 use super::{Bounds, Choice};
 use crate::dialect::nats::Nats;
 use crate::dialect::plain::Plain;
+use crate::settle;
 use crate::target::find;
 
 /// What a server says to a message, message by message.
@@ -144,4 +145,23 @@ fn newcomers_must_be_let_in() {
     assert_eq!(arrive(INFO, honest), Ok(20));
     let refused = |_: &[u8]| vec![b"-ERR 'Authorization Violation'\r\n".to_vec()];
     assert!(arrive(INFO, refused).is_err());
+}
+
+/// The number that `scripts/compare` gives a variable first; none where that is no number.
+fn compare_default(name: &str) -> Option<u64> {
+    let script = include_str!("../../../scripts/compare");
+    let assigned = format!("{name}=");
+    let value = script.lines().flat_map(str::split_whitespace).find_map(|word| word.strip_prefix(&assigned));
+    value.unwrap_or_else(|| panic!("no {name}")).parse().ok()
+}
+
+#[test]
+fn the_comparison_has_time_for_memory_to_settle() {
+    assert_eq!(compare_default("settle_secs"), None, "the client's own default holds");
+    let number = |name| compare_default(name).unwrap_or_else(|| panic!("{name} is no number"));
+    // Memory settles four times; what else is measured took a minute at most.
+    let settling = 4 * settle::LONGEST_SECS;
+    assert!(number("peer_secs_max") >= settling + 60);
+    let servers = 6;
+    assert!(number("minutes") * 60 >= number("rounds") * servers * (settling + 20));
 }

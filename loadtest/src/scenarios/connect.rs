@@ -8,6 +8,7 @@ use clap::Args;
 use super::run::{Common, Run, steadfast};
 use crate::cpu;
 use crate::result::RunResult;
+use crate::settle;
 
 /// Options of `connect`.
 #[derive(Args, Clone, Debug)]
@@ -18,7 +19,7 @@ pub struct Options {
     #[arg(long, default_value_t = 15_000)]
     agents: u32,
     /// Longest wait for the server's memory to settle before and after.
-    #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = settle::LONGEST, value_parser = humantime::parse_duration)]
     settle: Duration,
 }
 

@@ -4,17 +4,19 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::heartbeat::Heartbeat;
 use super::run::{Common, Run, WEIGHED_FROM, steadfast};
 use super::warm;
 use crate::cpu;
 use crate::crew::Crew;
 use crate::progress::Stage;
 use crate::result::RunResult;
+use crate::settle;
 
 /// Most calls to each of the agents that come first; more would touch nothing new.
 const WARM_ROUNDS_MAX: u32 = 1000;
 
-/// With heartbeats so far apart next to none are due while all rest: what is left is the watch over the agents.
+/// With heartbeats so far apart next to none are due while all rest, with less they count as included: what is left is the watch over the agents.
 const APART: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Processor time of a gateway whose agents are due nothing, in percent of a core, and for how many agents at most the bound holds: each is asked
@@ -33,10 +35,8 @@ pub struct Options {
     /// How long they rest while processor time is measured.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     hold: Duration,
-    /// Heartbeat of the gateway that is started, instead of its default. With a day or more processor time is measured between
-    /// heartbeats, with less they are in it.
-    #[arg(long, value_parser = humantime::parse_duration)]
-    heartbeat: Option<Duration>,
+    #[command(flatten)]
+    heartbeat: Heartbeat,
     /// Bytes of padding of each call of the burst.
     #[arg(long, default_value_t = 4096)]
     burst_bytes: usize,
@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long, default_value_t = 2)]
     burst_rounds: u32,
     /// Longest wait for memory to settle, in seconds.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = settle::LONGEST_SECS)]
     settle_secs: u64,
 }
 
@@ -54,12 +54,13 @@ pub struct Options {
 /// Agents that do not come, a server that cannot be read.
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let settle = Duration::from_secs(options.settle_secs);
-    let heartbeat = options.heartbeat.map(|interval| format!("{}ms", interval.as_millis()));
-    let settings: Vec<_> = heartbeat.as_deref().map(|interval| ("heartbeat.interval", interval)).into_iter().collect();
+    let heartbeat = options.heartbeat.setting();
+    let settings: Vec<_> = heartbeat.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let mut run = Run::begin("idle", &options.common, options.agents, &settings)?;
     run.draft
         .parameter("burst bytes", options.burst_bytes)
         .parameter("burst rounds", options.burst_rounds)
+        .parameter("heartbeat", options.heartbeat.told(&options.common))
         .parameter("hold secs", options.hold.as_secs_f64());
     run.pid()?;
     let fresh = run.settled(settle)?;
@@ -101,8 +102,7 @@ fn warm(options: &Options, run: &mut Run) -> Result<(), String> {
 
 /// All rest. A gateway that runs already has an interval that is not known here.
 fn hold(options: &Options, run: &mut Run, crew: &Crew) -> Result<(), String> {
-    let between_heartbeats =
-        run.server.running.is_some() && options.heartbeat.is_some_and(|interval| interval >= APART);
+    let between_heartbeats = options.heartbeat.given().is_some_and(|interval| interval >= APART);
     let time = options.hold;
     if time.is_zero() {
         return Ok(());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::heartbeat::Heartbeat;
 use super::run::{Common, Outcomes, Run, WEIGHED_FROM, steadfast};
 use super::warm;
 use crate::callers::Over;
@@ -18,6 +19,7 @@ use crate::node::Node;
 use crate::progress::Stage;
 use crate::result::RunResult;
 use crate::sample::Mark;
+use crate::settle;
 
 /// Connections that the gateway is to allow beyond the agents: those that come back before their old one is found dead.
 const SPARE: u32 = 5000;
@@ -58,15 +60,14 @@ pub struct Options {
     /// Calls in flight at most.
     #[arg(long, default_value_t = 16)]
     in_flight: usize,
-    /// The gateway's heartbeat, instead of its default: how much of the difference in calls is that of the heartbeats of all.
-    #[arg(long, value_parser = humantime::parse_duration)]
-    heartbeat: Option<Duration>,
+    #[command(flatten)]
+    heartbeat: Heartbeat,
     /// How long all rest while processor time is measured: as long as the gateway's heartbeat interval unless --heartbeat says
     /// otherwise, so that each is pinged once.
     #[arg(long, default_value = "45s", value_parser = humantime::parse_duration)]
     hold: Duration,
     /// Longest wait for memory to settle.
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = settle::LONGEST, value_parser = humantime::parse_duration)]
     settle: Duration,
 }
 
@@ -76,14 +77,16 @@ pub struct Options {
 /// Agents that do not come, a server that cannot be read.
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let room = options.agents.saturating_add(SPARE).to_string();
-    let heartbeat = options.heartbeat.map(|interval| format!("{}ms", interval.as_millis()));
+    let heartbeat = options.heartbeat.setting();
     let mut settings = vec![("limits.connections", room.as_str())];
-    settings.extend(heartbeat.as_deref().map(|interval| ("heartbeat.interval", interval)));
+    settings.extend(heartbeat.iter().map(|(key, value)| (*key, value.as_str())));
     let mut run = Run::begin("million", &options.common, options.agents, &settings)?;
     run.draft
         .parameter("over", options.over.name())
         .parameter("in flight", options.in_flight)
         .parameter("calls per second", options.rate)
+        .parameter("heartbeat", options.heartbeat.told(&options.common))
+        .parameter("hold secs", options.hold.as_secs_f64())
         .parameter("calls of a round", options.calls);
     let fresh = Mark::take(run.pid()?)?;
     run.draft.figure("server's process, fresh", "B", fresh.process.rss as f64).lower();
@@ -162,8 +165,17 @@ fn rest_and_weigh(options: &Options, run: &mut Run, empty: &Mark) -> Result<(f64
     run.pass(options.hold);
     let used = cpu::used(run.pid()?)?.saturating_sub(before).as_secs_f64();
     let share = used / began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-    run.draft.figure("server CPU at rest, heartbeats included", "% of a core", share * 100.0).lower();
+    let name = at_rest(options.heartbeat.given(), options.hold);
+    run.draft.figure(&name, "% of a core", share * 100.0).lower();
     Ok((resting, Idling(share)))
+}
+
+/// The name of what resting for `hold` costs. Where not each agent has had a heartbeat in that time, it says how rare they are.
+fn at_rest(heartbeat: Option<Duration>, hold: Duration) -> String {
+    match heartbeat.filter(|interval| *interval > hold) {
+        Some(interval) => format!("server CPU at rest, a heartbeat every {}", humantime::format_duration(interval)),
+        None => "server CPU at rest, heartbeats included".to_owned(),
+    }
 }
 
 /// Rounds of calls to random ones of the first `agents`. What the server uses without them is taken off their cost. Returns the median of their
@@ -239,6 +251,20 @@ mod tests {
         assert_eq!(Idling(0.25).without(millis(700), second), millis(450));
         assert_eq!(Idling(0.0).without(millis(700), second), millis(700));
         assert_eq!(Idling(0.9).without(millis(700), second), Duration::ZERO);
+    }
+
+    #[test]
+    fn heartbeats_are_included_where_each_agent_has_one() {
+        let secs = Duration::from_secs;
+        for (heartbeat, hold, name) in [
+            (None, 45, "server CPU at rest, heartbeats included"),
+            (Some(45), 45, "server CPU at rest, heartbeats included"),
+            (Some(46), 45, "server CPU at rest, a heartbeat every 46s"),
+            (Some(1800), 45, "server CPU at rest, a heartbeat every 30m"),
+            (Some(1800), 1800, "server CPU at rest, heartbeats included"),
+        ] {
+            assert_eq!(at_rest(heartbeat.map(secs), secs(hold)), name);
+        }
     }
 
     #[test]

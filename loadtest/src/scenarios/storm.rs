@@ -15,6 +15,7 @@ use crate::crew::Crew;
 use crate::progress::Stage;
 use crate::result::RunResult;
 use crate::sample::{SERVER_CPU, SERVER_MEMORY};
+use crate::settle;
 use crate::witness::Witness;
 
 /// Calls to each of the first agents before anything is measured.
@@ -41,7 +42,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1000)]
     calls_per_second: u32,
     /// Longest wait for memory to settle.
-    #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = settle::LONGEST, value_parser = humantime::parse_duration)]
     settle: Duration,
 }
 
