@@ -16,6 +16,8 @@ use super::{Lent, Session};
 pub enum Due {
     /// Nothing yet.
     Nothing,
+    /// Its first look at the clock: its moments count from the next one on, so that nobody is pinged who has just come.
+    Begin,
     /// A ping.
     Ping,
     /// Its end.
@@ -25,7 +27,7 @@ pub enum Due {
 /// How far a connection's heartbeat is, and of which moment: one byte of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// No ping was sent yet.
+    /// It was open at no moment yet.
     Never,
     /// The ping of an even moment was sent, and no byte came since.
     EvenWaits,
@@ -45,6 +47,10 @@ impl Asked {
         }
     }
 
+    fn done_with(parity: Parity) -> Self {
+        Self::at(parity).heard()
+    }
+
     fn waits(self) -> bool {
         matches!(self, Self::EvenWaits | Self::OddWaits)
     }
@@ -58,7 +64,7 @@ impl Asked {
     }
 
     fn is_done_with(self, parity: Parity) -> bool {
-        matches!((self, parity), (Self::EvenHeard, Parity::Even) | (Self::OddHeard, Parity::Odd))
+        self == Self::done_with(parity)
     }
 }
 
@@ -142,6 +148,7 @@ pub fn due(asked: Asked, last: Moment, rules: &Rules) -> Due {
     // At the latest the next moment ends it: there may have been no sweep between the timeout and that.
     let is_over = last.since_ms >= timeout_ms || asked != Asked::at(last.parity);
     match asked.waits() {
+        _ if asked == Asked::Never => Due::Begin,
         true if is_over => Due::End,
         false if may_ask && !asked.is_done_with(last.parity) => Due::Ping,
         _ => Due::Nothing,
@@ -174,6 +181,7 @@ impl Session {
             Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
                 match due(self.asked, last, lent.rules) {
                     Due::Nothing => {}
+                    Due::Begin => self.asked = Asked::done_with(last.parity),
                     Due::Ping => {
                         self.asked = Asked::at(last.parity);
                         lent.effects.push(Effect::Ping);
@@ -242,14 +250,15 @@ mod tests {
         assert_eq!((rules.heartbeat_ms, rules.heartbeat_timeout_ms), (60_000, 20_000));
         for (asked, since_ms, expected) in [
             // At an odd moment: whoever was not asked at this one.
-            (Never, 0, Due::Ping),
+            (Never, 0, Due::Begin),
+            (Never, 30_000, Due::Begin),
             (EvenHeard, 0, Due::Ping),
             (EvenHeard, 900, Due::Ping),
             (OddHeard, 0, Due::Nothing),
             (OddHeard, 59_999, Due::Nothing),
             // Too late for this moment, after a stop of the process or a change of the interval.
-            (Never, 10_000, Due::Ping),
-            (Never, 10_001, Due::Nothing),
+            (EvenHeard, 10_000, Due::Ping),
+            (EvenHeard, 10_001, Due::Nothing),
             (EvenHeard, 30_000, Due::Nothing),
             // An answer is waited for.
             (OddWaits, 700, Due::Nothing),
