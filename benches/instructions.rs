@@ -219,6 +219,8 @@ fn open_session() -> Session {
     let mut lent = Lent { now: NOW, door: Door::Agents, rules: &rules, pool: &mut pool, effects: &mut effects };
     session.received(&mut request.clone(), &mut lent);
     assert!(session.admit(Encoding::Json, None, Bytes::new(), &mut lent), "it asked to come in");
+    // Its first look at the clock.
+    session.sweep(Moments::around(NOW, &rules).of(7), &mut lent);
     session
 }
 
