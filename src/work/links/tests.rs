@@ -137,8 +137,8 @@ impl Bench {
     }
 }
 
-/// The ids and outcomes of joined answers.
-fn ended(order: &Order) -> Vec<(u64, &'static str)> {
+/// Joined answers, one by one.
+fn answers(order: &Order) -> Vec<FromLink<'_>> {
     let Order::Send { frame, .. } = order else {
         panic!("no answers");
     };
@@ -146,15 +146,20 @@ fn ended(order: &Order) -> Vec<(u64, &'static str)> {
     while let [0x82, length, ..] = *rest {
         let (head, behind) = rest.split_at(2 + usize::from(length));
         rest = behind;
-        let outcome = match client::decode(ENCODING, &head[2..]).unwrap() {
-            FromLink::Ended { id, ended: EndedAs::Ok(_), .. } => (id, "ok"),
-            FromLink::Ended { id, ended: EndedAs::Failed(failure), .. } => (id, failure.row().0),
-            other => panic!("{other:?}"),
-        };
-        all.push(outcome);
+        all.push(client::decode(ENCODING, &head[2..]).unwrap());
     }
     assert!(rest.is_empty());
     all
+}
+
+/// The ids and outcomes of joined answers.
+fn ended(order: &Order) -> Vec<(u64, &'static str)> {
+    let outcome = |answer| match answer {
+        FromLink::Ended { id, ended: EndedAs::Ok(_), .. } => (id, "ok"),
+        FromLink::Ended { id, ended: EndedAs::Failed(failure), .. } => (id, failure.row().0),
+        other => panic!("{other:?}"),
+    };
+    answers(order).into_iter().map(outcome).collect()
 }
 
 #[test]
@@ -278,19 +283,11 @@ fn a_key_that_goes_while_its_link_comes_in_opens_none() {
 
 /// The call ids of joined answers, in order.
 fn ended_calls(order: &Order) -> Vec<Option<CallId>> {
-    let Order::Send { frame, .. } = order else {
-        panic!("no answers");
+    let call = |answer| match answer {
+        FromLink::Ended { call, .. } => call,
+        other => panic!("{other:?}"),
     };
-    let (mut rest, mut all) = (&frame[..], Vec::new());
-    while let [0x82, length, ..] = *rest {
-        let (head, behind) = rest.split_at(2 + usize::from(length));
-        rest = behind;
-        match client::decode(ENCODING, &head[2..]).unwrap() {
-            FromLink::Ended { call, .. } => all.push(call),
-            other => panic!("{other:?}"),
-        }
-    }
-    all
+    answers(order).into_iter().map(call).collect()
 }
 
 #[test]
