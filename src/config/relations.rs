@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use super::kind::ProxyProtocol;
 use super::problem::{Origin, Problems};
 use super::settings::{Raw, Settings};
 
@@ -13,7 +14,35 @@ pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Ori
     limits(settings, raw, &mut rules);
     times(settings, raw, &mut rules);
     ports(settings, raw, &mut rules);
+    balancers(settings, raw, &mut rules);
     rules.tell();
+}
+
+/// A port that believes headers says whose.
+fn balancers(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    let (server, link) = (&settings.server, &settings.link);
+    for (header, from, keys, typed) in [
+        (
+            server.proxy_protocol,
+            &server.proxy_from,
+            ["server.proxy_protocol", "server.proxy_from"],
+            [&raw.server.proxy_protocol, &format!("{:?}", raw.server.proxy_from)],
+        ),
+        (
+            link.proxy_protocol,
+            &link.proxy_from,
+            ["link.proxy_protocol", "link.proxy_from"],
+            [&raw.link.proxy_protocol, &format!("{:?}", raw.link.proxy_from)],
+        ),
+    ] {
+        rules.hold(
+            header == ProxyProtocol::Off || !from.0.is_empty(),
+            keys,
+            typed,
+            "needs a network in",
+            "whoever may write the header may say that it comes from anywhere",
+        );
+    }
 }
 
 fn ports(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
