@@ -26,8 +26,14 @@ impl Rate {
     /// `None` for no units: there is no limit then.
     #[must_use]
     pub fn new(units: u64, span: Duration, depth: Duration) -> Option<Self> {
+        if units == 0 {
+            return None;
+        }
         let rate = Self { units, span_nanos: nanos(span).max(1), depth_nanos: 0 };
-        (units > 0).then(|| Self { depth_nanos: nanos(depth).max(rate.cost(1)), ..rate })
+        let depth_nanos = nanos(depth).max(rate.cost(1));
+        // Each unit is rounded up, and as many as are promised must fit one by one.
+        let one_by_one = rate.worth(depth_nanos).saturating_mul(rate.cost(1));
+        Some(Self { depth_nanos: depth_nanos.max(one_by_one), ..rate })
     }
 
     /// How long it takes to fill up by so many units, rounded up.
@@ -40,6 +46,12 @@ impl Rate {
     fn worth(&self, nanos: u64) -> u64 {
         let units = u128::from(nanos) * u128::from(self.units) / u128::from(self.span_nanos);
         u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
+    /// What a second brings.
+    #[must_use]
+    pub fn a_second(&self) -> u64 {
+        self.worth(1_000_000_000)
     }
 
     /// What fits into a full bucket.
@@ -195,6 +207,18 @@ mod tests {
         let mut bucket = TokenBucket::default();
         assert_eq!((slow.depth(), bucket.take(Now(5), &slow, 1)), (1, Ok(())));
         assert_eq!(bucket.take(Now(5), &slow, 1), Err(ms(60_000)));
+    }
+
+    #[test]
+    fn as_many_as_are_promised_fit_one_by_one() {
+        for units in [1, 3, 7, 333, 999_983, 30_000_001] {
+            let rate = Rate::new(units, SECOND, SECOND).unwrap();
+            let mut bucket = TokenBucket::default();
+            assert_eq!(rate.depth(), units);
+            let tries = units.min(1000);
+            assert!((0..tries).all(|_| bucket.take(Now(0), &rate, 1).is_ok()), "{units}");
+            assert_eq!(bucket.take(Now(0), &rate, 1).is_ok(), units > 1000, "{units}");
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use fastrand::Rng;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use crate::session::rules::Door;
 use crate::wire::envelope::Encoding;
 
 use super::backend::Ledger;
 use super::frames::{Reader, Said, masked, masked_fragment};
 use super::kernel::{Kernel, SocketId};
-use super::life::request;
+use super::life::{header, request};
 use super::socket::{Piece, Read};
 
 /// What a peer is.
@@ -124,7 +125,11 @@ impl Client {
         };
         let now = around.kernel.now;
         around.kernel.note(format_args!("socket {socket} is {role:?}, {hearing:?}"));
-        let request = request(role);
+        let mut request = request(role);
+        let door = if matches!(role, Role::Link(_)) { Door::Links } else { Door::Agents };
+        if around.kernel.proxied[door as usize] && role != Role::Stranger {
+            request = [header(around.rng), request].concat();
+        }
         if role == Role::Loiterer {
             let half = around.rng.usize(1..request.len());
             client.plan(now, Act::Raw(request[..half].to_vec()));

@@ -25,7 +25,7 @@ pub(crate) struct Seen {
     pub(crate) armed: bool,
     /// Whether bytes that were read wait in its session.
     pub(crate) keeps_bytes: bool,
-    /// Whether it is not read because of what is queued for it.
+    /// Whether it is not read because of what is queued for it, or because it has used up its rate.
     pub(crate) held_back: bool,
 }
 
@@ -40,14 +40,16 @@ impl<I: Io> EventLoop<I> {
                 again: self.again.contains(&conn.token(slot)),
                 armed: conn.outbox.as_ref().is_some_and(|outbox| outbox.armed),
                 keeps_bytes: conn.session.keeps_bytes(),
-                held_back: conn.session.phase().is_open() && conn.queued_bytes() > self.limits.queue_soft(conn.door()),
+                held_back: conn.session.phase().is_open()
+                    && (conn.queued_bytes() > self.limits.queue_soft(conn.door()) || self.throttle.rests(slot)),
             })
             .collect()
     }
 
     /// Whether it owns nothing of any connection.
     pub(crate) fn is_idle(&self) -> bool {
-        self.conns.is_empty() && self.pool.lent() == 0 && self.early.is_empty()
+        let beside = self.sources.held() + self.throttle.held();
+        self.conns.is_empty() && self.pool.lent() == 0 && self.early.is_empty() && beside == 0
     }
 
     /// Whether it rests only because others do not go on: full workers, or an admission on its way.
