@@ -17,7 +17,9 @@ pub struct Rate {
     /// Units in [`Rate::span_nanos`].
     units: u64,
     span_nanos: u64,
-    /// What a full bucket is worth, as the time that it takes to fill.
+    /// Units in a full bucket.
+    depth: u64,
+    /// The time that a full bucket takes to fill, one unit after the other.
     depth_nanos: u64,
 }
 
@@ -29,11 +31,12 @@ impl Rate {
         if units == 0 {
             return None;
         }
-        let rate = Self { units, span_nanos: nanos(span).max(1), depth_nanos: 0 };
+        let rate = Self { units, span_nanos: nanos(span).max(1), depth: 0, depth_nanos: 0 };
         let depth_nanos = nanos(depth).max(rate.cost(1));
         // Each unit is rounded up, and as many as are promised must fit one by one.
-        let one_by_one = rate.worth(depth_nanos).saturating_mul(rate.cost(1));
-        Some(Self { depth_nanos: depth_nanos.max(one_by_one), ..rate })
+        let depth = rate.worth(depth_nanos);
+        let depth_nanos = depth_nanos.max(depth.saturating_mul(rate.cost(1)));
+        Some(Self { depth, depth_nanos, ..rate })
     }
 
     /// How long it takes to fill up by so many units, rounded up.
@@ -57,7 +60,7 @@ impl Rate {
     /// What fits into a full bucket.
     #[must_use]
     pub fn depth(&self) -> u64 {
-        self.worth(self.depth_nanos)
+        self.depth
     }
 }
 
@@ -105,7 +108,7 @@ impl TokenBucket {
     #[must_use]
     pub fn available(&self, now: Now, rate: &Rate) -> u64 {
         let full = at(now).saturating_add(rate.depth_nanos);
-        rate.worth(full.saturating_sub(self.full_at.max(at(now))))
+        rate.worth(full.saturating_sub(self.full_at.max(at(now)))).min(rate.depth)
     }
 
     /// Whether it is full: then it is as good as a new one.
