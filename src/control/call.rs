@@ -17,7 +17,7 @@ use super::query;
 use super::reply;
 use super::setup::Shared;
 use crate::kit::ids::CallId;
-use crate::kit::token_bucket::retry_after_secs;
+use crate::kit::retry_after::retry_after_secs;
 use crate::wire::envelope::Payload;
 use crate::work::dispatch::{CallRequest, Dispatch};
 

@@ -13,6 +13,7 @@ pub mod network;
 pub mod pace;
 pub mod prefix_rates;
 pub mod quota;
+pub mod retry_after;
 pub mod slots;
 pub mod tick;
 pub mod token_bucket;

@@ -5,7 +5,7 @@
 //!
 //! One table for the node and not a share for each loop: the kernel deals connections out to loops by a hash, so a prefix with a few
 //! of them is not spread evenly, and a share of a small rate would be nothing. Its locks are taken once for a connection and once or
-//! twice for a login, for tens of nanoseconds beside the microseconds of `accept4`, and by nobody while no limit is set.
+//! twice for a login, for tens of nanoseconds beside the microseconds of `accept4`. While no limit is set, only the limits are looked at.
 
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
@@ -124,6 +124,12 @@ impl Arrivals {
         if counts.limits != limits {
             *counts = Counts::of(limits);
         }
+    }
+
+    /// Whether connections at some port begin with a header.
+    #[must_use]
+    pub fn has_balancers(&self) -> bool {
+        self.balancers.iter().any(Option::is_some)
     }
 
     /// A connection was accepted, from what its socket says.

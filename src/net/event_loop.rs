@@ -113,6 +113,8 @@ pub struct EventLoop<I: Io> {
     room: Arc<Quota>,
     budget: Arc<Budget>,
     arrivals: Arc<Arrivals>,
+    /// Connections at some door begin with a PROXY header: else nobody is asked for one.
+    has_balancers: bool,
     /// Connections that the budget knows of.
     told_connections: u64,
     /// The moment of this turn, read once, after `wait`.
@@ -178,6 +180,7 @@ impl<I: Io> EventLoop<I> {
             status: parts.status,
             room: parts.room,
             budget: parts.budget,
+            has_balancers: parts.arrivals.has_balancers(),
             arrivals: parts.arrivals,
             told_connections: 0,
             now: Now::default(),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use metrics::counter;
 
 use crate::kit::metric;
-use crate::kit::token_bucket::retry_after_secs;
+use crate::kit::retry_after::retry_after_secs;
 use crate::net::arrivals::Shed;
 use crate::net::conn::mark;
 use crate::net::intake::Event;
@@ -33,7 +33,8 @@ impl<I: Io> EventLoop<I> {
 
     /// Whether a connection must begin with a PROXY header, and has not.
     pub(super) fn awaits_header(&mut self, token: Token) -> bool {
-        live(&mut self.conns, token).is_some_and(|conn| conn.session.owner_marks & mark::AWAITS_HEADER != 0)
+        self.has_balancers
+            && live(&mut self.conns, token).is_some_and(|conn| conn.session.owner_marks & mark::AWAITS_HEADER != 0)
     }
 
     /// Takes a PROXY header off the bytes that came in, where one is due. How many are left in front of the scratch, all of them the

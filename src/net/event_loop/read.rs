@@ -190,6 +190,7 @@ impl<I: Io> EventLoop<I> {
         let room = self.throttle.room(&self.limits.agent_rates, token, self.now);
         if room == Err(Rest::Begins) {
             self.meter.slowed.increment(1);
+            tracing::debug!(conn = ?self.conn_id(token), "agent is over its rate, and is read later");
         }
         room.ok()
     }
