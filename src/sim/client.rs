@@ -313,7 +313,11 @@ impl Client {
     fn heard(&mut self, said: Said, around: &mut Surroundings<'_>) {
         match said {
             Said::Response(101) => self.plan_life(around),
-            Said::Response(_) => {}
+            Said::Response(status) => {
+                // A loiterer may send a ping in the middle of its request.
+                let good = !matches!(self.role, Role::Stranger | Role::Loiterer);
+                assert!(!good || status != 400, "socket {}: a good request was not understood", self.socket);
+            }
             Said::Ping(payload) if !self.ended.is_silent() => {
                 let frame = masked(OpCode::Control(Control::Pong), &payload, around.rng);
                 self.send(frame, around);

@@ -77,6 +77,9 @@ impl<I: Io> EventLoop<I> {
             half_open += u32::from(phase.is_half_open() && conn.door() == Door::Agents);
             links += u32::from(conn.door() == Door::Links && conn.session.owner_marks & mark::TURNED_AWAY == 0);
             leases += conn.session.leases();
+            let heard = phase == Phase::Verifying || phase.is_open();
+            let awaits_header = conn.session.owner_marks & mark::AWAITS_HEADER != 0;
+            assert!(!(heard && awaits_header), "{token:?} was heard before its balancer");
             assert!(phase != Phase::Dead, "{token:?} is dead and still there");
             let marked = conn.session.owner_marks & mark::IN_AGAIN;
             let listed = again.get(&(token.slot, token.generation)).copied().unwrap_or(0);
