@@ -43,15 +43,13 @@ impl AgentRates {
 pub struct Room {
     /// Messages, one at least.
     pub messages: u32,
-    /// Bytes to be read.
+    /// Bytes to be read at once.
     pub bytes: usize,
-    /// Bytes in the scratch, with those that were kept from an earlier read.
-    pub scratch: usize,
 }
 
 impl Room {
     /// As much as anything else allows.
-    pub const ENDLESS: Self = Self { messages: u32::MAX, bytes: usize::MAX, scratch: usize::MAX };
+    pub const ENDLESS: Self = Self { messages: u32::MAX, bytes: usize::MAX };
 }
 
 /// Why an agent is not read.
@@ -185,10 +183,10 @@ impl Throttle {
 fn room(rates: &AgentRates, busy: &Busy, now: Now) -> Room {
     let messages = rates.messages.as_ref().map(|rate| busy.messages.available(now, rate));
     let bytes = rates.bytes.as_ref().map(|rate| busy.bytes.available(now, rate));
+    let at_once = if rates.messages.is_some() { READ_BYTES_MAX } else { usize::MAX };
     Room {
         messages: messages.map_or(u32::MAX, |units| u32::try_from(units).unwrap_or(u32::MAX).max(1)),
-        bytes: bytes.map_or(usize::MAX, |units| usize::try_from(units).unwrap_or(usize::MAX).max(1)),
-        scratch: if rates.messages.is_some() { READ_BYTES_MAX } else { usize::MAX },
+        bytes: bytes.map_or(usize::MAX, |units| usize::try_from(units).unwrap_or(usize::MAX)).clamp(1, at_once),
     }
 }
 

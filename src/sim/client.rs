@@ -11,7 +11,7 @@ use crate::wire::envelope::Encoding;
 use super::backend::Ledger;
 use super::frames::{Reader, Said, masked, masked_fragment};
 use super::kernel::{Kernel, SocketId};
-use super::life::{header, request};
+use super::life::{header, page, request};
 use super::socket::{Piece, Read};
 
 /// What a peer is.
@@ -126,6 +126,9 @@ impl Client {
         let now = around.kernel.now;
         around.kernel.note(format_args!("socket {socket} is {role:?}, {hearing:?}"));
         let mut request = request(role);
+        if role == Role::Stranger && around.rng.bool() {
+            request = page();
+        }
         let door = if matches!(role, Role::Link(_)) { Door::Links } else { Door::Agents };
         if around.kernel.proxied[door as usize] && role != Role::Stranger {
             request = [header(around.rng), request].concat();

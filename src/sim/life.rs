@@ -56,6 +56,13 @@ pub(super) fn request(role: Role) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The request that a web page of another site has a browser make.
+pub(super) fn page() -> Vec<u8> {
+    let head = request(Role::Loiterer);
+    let end = head.len() - 2;
+    [&head[..end], b"Origin: https://evil.example\r\n\r\n"].concat()
+}
+
 /// What a balancer writes before a peer's own bytes.
 pub(super) fn header(rng: &mut Rng) -> Vec<u8> {
     let source = [192, 0, rng.u8(2..5), rng.u8(..)];

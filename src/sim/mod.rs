@@ -14,6 +14,7 @@ mod io;
 mod kernel;
 mod life;
 mod link;
+mod rates;
 mod setup;
 mod socket;
 mod turn;

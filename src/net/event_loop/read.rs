@@ -178,6 +178,7 @@ impl<I: Io> EventLoop<I> {
             return None;
         }
         let has_rate = phase.is_open() && conn.door() == Door::Agents && self.limits.agent_rates.any();
+        let keeps_bytes = conn.session.keeps_bytes();
         if self.intake.is_full(self.conn_id(token)) {
             self.meter.workers_full.increment(1);
             self.starved = true;
@@ -187,12 +188,18 @@ impl<I: Io> EventLoop<I> {
         if !has_rate {
             return Some(Room::ENDLESS);
         }
-        let room = self.throttle.room(&self.limits.agent_rates, token, self.now);
+        let mut rates = self.limits.agent_rates;
+        if keeps_bytes {
+            // They were counted when they were read.
+            rates.bytes = None;
+        }
+        let room = self.throttle.room(&rates, token, self.now);
         if room == Err(Rest::Begins) {
             self.meter.slowed.increment(1);
             tracing::debug!(conn = ?self.conn_id(token), "agent is over its rate, and is read later");
         }
-        room.ok()
+        // Whoever has a rate is not read ahead of what is heard.
+        room.ok().map(|room| if keeps_bytes { Room { bytes: 0, ..room } } else { room })
     }
 
     fn read_once(&mut self, token: Token, room: Room) -> Got {
@@ -203,9 +210,12 @@ impl<I: Io> EventLoop<I> {
         let awaits_header = conn.session.owner_marks & mark::AWAITS_HEADER != 0;
         // Before the upgrade no more is taken in than a head and a little: who is not known yet owns little memory.
         let until = match conn.session.phase() {
-            Phase::Handshake if awaits_header => (proxy::HEADER_BYTES_MAX + EARLY_BYTES).min(self.scratch.len()),
-            Phase::Handshake => kept.max(self.rules.head.bytes_max + EARLY_BYTES).min(self.scratch.len()),
-            _ => self.scratch.len().min(room.scratch.max(kept)).min(kept.saturating_add(room.bytes)),
+            Phase::Handshake => {
+                let head = self.rules.head.bytes_max + EARLY_BYTES;
+                let header = if awaits_header { proxy::HEADER_BYTES_MAX } else { 0 };
+                kept.max(head).max(header).min(self.scratch.len())
+            }
+            _ => self.scratch.len().min(kept.saturating_add(room.bytes)),
         };
         let has_rate = room != Room::ENDLESS;
         let room = &mut self.scratch[kept..until];
