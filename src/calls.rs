@@ -90,8 +90,27 @@ impl Outcome {
     }
 }
 
+/// The end of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    /// Its id; `None` when it ended before it got one. Whoever opens a call may learn of its end before it learns the id.
+    pub call: Option<CallId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When, by the clock of whoever ended it.
+    pub at: Now,
+}
+
+impl End {
+    /// Of a call that was never opened.
+    #[must_use]
+    pub fn unopened(outcome: Outcome, at: Now) -> Self {
+        Self { call: None, outcome, at }
+    }
+}
+
 /// Runs once, on the thread that ended the call; must not block.
-pub type OnEnd = Box<dyn FnOnce(Outcome) + Send>;
+pub type OnEnd = Box<dyn FnOnce(End) + Send>;
 
 /// A call to open.
 pub struct NewCall {
@@ -162,9 +181,9 @@ impl Calls {
     }
 
     /// A reply came in on `conn`. False, and nothing happens, when no call with this id waits on this connection.
-    pub fn reply(&self, conn: ConnId, call: CallId, outcome: Outcome) -> bool {
+    pub fn reply(&self, conn: ConnId, call: CallId, outcome: Outcome, now: Now) -> bool {
         let ended = self.shard_of(call).change(|waiting| waiting.take_from(conn, call));
-        ended.map(|ended| ended.end(outcome)).is_some()
+        ended.map(|ended| ended.end(outcome, now)).is_some()
     }
 
     /// A receipt or a progress came in on `conn`. False when no call with this id waits on this connection.
@@ -173,34 +192,34 @@ impl Calls {
     }
 
     /// The loop says that the call was not, and will not be, written whole: [`Outcome::NotDelivered`].
-    pub fn not_written(&self, call: CallId) {
+    pub fn not_written(&self, call: CallId, now: Now) {
         if let Some(ended) = self.take(call) {
-            ended.end(Outcome::NotDelivered);
+            ended.end(Outcome::NotDelivered, now);
         }
     }
 
     /// The way into the loop was full: [`Outcome::Busy`].
-    pub fn refused(&self, call: CallId) {
+    pub fn refused(&self, call: CallId, now: Now) {
         if let Some(ended) = self.take(call) {
-            ended.end(Outcome::Busy);
+            ended.end(Outcome::Busy, now);
         }
     }
 
     /// The connection ended. Calls that were written whole are [`Outcome::Lost`]; for each other one the loop says
     /// [`Calls::not_written`], before or after.
-    pub fn conn_ended(&self, conn: ConnId) {
+    pub fn conn_ended(&self, conn: ConnId, now: Now) {
         let shard = &self.shards[shard_index(conn)];
         for ended in shard.change(|waiting| waiting.take_written(conn)) {
-            ended.end(Outcome::Lost);
+            ended.end(Outcome::Lost, now);
         }
     }
 
     /// The caller went away: [`Outcome::Cancelled`]. `Some` when the agent should be told.
-    pub fn cancel(&self, call: CallId) -> Option<Abandoned> {
+    pub fn cancel(&self, call: CallId, now: Now) -> Option<Abandoned> {
         let ended = self.take(call)?;
         let abandoned =
             (!ended.delivery.withdraw()).then_some(Abandoned { call, conn: ended.conn, encoding: ended.encoding });
-        ended.end(Outcome::Cancelled);
+        ended.end(Outcome::Cancelled, now);
         abandoned
     }
 
@@ -221,7 +240,7 @@ impl Calls {
                 if outcome != Outcome::NotDelivered {
                     abandoned.push(Abandoned { call: ended.call, conn: ended.conn, encoding: ended.encoding });
                 }
-                ended.end(outcome);
+                ended.end(outcome, now);
             }
         }
     }
@@ -233,11 +252,11 @@ impl Calls {
     }
 
     /// The process ends: every call ends as [`Outcome::NotDelivered`] when it can be withdrawn, else [`Outcome::Lost`].
-    pub fn end_all(&self) {
+    pub fn end_all(&self, now: Now) {
         for shard in &self.shards {
             for ended in shard.change(|waiting| waiting.take_all()) {
                 let outcome = if ended.delivery.withdraw() { Outcome::NotDelivered } else { Outcome::Lost };
-                ended.end(outcome);
+                ended.end(outcome, now);
             }
         }
     }

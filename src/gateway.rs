@@ -24,7 +24,7 @@ use crate::config::{Listed, Loaded, Settings, derived};
 use crate::control::{Runtime, Setup, Shared, Stop};
 use crate::kit::metric;
 use crate::kit::tick::Clock;
-use crate::net::fd_table;
+use crate::net::{fd_table, listener};
 use crate::work::alarm::{self, Alarm, Sleeper};
 use crate::work::dispatch::Dispatch;
 use crate::work::pool;
@@ -141,7 +141,8 @@ fn install_metrics() -> Result<PrometheusHandle, GatewayError> {
 
 fn bind_control(settings: &Settings) -> Result<TcpListener, GatewayError> {
     let listen = settings.control.listen;
-    TcpListener::bind(listen).map_err(|error| cannot_listen("control.listen", listen, &error))
+    listener::bind_alone(listen, settings.control.connections)
+        .map_err(|error| cannot_listen("control.listen", listen, &error))
 }
 
 /// A port that is taken, or an address that is not ours: the words name the setting to change.

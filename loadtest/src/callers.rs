@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::http::HttpCallers;
 use crate::link_caller::LinkCaller;
-use crate::question::{Question, Verdict};
+use crate::question::{Question, Worth};
 use crate::target::Target;
 
 /// What carries the calls of a run.
@@ -80,7 +80,7 @@ pub trait Callers {
     fn turn(&mut self, answers: &mut Vec<Answer>, patience: Duration) -> io::Result<()>;
 
     /// What a response to this question is worth.
-    fn judge(&self, question: &Question, response: &Response) -> Verdict;
+    fn judge(&self, question: &Question, response: &Response) -> Worth;
 
     /// How many responses came since the last look that no call waited for.
     fn take_strays(&mut self) -> u64;

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::callers::{Answer, Callers, Over};
 use crate::latency::{Latency, Percentiles};
-use crate::question::{Question, Verdict};
+use crate::question::{Question, Worth};
 use crate::result;
 use crate::stop;
 use crate::target::Target;
@@ -237,15 +237,15 @@ impl Campaign {
             return self.write_line(&question, "unanswered", answer.took);
         };
         let outcome = match self.callers.judge(&question, response) {
-            Verdict::Right => {
+            Worth::Right => {
                 round.tally.right += 1;
                 "ok".to_owned()
             }
-            Verdict::Other(outcome) => {
+            Worth::Other(outcome) => {
                 *round.tally.outcomes.entry(outcome.clone()).or_default() += 1;
                 outcome
             }
-            Verdict::Wrong(why) => {
+            Worth::Wrong(why) => {
                 round.tally.wrong += 1;
                 round.tally.quote(why);
                 return self.write_line(&question, "wrong", answer.took);

@@ -1,20 +1,23 @@
 //! The two halves of a smoke run as processes of their own, so that a test can kill one: agents that stay, and calls to them.
+//!
+//! Both are for a gateway that runs: one of its own would be of no use to the other half.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use crate::campaign::{Campaign, Plan, Tally};
 use crate::crew::{Crew, Duty};
-use crate::place::Place;
+use crate::place::Known;
 
 /// Options of `agents`.
 #[derive(Args, Clone, Debug)]
+#[command(group(ArgGroup::new("way in").args(["dev", "secret"]).required(true)))]
 pub struct AgentsOptions {
     #[command(flatten)]
-    place: Place,
+    gateway: Known,
     /// Number of the first agent.
     #[arg(long, default_value_t = 0)]
     first: u32,
@@ -33,7 +36,7 @@ pub struct AgentsOptions {
 #[derive(Args, Clone, Debug)]
 pub struct CallsOptions {
     #[command(flatten)]
-    place: Place,
+    gateway: Known,
     /// Agents 0 up to this number are called at random.
     #[arg(long, default_value_t = 100)]
     agents: u32,
@@ -56,7 +59,7 @@ pub struct CallsOptions {
 /// # Errors
 /// An agent could not connect.
 pub fn agents(options: &AgentsOptions) -> Result<(), String> {
-    let server = options.place.find()?;
+    let server = options.gateway.find()?;
     let duty = Duty {
         delay: Duration::from_millis(options.delay_ms),
         journal: options.journal.clone(),
@@ -85,10 +88,45 @@ pub fn calls(options: &CallsOptions) -> Result<Tally, String> {
         left = left.checked_sub(1)?;
         Some(fastrand::u32(0..options.agents.max(1)))
     };
-    let server = options.place.find()?;
+    let server = options.gateway.find_any()?;
     let tally = Campaign::new(&server.target, plan, options.log.as_deref())?.run(&mut next)?;
     if tally.wrong + tally.lost + tally.strays > 0 {
         return Err(format!("not every call has one true outcome: {tally:#?}"));
     }
     Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    enum Line {
+        Agents(AgentsOptions),
+        Calls(CallsOptions),
+    }
+
+    #[test]
+    fn agents_must_say_how_they_get_in_and_neither_half_starts_a_gateway() {
+        for (line, right) in [
+            (&["agents"][..], false),
+            (&["agents", "--dev"], true),
+            (&["agents", "--secret", "s", "--listen", "127.0.0.1:9"], true),
+            (&["agents", "--dev", "--secret", "s"], false),
+            (&["agents", "--dev", "--gateway", "holdfast"], false),
+            (&["calls"], true),
+            (&["calls", "--control", "127.0.0.1:9", "--api-key", "k"], true),
+            (&["calls", "--loops", "2"], false),
+        ] {
+            let parsed = Line::try_parse_from([&["x"], line].concat());
+            assert_eq!(parsed.is_ok(), right, "{line:?}");
+            match parsed {
+                Ok(Line::Agents(options)) => assert!(options.gateway.find().is_ok(), "{line:?}"),
+                Ok(Line::Calls(options)) => assert!(options.gateway.find_any().is_ok(), "{line:?}"),
+                Err(_) => {}
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::callers::{Answer, Callers, Response};
-use crate::question::{Question, Verdict};
+use crate::question::{Question, Worth};
 use crate::source::{self, Window};
 use crate::target::{self, Target};
 use crate::wire::{Got, Wire};
@@ -172,7 +172,7 @@ impl Callers for HttpCallers {
         Ok(())
     }
 
-    fn judge(&self, question: &Question, response: &Response) -> Verdict {
+    fn judge(&self, question: &Question, response: &Response) -> Worth {
         question.judge(response.status, &response.body)
     }
 

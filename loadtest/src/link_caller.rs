@@ -9,7 +9,7 @@ use holdfast::wire::envelope::Encoding;
 
 use crate::backend_link::{BackendLink, LinkAnswer};
 use crate::callers::{Answer, Callers, Response};
-use crate::question::{METHOD, Question, Verdict};
+use crate::question::{METHOD, Question, Worth};
 use crate::target::{Target, agent_id};
 
 /// Status of a response whose body is the agent's result; of any other, the body is the outcome's word.
@@ -65,7 +65,7 @@ impl Callers for LinkCaller {
         Ok(())
     }
 
-    fn judge(&self, question: &Question, response: &Response) -> Verdict {
+    fn judge(&self, question: &Question, response: &Response) -> Worth {
         match response.status {
             OK => question.judge_result("ok", &response.body),
             _ => question.judge_result(&String::from_utf8_lossy(&response.body), &[]),

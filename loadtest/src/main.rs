@@ -31,7 +31,7 @@ enum Command {
     Smoke(smoke::Options),
     /// Server processor time for an operation: echo, ping, handshake, call.
     Bench(bench::Options),
-    /// What a resting agent costs: memory before and after a burst of calls, processor time between heartbeats.
+    /// What a resting agent costs: memory before and after a burst of calls, processor time at rest.
     Idle(idle::Options),
     /// The headline: a million agents, memory for each, calls as fast as with a thousand, every one answering.
     Million(million::Options),
@@ -51,9 +51,9 @@ enum Command {
     Churn(churn::Options),
     /// A mix for as long as you like, every answer checked, memory watched.
     Soak(soak::Options),
-    /// Agents that answer until standard input ends.
+    /// Agents that answer until standard input ends, at a gateway that runs.
     Agents(hold::AgentsOptions),
-    /// Calls to random agents; any true outcome will do.
+    /// Calls to random agents of a gateway that runs; any true outcome will do.
     Calls(hold::CallsOptions),
     /// Memory and processor time of any server that speaks one of the dialects, for `scripts/compare`.
     Peer(peer::Options),

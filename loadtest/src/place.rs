@@ -15,25 +15,25 @@ use crate::target::Target;
 const LISTEN: &str = "127.0.0.1:8080";
 const CONTROL: &str = "127.0.0.1:8081";
 
-/// Options that say where the server is. With none of them a gateway is started, and stopped at the end.
+/// Where a gateway is that runs, and what lets agents and backends in.
 #[derive(Args, Clone, Debug)]
-pub struct Place {
-    /// Address where a running gateway serves agents. Without it, --control and --server-pid a gateway is started.
+pub struct Known {
+    /// Address where a gateway that runs serves agents; usually 127.0.0.1:8080.
     #[arg(long)]
     listen: Option<SocketAddr>,
-    /// Address where a running gateway serves backends.
+    /// Address where it serves backends; usually 127.0.0.1:8081.
     #[arg(long)]
     control: Option<SocketAddr>,
-    /// Address where a running gateway serves control links.
+    /// Address where it serves control links.
     #[arg(long)]
     link: Option<SocketAddr>,
-    /// Process id of a running gateway, to read what it uses.
+    /// Its process id, to read what it uses.
     #[arg(long)]
     server_pid: Option<u32>,
-    /// The running gateway has --dev: agents name themselves, no token is sent.
+    /// It runs with --dev: agents name themselves, no token is sent.
     #[arg(long, conflicts_with = "secret")]
     dev: bool,
-    /// HS256 secret of a running gateway that agents' tokens are minted with.
+    /// Its HS256 secret, with which agents' tokens are made.
     #[arg(long)]
     secret: Option<String>,
     /// Id of that key, as in the gateway's settings.
@@ -45,10 +45,17 @@ pub struct Place {
     /// Tenant of agents and backends.
     #[arg(long, default_value = "default")]
     tenant: String,
-    /// API key for the control port of a running gateway.
+    /// API key for its control port and its links.
     #[arg(long)]
     api_key: Option<String>,
-    /// The program to start; `holdfast` beside this one when it is not given.
+}
+
+/// Options that say where the server is. With none of [`Known`]'s a gateway is started, and stopped at the end.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    #[command(flatten)]
+    known: Known,
+    /// The program to start where no option speaks of a gateway that runs; `holdfast` beside this one when it is not given.
     #[arg(long)]
     gateway: Option<PathBuf>,
     /// Event loops of the gateway that is started; it chooses when this is not given.
@@ -59,7 +66,7 @@ pub struct Place {
     workers: Option<usize>,
 }
 
-impl Place {
+impl Known {
     /// The running server that the options name, at the usual addresses where they name none.
     ///
     /// # Errors
@@ -83,39 +90,92 @@ impl Place {
         Ok(Server { target, pid: self.server_pid, running: None })
     }
 
+    /// As [`Known::find`], for what needs no agents' tokens: backends, and connections to a server of any kind.
+    ///
+    /// # Errors
+    /// A secret is given that makes no tokens.
+    pub fn find_any(&self) -> Result<Server, String> {
+        let dev = self.dev || self.secret.is_none();
+        Self { dev, ..self.clone() }.find()
+    }
+
+    /// Whether no option speaks of a gateway that runs.
+    fn is_unsaid(&self) -> bool {
+        self.listen.is_none()
+            && self.control.is_none()
+            && self.link.is_none()
+            && self.server_pid.is_none()
+            && self.secret.is_none()
+            && self.api_key.is_none()
+            && !self.dev
+    }
+}
+
+impl Place {
     /// As [`Place::find_or_start`], for connections that need no credentials, so that any server will do.
     ///
     /// # Errors
     /// The gateway does not start.
     pub fn find_or_start_any(&self) -> Result<Server, String> {
-        if self.is_ours() || self.secret.is_some() {
-            return self.find_or_start(&[]);
-        }
-        Self { dev: true, ..self.clone() }.find()
+        if self.is_ours() { self.find_or_start(&[]) } else { self.known.find_any() }
     }
 
     /// Whether a server is to be started.
     pub fn is_ours(&self) -> bool {
-        self.listen.is_none()
-            && self.control.is_none()
-            && self.server_pid.is_none()
-            && self.secret.is_none()
-            && !self.dev
+        self.known.is_unsaid()
     }
 
     /// The running server that the options name, or one that is started with `settings` (key such as `limits.write_deadline`,
     /// value) over what suits a load.
     ///
     /// # Errors
-    /// As [`Place::find`]; or the gateway does not start.
+    /// As [`Known::find`]; or the gateway does not start.
     pub fn find_or_start(&self, settings: &[(&str, &str)]) -> Result<Server, String> {
         if !self.is_ours() {
-            return self.find();
+            return self.known.find();
         }
         let running = Running::start(self.gateway.as_deref(), self.loops, self.workers, settings)?;
-        let signer = Signer::new(&running.secret, &running.key_id, None, &self.tenant)?;
+        let signer = Signer::new(&running.secret, &running.key_id, None, &self.known.tenant)?;
         let (listen, control, link) = (running.listen, running.control, running.link);
         let target = Target { listen, control, link, signer: Some(signer), api_key: None };
         Ok(Server { target, pid: Some(running.pid()), running: Some(running) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        place: Place,
+    }
+
+    #[test]
+    fn a_gateway_is_started_only_where_no_option_speaks_of_one() {
+        for (line, ours) in [
+            (&[][..], true),
+            (&["--loops", "2", "--workers", "1", "--gateway", "holdfast", "--tenant", "acme"], true),
+            (&["--listen", "127.0.0.1:1"], false),
+            (&["--control", "127.0.0.1:1"], false),
+            (&["--link", "127.0.0.1:1"], false),
+            (&["--server-pid", "1"], false),
+            (&["--dev"], false),
+            (&["--secret", "s"], false),
+            (&["--api-key", "k"], false),
+        ] {
+            let place = Line::try_parse_from([&["x"], line].concat()).unwrap_or_else(|error| panic!("{error}")).place;
+            assert_eq!(place.is_ours(), ours, "{line:?}");
+            if !ours {
+                let target = place.known.find_any().expect("no token is needed").target;
+                let usual =
+                    ["127.0.0.1:8080", "127.0.0.1:8081"].map(|address| Some(address.parse().expect("an address")));
+                let given = [place.known.listen.or(usual[0]), place.known.control.or(usual[1])];
+                assert_eq!([Some(target.listen), Some(target.control)], given, "{line:?}");
+            }
+        }
     }
 }

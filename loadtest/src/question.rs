@@ -36,22 +36,22 @@ impl Question {
     }
 
     /// What the answer over a control link says: its outcome, and the agent's result where that is `ok`.
-    pub fn judge_result(&self, outcome: &str, result: &[u8]) -> Verdict {
+    pub fn judge_result(&self, outcome: &str, result: &[u8]) -> Worth {
         let expected = result_text(self.agent, &self.params());
         match outcome {
-            "ok" if result == expected.as_bytes() => Verdict::Right,
+            "ok" if result == expected.as_bytes() => Worth::Right,
             "ok" => {
                 let got = String::from_utf8_lossy(&result[..result.len().min(200)]);
-                Verdict::Wrong(format!("expected {expected:.200}, got {got}"))
+                Worth::Wrong(format!("expected {expected:.200}, got {got}"))
             }
-            other => Verdict::Other(other.to_owned()),
+            other => Worth::Other(other.to_owned()),
         }
     }
 
     /// What the HTTP response says.
-    pub fn judge(&self, status: u16, body: &[u8]) -> Verdict {
+    pub fn judge(&self, status: u16, body: &[u8]) -> Worth {
         let Ok(answer) = serde_json::from_slice::<HttpAnswer>(body) else {
-            return Verdict::Wrong(format!(
+            return Worth::Wrong(format!(
                 "status {status}, unreadable body {:?}",
                 String::from_utf8_lossy(&body[..body.len().min(200)])
             ));
@@ -60,21 +60,21 @@ impl Question {
             (200, Some("ok"), Some(result)) => {
                 let expected = result_text(self.agent, &self.params());
                 if result.get() == expected && answer.agent == Some(&agent_id(self.agent)) {
-                    Verdict::Right
+                    Worth::Right
                 } else {
                     let got = &result.get()[..result.get().len().min(200)];
-                    Verdict::Wrong(format!("expected {expected:.200}, got {got}"))
+                    Worth::Wrong(format!("expected {expected:.200}, got {got}"))
                 }
             }
-            (status, Some(outcome), None) if status != 200 => Verdict::Other(outcome.to_owned()),
-            _ => Verdict::Wrong(format!("status {status} without its outcome")),
+            (status, Some(outcome), None) if status != 200 => Worth::Other(outcome.to_owned()),
+            _ => Worth::Wrong(format!("status {status} without its outcome")),
         }
     }
 }
 
 /// What an answer is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Worth {
     /// The agent's own answer to this call.
     Right,
     /// Another outcome, which may be true: its name.
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn only_the_right_answer_of_the_right_agent_is_right() {
         let right = answered(&QUESTION, 7);
-        assert_eq!(QUESTION.judge(200, right.as_bytes()), Verdict::Right);
+        assert_eq!(QUESTION.judge(200, right.as_bytes()), Worth::Right);
         let other = Question { number: 42, ..QUESTION };
         for (status, body) in [
             (200, answered(&other, 7)),
@@ -182,10 +182,10 @@ mod tests {
             (200, right[..right.len() - 1].to_owned()),
             (200, r#"{"outcome":"lost"}"#.to_owned()),
         ] {
-            let verdict = QUESTION.judge(status, body.as_bytes());
-            assert!(matches!(verdict, Verdict::Wrong(_)), "{body}: {verdict:?}");
+            let worth = QUESTION.judge(status, body.as_bytes());
+            assert!(matches!(worth, Worth::Wrong(_)), "{body}: {worth:?}");
         }
-        assert_eq!(QUESTION.judge(502, br#"{"outcome":"lost"}"#), Verdict::Other("lost".to_owned()));
+        assert_eq!(QUESTION.judge(502, br#"{"outcome":"lost"}"#), Worth::Other("lost".to_owned()));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use crate::memory::resident;
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Looks without a fall after which memory counts as settled.
-const STEADY_LOOKS: u32 = 10;
+/// Looks without a fall after which memory counts as settled: twelve seconds. A gateway gives back in steps, when its threads
+/// have been quiet for a second and when its histograms are drained, up to ten seconds later.
+const STEADY_LOOKS: u32 = 60;
 
 /// A fall of less than one in so many is no fall: a resting process moves by a page or two.
 const FALL: u64 = 500;

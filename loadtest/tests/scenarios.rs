@@ -78,8 +78,16 @@ fn idle_tells_memory_before_and_after_a_burst() {
     ] {
         assert!(result.figure(name).is_some(), "{name}");
     }
+    // Each has a heartbeat moment of its own, so some are pinged in any second; how many says nothing of a bound.
+    assert_eq!(result.figure("server CPU at rest, heartbeats included").expect("it is told").must, None);
+}
+
+#[test]
+fn idle_between_heartbeats_has_a_bound_at_a_gateway_of_its_own() {
+    let result = right("idle --agents 50 --hold 300ms --settle-secs 1 --burst-rounds 0 --heartbeat 7days", 0, &[]);
     let rest = result.figure("server CPU at rest, between heartbeats").expect("the gateway is the run's own");
     assert_eq!(rest.must, Some(0.02));
+    assert!(result.figure("server CPU at rest, heartbeats included").is_none());
 }
 
 #[test]

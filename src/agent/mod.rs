@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use backoff::Backoff;
 pub use builtin::builtin;
 pub use client::{Agent, Stopper};
-pub use connect::{BadTarget, Target};
+pub use connect::Target;
 pub use ending::{Ending, Next};
 pub use handler::{Answer, Body, Call, Handler, Interest, Responder, Watched, fault};
 pub use news::News;

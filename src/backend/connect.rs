@@ -49,7 +49,7 @@ pub(super) fn connect(options: &Options) -> Result<Opened, ConnectError> {
 }
 
 fn dial(options: &Options) -> Result<TcpStream, ConnectError> {
-    let target = &options.target;
+    let target = &options.target.0;
     let addresses = (target.host.as_str(), target.port)
         .to_socket_addrs()
         .map_err(|error| ConnectError::Unreachable(format!("cannot resolve `{}`: {error}", target.host)))?;

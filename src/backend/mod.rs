@@ -21,7 +21,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use link::Link;
-pub use target::{BadTarget, Target};
+pub use target::Target;
 
 pub use crate::wire::envelope::Encoding;
 pub use crate::wire::envelope::link_side::Failure;

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::deadlines::Deadlines;
-use super::{NewCall, OnEnd, Outcome};
+use super::{End, NewCall, OnEnd, Outcome};
 use crate::kit::delivery::{Delivery, Stage};
 use crate::kit::ids::{CallId, ConnId};
 use crate::kit::lock::lock;
@@ -122,9 +122,9 @@ pub(super) struct Ended {
 
 impl Ended {
     /// Gives the tenant's place back, then tells who waited. No lock may be held.
-    pub(super) fn end(self, outcome: Outcome) {
+    pub(super) fn end(self, outcome: Outcome, at: Now) {
         drop(self.tenant);
-        (self.on_end)(outcome);
+        (self.on_end)(End { call: Some(self.call), outcome, at });
     }
 }
 

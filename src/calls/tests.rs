@@ -43,7 +43,7 @@ impl Bench {
             tenant: self.tenant.hold().expect("no limit"),
             deadline,
             delivery: delivery.clone(),
-            on_end: Box::new(move |outcome| lock(&log).push((number, outcome.label()))),
+            on_end: Box::new(move |end| lock(&log).push((number, end.outcome.label()))),
         })?;
         self.opened += 1;
         Ok((id, delivery))
@@ -97,16 +97,21 @@ impl Event {
     fn happen(self, calls: &Calls, conn: ConnId, call: CallId, now: Now) -> Vec<Abandoned> {
         let mut told = Vec::new();
         match self {
-            Self::Reply => assert!(calls.reply(conn, call, ok())),
+            Self::Reply => assert!(calls.reply(conn, call, ok(), Now(0))),
             Self::AgentError => {
-                assert!(calls.reply(conn, call, Outcome::AgentError { code: -1, message: String::new(), data: None }))
+                assert!(calls.reply(
+                    conn,
+                    call,
+                    Outcome::AgentError { code: -1, message: String::new(), data: None },
+                    Now(0)
+                ))
             }
-            Self::NotWritten => calls.not_written(call),
-            Self::Refused => calls.refused(call),
-            Self::ConnEnded => calls.conn_ended(conn),
-            Self::Cancel => told.extend(calls.cancel(call)),
+            Self::NotWritten => calls.not_written(call, Now(0)),
+            Self::Refused => calls.refused(call, Now(0)),
+            Self::ConnEnded => calls.conn_ended(conn, Now(0)),
+            Self::Cancel => told.extend(calls.cancel(call, Now(0))),
             Self::Expire => calls.expire(now, &mut told),
-            Self::EndAll => calls.end_all(),
+            Self::EndAll => calls.end_all(Now(0)),
         }
         told
     }
@@ -166,8 +171,8 @@ fn each_end_at_each_stage() {
             assert!(!delivery.claim(), "a withdrawn call is never written");
         }
         // Whatever comes after the end changes nothing.
-        assert!(!bench.calls.reply(conn(1), id, ok()) && !bench.calls.receipt(conn(1), id));
-        assert_eq!(bench.calls.cancel(id), None);
+        assert!(!bench.calls.reply(conn(1), id, ok(), Now(0)) && !bench.calls.receipt(conn(1), id));
+        assert_eq!(bench.calls.cancel(id, Now(0)), None);
         for late in [NotWritten, Refused, ConnEnded, Expire, EndAll] {
             assert_eq!(late.happen(&bench.calls, conn(1), id, Now(999)), []);
         }
@@ -192,7 +197,7 @@ fn the_word_of_the_loop_counts_once_before_and_after_the_end_of_the_connection()
         let mut log = bench.log();
         log.sort_unstable();
         assert_eq!(log, [(0, "not_delivered"), (1, "lost")]);
-        assert!(bench.calls.reply(conn(2), other, ok()), "others are untouched");
+        assert!(bench.calls.reply(conn(2), other, ok(), Now(0)), "others are untouched");
     }
 }
 
@@ -202,12 +207,12 @@ fn a_foreign_reply_changes_nothing() {
     let (id, _) = bench.open_at(conn(1), Stage::Written);
     let same_slot = ConnId::new(1, 1, 77);
     for stranger in [conn(2), same_slot] {
-        assert!(!bench.calls.reply(stranger, id, ok()));
+        assert!(!bench.calls.reply(stranger, id, ok(), Now(0)));
         assert!(!bench.calls.receipt(stranger, id));
     }
     for n in 0..u64::from(u16::MAX) {
         if n != id.0 {
-            assert!(!bench.calls.reply(conn(1), CallId(n), ok()));
+            assert!(!bench.calls.reply(conn(1), CallId(n), ok(), Now(0)));
         }
     }
     assert_eq!(bench.log(), []);
@@ -221,8 +226,8 @@ fn two_calls_are_answered_in_reverse_order() {
     let mut bench = Bench::new(2);
     let (first, _) = bench.open_at(conn(1), Stage::Written);
     let (second, _) = bench.open_at(conn(1), Stage::Written);
-    assert!(bench.calls.reply(conn(1), second, ok()));
-    assert!(bench.calls.reply(conn(1), first, ok()));
+    assert!(bench.calls.reply(conn(1), second, ok(), Now(0)));
+    assert!(bench.calls.reply(conn(1), first, ok(), Now(0)));
     assert_eq!(bench.log(), [(1, "ok"), (0, "ok")]);
 }
 
@@ -237,12 +242,12 @@ fn an_agent_has_a_limit_and_the_completion_comes_back() {
     assert_eq!(bench.log(), [], "it has not run");
     assert_eq!(bench.tenant.used(), 2, "the tenant's place is given back");
     assert_eq!(bench.calls.next_deadline(), Some(Now(100)));
-    on_end(Outcome::Busy);
+    on_end(End::unopened(Outcome::Busy, Now(0)));
     assert_eq!(bench.log(), [(2, "busy")]);
     assert_eq!(bench.calls.in_flight(conn(1)), 2);
     assert!(bench.open(conn(2), Now(100)).is_ok(), "others have room");
 
-    bench.calls.not_written(first);
+    bench.calls.not_written(first, Now(0));
     assert!(bench.open(conn(1), Now(100)).is_ok());
     bench.calls.set_per_agent_max(0);
     assert!(bench.open(conn(3), Now(100)).is_err());
@@ -280,7 +285,7 @@ fn a_completion_may_open_the_next_call() {
             count.fetch_add(1, Ordering::Relaxed);
         })))
         .unwrap_or_else(|_| panic!("busy"));
-    assert!(calls.reply(conn(1), id, ok()));
+    assert!(calls.reply(conn(1), id, ok(), Now(0)));
     assert_eq!((opened.load(Ordering::Relaxed), calls.len()), (1, 1));
 }
 
@@ -301,7 +306,7 @@ fn memory_falls_back_after_a_burst() {
     let ids: Vec<_> = (0..50_000u32).map(|n| (conn(n), bench.open_at(conn(n), Stage::Written).0)).collect();
     let full: usize = bench.calls.shards.iter().map(Shard::capacity).sum();
     for (conn, id) in &ids {
-        assert!(bench.calls.reply(*conn, *id, ok()));
+        assert!(bench.calls.reply(*conn, *id, ok(), Now(0)));
     }
     let after: usize = bench.calls.shards.iter().map(Shard::capacity).sum();
     assert!(full >= 50_000 && after <= SHARDS * 80, "{full} {after}");
@@ -313,11 +318,11 @@ fn deadlines_of_ended_calls_do_not_pile_up() {
     let (kept, _) = bench.open_at(conn(1), Stage::Written);
     for _ in 0..10_000 {
         let (id, _) = bench.open_at(conn(1), Stage::Written);
-        assert!(bench.calls.reply(conn(1), id, ok()));
+        assert!(bench.calls.reply(conn(1), id, ok(), Now(0)));
     }
     let kept_deadlines: usize = bench.calls.shards.iter().map(Shard::deadlines).sum();
     assert!(kept_deadlines < 100, "{kept_deadlines}");
-    assert!(bench.calls.reply(conn(1), kept, ok()));
+    assert!(bench.calls.reply(conn(1), kept, ok(), Now(0)));
 }
 
 /// Threads race to end the same calls; a writer plays the loop. Each call ends once, and truly.
@@ -337,7 +342,7 @@ fn many_threads_end_each_call_once() {
                 tenant: tenant.hold().expect("no limit"),
                 deadline: Now((n % 97) as u64),
                 delivery: delivery.clone(),
-                on_end: Box::new(move |outcome| lock(&ends[n]).push(outcome)),
+                on_end: Box::new(move |end| lock(&ends[n]).push(end.outcome)),
             });
             (id.unwrap_or_else(|_| panic!("busy")), delivery)
         })
@@ -362,11 +367,11 @@ fn many_threads_end_each_call_once() {
                 for (turn, n) in shuffled(seed).into_iter().enumerate() {
                     let from = conn((n % CONNS) as u32);
                     match turn % 40 {
-                        0 => calls.conn_ended(from),
+                        0 => calls.conn_ended(from, Now(0)),
                         1..20 if opened[n].1.stage() == Stage::Written => {
-                            calls.reply(from, opened[n].0, ok());
+                            calls.reply(from, opened[n].0, ok(), Now(0));
                         }
-                        20..24 => drop(calls.cancel(opened[n].0)),
+                        20..24 => drop(calls.cancel(opened[n].0, Now(0))),
                         30 => calls.expire(Now(turn as u64 / 60), &mut Vec::new()),
                         _ => {}
                     }
@@ -374,7 +379,7 @@ fn many_threads_end_each_call_once() {
             });
         }
     });
-    calls.end_all();
+    calls.end_all(Now(0));
     assert_eq!((calls.len(), tenant.used()), (0, 0));
     for (n, (_, delivery)) in opened.iter().enumerate() {
         let ends = lock(&ends[n]);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::call_link::{self, Asked};
-use super::outcome::{Exit, Verdict};
+use super::printout::{Exit, Printout};
 use crate::kit::ids::is_name;
 
 /// Where the API key is looked for when no option gives one.
@@ -109,24 +109,24 @@ struct AgentError<'a> {
 /// Makes the call and prints what came of it.
 #[must_use]
 pub fn run(args: CallArgs) -> ExitCode {
-    let verdict = match (read_params(&args), &args.link) {
-        (Err(why), _) => Verdict::failed(Exit::Usage, why),
+    let printout = match (read_params(&args), &args.link) {
+        (Err(why), _) => Printout::failed(Exit::Usage, why),
         (Ok(params), Some(url)) => {
             let asked = Asked { agent: &args.agent, method: &args.method, params, timeout: args.timeout };
             call_link::call(url, key(&args), &asked)
         }
         (Ok(params), None) => match body(&args, params.as_deref()) {
             Ok(body) => post(&args, &body),
-            Err(why) => Verdict::failed(Exit::Usage, why),
+            Err(why) => Printout::failed(Exit::Usage, why),
         },
     };
-    if !verdict.err.is_empty() {
-        eprintln!("holdfast call: {}", verdict.err);
+    if !printout.err.is_empty() {
+        eprintln!("holdfast call: {}", printout.err);
     }
     let mut stdout = std::io::stdout().lock();
     // Whoever closed stdout does not want the result; the exit code still tells.
-    let _ = stdout.write_all(&verdict.out).and_then(|()| stdout.flush());
-    ExitCode::from(verdict.exit as u8)
+    let _ = stdout.write_all(&printout.out).and_then(|()| stdout.flush());
+    ExitCode::from(printout.exit as u8)
 }
 
 /// The parameters, which are JSON; also holds that the agent's id can be one.
@@ -165,7 +165,7 @@ fn body(args: &CallArgs, params: Option<&str>) -> Result<Vec<u8>, String> {
     serde_json::to_vec(&request).map_err(|error| error.to_string())
 }
 
-fn post(args: &CallArgs, body: &[u8]) -> Verdict {
+fn post(args: &CallArgs, body: &[u8]) -> Printout {
     let longest = args.timeout.map_or(TIMEOUT_LONGEST, |timeout| timeout.min(TIMEOUT_MOST) + TIMEOUT_MARGIN);
     let client: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -188,8 +188,8 @@ fn post(args: &CallArgs, body: &[u8]) -> Verdict {
         Ok((status, body))
     });
     match read {
-        Ok((status, body)) => verdict(status, &body),
-        Err(error) => Verdict::failed(Exit::Other, unreachable(base, &error)),
+        Ok((status, body)) => printout(status, &body),
+        Err(error) => Printout::failed(Exit::Other, unreachable(base, &error)),
     }
 }
 
@@ -202,17 +202,17 @@ fn unreachable(url: &str, error: &ureq::Error) -> String {
     }
 }
 
-fn verdict(status: u16, body: &[u8]) -> Verdict {
+fn printout(status: u16, body: &[u8]) -> Printout {
     let Ok(response) = serde_json::from_slice::<Response<'_>>(body) else {
         let what = format!(
             "the gateway answered {status} with something that is not its API's JSON; is this the control port?"
         );
-        return Verdict::failed(Exit::Other, what);
+        return Printout::failed(Exit::Other, what);
     };
     match response.outcome.as_deref() {
         Some("ok") => result(&response),
         Some("agent_error") => agent_error(response.error),
-        _ => Verdict::failed(Exit::Other, problem(status, &response)),
+        _ => Printout::failed(Exit::Other, problem(status, &response)),
     }
 }
 
@@ -238,12 +238,12 @@ fn problem(status: u16, response: &Response<'_>) -> String {
     err
 }
 
-fn result(response: &Response<'_>) -> Verdict {
+fn result(response: &Response<'_>) -> Printout {
     let out = match (&response.result_base64, response.result) {
         (Some(text), _) => match STANDARD.decode(text) {
             Ok(bytes) => bytes,
             Err(error) => {
-                return Verdict::failed(Exit::Other, format!("a broken result: {error}"));
+                return Printout::failed(Exit::Other, format!("a broken result: {error}"));
             }
         },
         // `null` is read as an absent member, and is what an absent result means.
@@ -253,19 +253,19 @@ fn result(response: &Response<'_>) -> Verdict {
             line
         }
     };
-    Verdict { exit: Exit::Ok, out, err: String::new() }
+    Printout { exit: Exit::Ok, out, err: String::new() }
 }
 
-fn agent_error(error: Option<AgentError<'_>>) -> Verdict {
+fn agent_error(error: Option<AgentError<'_>>) -> Printout {
     let Some(error) = error else {
-        return Verdict::failed(Exit::AgentError, "the agent failed and did not say why");
+        return Printout::failed(Exit::AgentError, "the agent failed and did not say why");
     };
     let mut err = format!("the agent failed ({}): {}", error.code, error.message);
     let data = error.data.map(RawValue::get);
     if let Some(data) = data.or(error.data_base64.as_deref()) {
         let _ = write!(err, "\n{data}");
     }
-    Verdict::failed(Exit::AgentError, err)
+    Printout::failed(Exit::AgentError, err)
 }
 
 #[cfg(test)]
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn verdicts() {
+    fn printouts() {
         for (status, body, exit, out, err) in [
             (
                 200,
@@ -356,10 +356,10 @@ mod tests {
                 "the gateway answered 500 with something that is not its API's JSON; is this the control port?",
             ),
         ] {
-            let found = verdict(status, body.as_bytes());
+            let found = printout(status, body.as_bytes());
             let out = out.as_bytes().to_vec();
             let err = err.to_owned();
-            assert_eq!(found, Verdict { exit, out, err }, "{body}");
+            assert_eq!(found, Printout { exit, out, err }, "{body}");
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::outcome::{Exit, Verdict};
+use super::printout::{Exit, Printout};
 use crate::backend::{Answer, Body, CallError, ConnectError, Encoding, Link, Options, Target};
 
 /// Longest time to connect, and to be welcomed.
@@ -22,10 +22,10 @@ pub(super) struct Asked<'a> {
 }
 
 /// Opens a link, calls, and closes it.
-pub(super) fn call(url: &str, key: Option<String>, asked: &Asked<'_>) -> Verdict {
+pub(super) fn call(url: &str, key: Option<String>, asked: &Asked<'_>) -> Printout {
     let target = match Target::parse(url) {
         Ok(target) => target,
-        Err(why) => return Verdict::failed(Exit::Usage, why.to_string()),
+        Err(why) => return Printout::failed(Exit::Usage, why.to_string()),
     };
     let options = Options {
         target,
@@ -37,9 +37,9 @@ pub(super) fn call(url: &str, key: Option<String>, asked: &Asked<'_>) -> Verdict
     };
     let link = match Link::connect(&options) {
         Ok(link) => link,
-        Err(error) => return Verdict::failed(Exit::Other, not_open(&error)),
+        Err(error) => return Printout::failed(Exit::Other, not_open(&error)),
     };
-    verdict(link.call(asked.agent, asked.method, asked.params.as_deref(), asked.timeout))
+    printout(link.call(asked.agent, asked.method, asked.params.as_deref(), asked.timeout))
 }
 
 fn not_open(error: &ConnectError) -> String {
@@ -49,22 +49,22 @@ fn not_open(error: &ConnectError) -> String {
     }
 }
 
-fn verdict(ended: Result<Answer, CallError>) -> Verdict {
+fn printout(ended: Result<Answer, CallError>) -> Printout {
     match ended {
-        Ok(Answer::Ok(body)) => Verdict { exit: Exit::Ok, out: printed(body), err: String::new() },
+        Ok(Answer::Ok(body)) => Printout { exit: Exit::Ok, out: printed(body), err: String::new() },
         Ok(Answer::AgentError { code, message, data }) => {
             let mut err = format!("the agent failed ({code}): {message}");
             if let Some(data) = data {
                 // Writing to a string cannot fail.
                 let _ = write!(err, "\n{}", String::from_utf8_lossy(&data.bytes));
             }
-            Verdict::failed(Exit::AgentError, err)
+            Printout::failed(Exit::AgentError, err)
         }
         Ok(Answer::Failed(failure)) => {
             let (outcome, _, words) = failure.row();
-            Verdict::failed(Exit::Other, format!("{outcome}: {words}"))
+            Printout::failed(Exit::Other, format!("{outcome}: {words}"))
         }
-        Err(error) => Verdict::failed(Exit::Other, error.to_string()),
+        Err(error) => Printout::failed(Exit::Other, error.to_string()),
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     use crate::backend::Failure;
 
     #[test]
-    fn verdicts() {
+    fn printouts() {
         let json = |text: &str| Body { bytes: text.as_bytes().to_vec(), json: true };
         for (ended, exit, out, err) in [
             (Ok(Answer::Ok(json("{\"a\": 1}"))), Exit::Ok, "{\"a\": 1}\n", ""),
@@ -97,8 +97,8 @@ mod tests {
             (Ok(Answer::Failed(Failure::Offline)), Exit::Other, "", "offline: the agent is not connected"),
             (Err(CallError::Unknown("cut".to_owned())), Exit::Other, "", "the link broke, the outcome is unknown: cut"),
         ] {
-            let found = verdict(ended);
-            assert_eq!(found, Verdict { exit, out: out.as_bytes().to_vec(), err: err.to_owned() });
+            let found = printout(ended);
+            assert_eq!(found, Printout { exit, out: out.as_bytes().to_vec(), err: err.to_owned() });
         }
     }
 }

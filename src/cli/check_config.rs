@@ -1,10 +1,10 @@
 //! `holdfast check-config`: what is in effect, where it was typed, and what follows from it on this machine.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use super::failure::Failure;
 use super::print;
+use super::settings_file::SettingsFile;
 use crate::config::derived::derive;
 use crate::config::host::Host;
 use crate::config::{self, Loaded, Sources};
@@ -12,9 +12,9 @@ use crate::config::{self, Loaded, Sources};
 /// Flags of `check-config`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Configuration file (TOML); without it, defaults and environment are checked.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Which settings count.
+    #[command(flatten)]
+    pub settings: SettingsFile,
 }
 
 /// Prints the values in effect.
@@ -22,7 +22,7 @@ pub struct Args {
 /// # Errors
 /// All problems of the settings.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let loaded = config::load(&Sources::of_process(args.config, Vec::new()))?;
+    let loaded = config::load(&Sources::of_process(args.settings.path, Vec::new()))?;
     print(&report(&loaded, &Host::read()))
 }
 

@@ -9,7 +9,7 @@ mod machine;
 mod plan;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
@@ -20,6 +20,7 @@ use self::plan::Plan;
 use self::report::Report;
 use super::failure::Failure;
 use super::print;
+use super::settings_file::SettingsFile;
 use crate::config::{self, Settings, Sources};
 use crate::net::fd_table;
 
@@ -29,9 +30,9 @@ pub struct Args {
     /// Agents that this host shall hold; without it, as many as it can.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=CONNECTIONS_ASKED_MAX))]
     pub connections: Option<u64>,
-    /// Configuration file (TOML); without it, defaults and environment count.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Which settings count.
+    #[command(flatten)]
+    pub settings: SettingsFile,
     /// One JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -43,7 +44,7 @@ const CONNECTIONS_ASKED_MAX: u64 = 4_294_950_912;
 /// Reads the host and prints what it allows. Exit code 0 when the agents fit, 1 when they don't, 2 for wrong usage.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
-    let loaded = match config::load(&Sources::of_process(args.config, Vec::new())) {
+    let loaded = match config::load(&Sources::of_process(args.settings.path, Vec::new())) {
         Ok(loaded) => loaded,
         Err(problems) => return Failure::from(problems).tell(),
     };

@@ -10,8 +10,9 @@ pub mod check_config;
 pub mod doctor;
 pub mod failure;
 pub mod logging;
-mod outcome;
+mod printout;
 pub mod serve;
+mod settings_file;
 pub mod token;
 
 use std::io::{self, Write};

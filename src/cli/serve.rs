@@ -3,12 +3,12 @@
 //! Owns the flags and the promise that `--dev` is for this machine alone. The gateway itself is `gateway`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::ValueEnum;
 
 use super::failure::Failure;
 use super::logging;
+use super::settings_file::SettingsFile;
 use crate::config::{self, Flag, Settings, Sources};
 use crate::gateway;
 
@@ -18,9 +18,9 @@ pub struct Args {
     /// Admit agents without tokens (`?agent=ID`) and backends without keys, open `/dev/echo`; loopback addresses only.
     #[arg(long)]
     pub dev: bool,
-    /// Configuration file (TOML); `holdfast default-config` prints one.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Which settings count.
+    #[command(flatten)]
+    pub settings: SettingsFile,
     /// Where agents connect [server.listen].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -83,7 +83,7 @@ impl Args {
 /// # Errors
 /// Wrong settings, or why the gateway could not run.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let sources = Sources::of_process(args.config.clone(), args.flags());
+    let sources = Sources::of_process(args.settings.path.clone(), args.flags());
     let loaded = config::load(&sources)?;
     let settings = &loaded.settings;
     if args.dev {

@@ -39,7 +39,7 @@ pub fn run(
     let answer = match &args.command {
         TokenCommand::Mint(args) => mint(args, load, now_unix),
         TokenCommand::Verify(args) => {
-            load(args.config.as_deref()).and_then(|settings| verify(args, &settings, now_unix))
+            load(args.settings.path.as_deref()).and_then(|settings| verify(args, &settings, now_unix))
         }
         TokenCommand::ApiKey(args) => new_api_key(args),
     };
@@ -71,7 +71,7 @@ pub fn mint(
             return Err("--algorithm goes with --secret-file or --private-key-file".into());
         }
         (None, private, None) => {
-            let settings = load(args.config.as_deref())?;
+            let settings = load(args.settings.path.as_deref())?;
             Signer::from_settings(settings, args.key.as_deref(), private.as_deref())?
         }
     };

@@ -3,10 +3,14 @@
 //! Owns every rule that names two keys. A rule is left out when one of its keys has a problem of its own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::kind::ProxyProtocol;
 use super::problem::{Origin, Problems};
 use super::settings::{Raw, Settings};
+
+/// The shortest `heartbeat.timeout` beside a rate of agents: twice the longest rest.
+const HEARTBEAT_TIMEOUT_WITH_RATES_MIN: Duration = Duration::from_secs(2);
 
 /// Notes each rule that is broken; `origin` tells where a key was typed.
 pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Origin, problems: &mut Problems) {
@@ -15,7 +19,25 @@ pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Ori
     times(settings, raw, &mut rules);
     ports(settings, raw, &mut rules);
     balancers(settings, raw, &mut rules);
+    rests(settings, raw, &mut rules);
     rules.tell();
+}
+
+/// An agent that has used up its rate is not read for up to a second, and must not be taken for dead meanwhile.
+fn rests(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    let rates = &settings.rates;
+    for (is_set, key, typed) in [
+        (rates.agent_messages > 0, "rates.agent_messages", &raw.rates.agent_messages.to_string()),
+        (rates.agent_bytes > 0, "rates.agent_bytes", &raw.rates.agent_bytes),
+    ] {
+        rules.hold(
+            !is_set || settings.heartbeat.timeout >= HEARTBEAT_TIMEOUT_WITH_RATES_MIN,
+            [key, "heartbeat.timeout"],
+            [typed, &raw.heartbeat.timeout],
+            "needs two seconds or more of",
+            "an agent that is over its rate is not heard for up to a second",
+        );
+    }
 }
 
 /// A port that believes headers says whose.
@@ -94,6 +116,13 @@ fn limits(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
         limits.message_max.checked_next_power_of_two().is_some_and(|buffer| buffer <= limits.lease_bytes),
         ["limits.message_max", "limits.lease_bytes"],
         [&raw.limits.message_max, &raw.limits.lease_bytes],
+        "rounded up to a power of two must not be more than",
+        "a message that there is no buffer for could never be received",
+    );
+    rules.hold(
+        settings.link.message_max.checked_next_power_of_two().is_some_and(|buffer| buffer <= limits.lease_bytes),
+        ["link.message_max", "limits.lease_bytes"],
+        [&raw.link.message_max, &raw.limits.lease_bytes],
         "rounded up to a power of two must not be more than",
         "a message that there is no buffer for could never be received",
     );

@@ -101,7 +101,7 @@ sections! {
         turn_frames: Count [1, 1_000_000] = 64,
         /// Bytes of one connection that a loop reads before the next connection has its turn.
         turn_bytes: Size ["4KiB", "64MiB"] = "256KiB",
-        /// Bytes of all messages that one loop has received a part of. Above it, close code 1013 for the agent whose message needs more; above half of it, for who takes longer than `write_deadline` to send one.
+        /// Bytes of all messages of agents that one loop has received a part of, and as much again for links. Above it, close code 1013 for who needs more; above half of it, for who takes longer than `write_deadline` to send one. A quarter of it bounds what a loop has read and not handled yet.
         lease_bytes: Size ["1MiB", "1TiB"] = "64MiB",
         /// Orders that wait for one loop. 0: 16,384 for all loops together, and 1,024 for each at least.
         mailbox: Places [0, 16_777_216] = 0,

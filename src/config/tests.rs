@@ -218,6 +218,10 @@ fn relations_are_held() {
             "h.toml:2: `limits.message_max` (2MiB) must not be more than `limits.queue_hard` (1MiB): a message that no queue can hold could never be sent on",
         ),
         (
+            "[limits]\nlease_bytes = \"1MiB\"\nqueue_hard = \"4MiB\"\n[link]\nmessage_max = \"1025KiB\"\n",
+            "h.toml:5: `link.message_max` (1025KiB) rounded up to a power of two must not be more than `limits.lease_bytes` (1MiB): a message that there is no buffer for could never be received",
+        ),
+        (
             "[control]\nbody_max = \"2MiB\"\n",
             "h.toml:2: `control.body_max` (2MiB) must not be more than `limits.queue_hard` (1MiB): a call that no queue can hold could only be sent to an agent with nothing queued",
         ),
@@ -448,4 +452,17 @@ fn lists_that_are_wrong_are_told() {
         assert!(refused.contains(told), "{refused}");
     }
     accepted("[server]\nproxy_protocol = \"required\"\nproxy_from = [\"10.0.0.0/8\"]\n", &[]);
+}
+
+#[test]
+fn rests_are_shorter_than_heartbeats_wait() {
+    for rate in ["agent_messages = 5", "agent_bytes = \"1MiB\""] {
+        let refused = refusal(&format!("[rates]\n{rate}\n[heartbeat]\ntimeout = \"1s\"\n"), &[]);
+        assert!(
+            refused.contains("needs two seconds or more of `heartbeat.timeout` (1s): an agent that is over"),
+            "{refused}"
+        );
+        accepted(&format!("[rates]\n{rate}\n"), &[]);
+    }
+    accepted("[heartbeat]\ntimeout = \"1s\"\n", &[]);
 }

@@ -16,6 +16,7 @@ use super::problem::{Kind, Problem};
 use super::query;
 use super::reply;
 use super::setup::Shared;
+use crate::calls::End;
 use crate::kit::ids::CallId;
 use crate::kit::retry_after::retry_after_secs;
 use crate::wire::envelope::Payload;
@@ -56,7 +57,7 @@ async fn send(shared: &Arc<Shared>, request: &CallRequest<'_>) -> Answer {
     let start = shared.clock.now();
     let (end, ended) = shared.exchange.wait_for_one();
     let counting = Arc::clone(shared);
-    let on_end = Box::new(move |outcome| {
+    let on_end = Box::new(move |End { outcome, .. }| {
         let took = counting.clock.now().since(start);
         counting.count.call(&outcome, took);
         end.put((outcome, took));

@@ -27,6 +27,7 @@ pub struct Count {
     draining: Gauge,
     over_budget: Gauge,
     memory_used: Gauge,
+    memory_budget: Gauge,
     memory: [Gauge; PARTS.len()],
 }
 
@@ -49,6 +50,7 @@ impl Count {
             draining: gauge!(metric::DRAINING),
             over_budget: gauge!(metric::OVER_BUDGET),
             memory_used: gauge!(metric::MEMORY_USED),
+            memory_budget: gauge!(metric::MEMORY_BUDGET),
             memory: PARTS.map(|part| gauge!(metric::MEMORY, "part" => part)),
         }
     }
@@ -91,9 +93,8 @@ impl Count {
             gauge.set(bytes as f64);
         }
         self.memory_used.set(holdings.used as f64);
-        if let Some(budget) = holdings.budget {
-            gauge!(metric::MEMORY_BUDGET).set(budget as f64);
-        }
+        // A gauge that was set stays: a reload that takes the budget away must be seen too.
+        self.memory_budget.set(holdings.budget.map_or(f64::INFINITY, |budget| budget as f64));
     }
 }
 
@@ -147,6 +148,21 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_budget_that_changes_or_goes_leaves_nothing_of_the_old_one() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let count = Count::new();
+            for (budget, told) in [(Some(70), 70.0), (Some(50), 50.0), (None, f64::INFINITY), (Some(90), 90.0)] {
+                count.memory(&Holdings { budget, ..Holdings::default() });
+                let text = handle.render();
+                let value = text.lines().find_map(|line| line.strip_prefix("holdfast_memory_budget_bytes "));
+                assert_eq!(value.and_then(|value| value.parse::<f64>().ok()), Some(told), "{text}");
+            }
+        });
     }
 
     #[test]

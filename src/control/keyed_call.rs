@@ -14,7 +14,7 @@ use super::idempotency::{Again, Begun, Bounds, Fingerprint, Key, Seat};
 use super::problem::{Fault, Kind, Problem};
 use super::reply;
 use super::setup::Shared;
-use crate::calls::Outcome;
+use crate::calls::{End, Outcome};
 use crate::kit::ids::CallId;
 use crate::kit::lock::lock;
 use crate::kit::tick::millis;
@@ -68,7 +68,7 @@ fn dispatch(shared: &Arc<Shared>, bounds: Bounds, seat: &Seat, request: &CallReq
     let start = shared.clock.now();
     let on_end = {
         let ending = Arc::clone(&ending);
-        Box::new(move |outcome: Outcome| {
+        Box::new(move |End { outcome, .. }| {
             let took = ending.shared.clock.now().since(start);
             ending.shared.count.call(&outcome, took);
             ending.meet(|halves| halves.outcome = Some((outcome, took)));

@@ -180,6 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn the_description_names_every_reason() {
+        let text: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let told = text["paths"]["/readyz"]["get"]["responses"]["503"]["description"].as_str().unwrap();
+        for reason in ["draining", "limit of connections (`limits.connections`", "memory budget", "event loops"] {
+            assert!(told.contains(reason), "{reason}: {told}");
+        }
+    }
+
+    #[test]
     fn a_node_is_written_whole() {
         let mut holdings = Holdings { used: 12, budget: Some(90), ..Holdings::default() };
         (holdings.bytes[0], holdings.bytes[PARTS.len() - 1]) = (3, 4);

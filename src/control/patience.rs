@@ -23,7 +23,7 @@ pub enum Wait {
 
 /// What to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Fate {
     /// Nothing.
     Keep,
     /// Its body is late: the handler should answer so.
@@ -59,17 +59,17 @@ impl Patience {
     }
 
     /// Judges the connection: a head or a body may take `head_max`, the pause between requests `idle_max`.
-    pub fn judge(&self, now: Now, head_max: Duration, idle_max: Duration) -> Verdict {
+    pub fn judge(&self, now: Now, head_max: Duration, idle_max: Duration) -> Fate {
         let word = self.since.load(Ordering::Relaxed);
         let waited = now.since(Now(word >> 2));
         match word & 3 {
-            0 if waited >= head_max => Verdict::Close,
-            1 if waited >= idle_max => Verdict::Close,
+            0 if waited >= head_max => Fate::Close,
+            1 if waited >= idle_max => Fate::Close,
             2 if waited >= head_max => {
                 self.body_is_late.store(true, Ordering::Relaxed);
-                Verdict::Answer
+                Fate::Answer
             }
-            _ => Verdict::Keep,
+            _ => Fate::Keep,
         }
     }
 }
@@ -83,17 +83,17 @@ mod tests {
     fn each_wait_has_its_limit() {
         let (head, idle) = (Duration::from_millis(10), Duration::from_millis(75));
         for (wait, last_kept, then) in [
-            (Wait::FirstHead, 1009, Verdict::Close),
-            (Wait::Idle, 1074, Verdict::Close),
-            (Wait::Body, 1009, Verdict::Answer),
-            (Wait::Us, u64::MAX >> 2, Verdict::Keep),
+            (Wait::FirstHead, 1009, Fate::Close),
+            (Wait::Idle, 1074, Fate::Close),
+            (Wait::Body, 1009, Fate::Answer),
+            (Wait::Us, u64::MAX >> 2, Fate::Keep),
         ] {
             let patience = Patience::new(Now(1));
             patience.wait_for(wait, Now(1000));
-            assert_eq!(patience.judge(Now(last_kept), head, idle), Verdict::Keep);
+            assert_eq!(patience.judge(Now(last_kept), head, idle), Fate::Keep);
             assert!(!patience.body_is_late());
             assert_eq!(patience.judge(Now(last_kept + 1), head, idle), then);
-            assert_eq!(patience.body_is_late(), then == Verdict::Answer);
+            assert_eq!(patience.body_is_late(), then == Fate::Answer);
         }
     }
 
@@ -101,7 +101,7 @@ mod tests {
     fn a_new_connection_owes_its_first_request() {
         let patience = Patience::new(Now(5));
         let (head, idle) = (Duration::from_millis(10), Duration::from_millis(75));
-        assert_eq!(patience.judge(Now(14), head, idle), Verdict::Keep);
-        assert_eq!(patience.judge(Now(15), head, idle), Verdict::Close);
+        assert_eq!(patience.judge(Now(14), head, idle), Fate::Keep);
+        assert_eq!(patience.judge(Now(15), head, idle), Fate::Close);
     }
 }

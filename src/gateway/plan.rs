@@ -28,6 +28,9 @@ use crate::work::links::LinkTerms;
 use super::GatewayError;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// What turns leave over may take this part of what cut messages may: with the defaults as much as a turn reads again, 256 times
+/// 64 KiB.
+const KEPT_PART: usize = 4;
 
 /// Settings, as the floors below read them.
 pub(super) struct Plan {
@@ -66,6 +69,7 @@ impl Plan {
                 link_message_bytes_max: settings.link.message_max as u64,
                 echo_bytes_max: dev.then_some(limits.echo_message_max as u64),
                 turn_frames: limits.turn_frames,
+                kept_bytes_max: limits.lease_bytes / KEPT_PART,
                 handshake_ms: ms(limits.handshake_deadline),
                 close_ms: ms(limits.close_deadline),
                 heartbeat_ms: ms(settings.heartbeat.interval),

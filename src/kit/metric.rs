@@ -47,7 +47,7 @@ metrics! {
     HTTP_REQUESTS = Counter "holdfast_http_requests_total", "Requests to the control port, by route and status.";
     MEMORY = Gauge "holdfast_memory_bytes", "Memory of the process, by part; the parts add up to what is resident.";
     MEMORY_USED = Gauge "holdfast_memory_used_bytes", "What counts against the memory budget.";
-    MEMORY_BUDGET = Gauge "holdfast_memory_budget_bytes", "The memory budget; not there where there is none.";
+    MEMORY_BUDGET = Gauge "holdfast_memory_budget_bytes", "The memory budget; +Inf where there is none.";
     OVER_BUDGET = Gauge "holdfast_memory_over_budget", "1 while the node is over its memory budget and lets nobody else in.";
     DRAINING = Gauge "holdfast_draining", "1 while the node drains.";
 }

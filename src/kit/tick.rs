@@ -177,16 +177,16 @@ impl TurnClock {
             return Took { wall, cpu: wall };
         }
         let before = self.ran;
-        self.ask(end);
-        Took { wall, cpu: self.ran.saturating_sub(before).min(wall) }
+        // The kernel knows of no reason to refuse. Should it, the wall's time stands for the core's.
+        let cpu = if self.ask(end) { self.ran.saturating_sub(before).min(wall) } else { wall };
+        Took { wall, cpu }
     }
 
-    fn ask(&mut self, at: Instant) {
-        // The kernel knows of no reason to refuse. Should it, the wall's time stands for the core's.
-        if let Ok(ran) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) {
-            self.ran = Duration::from(ran);
-        }
+    fn ask(&mut self, at: Instant) -> bool {
         self.asked = at;
+        let ran = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+        self.ran = ran.map_or(self.ran, Duration::from);
+        ran.is_ok()
     }
 }
 

@@ -17,7 +17,8 @@ pub struct Limits {
     pub queue_hard: usize,
     /// How long a peer may stay above the soft mark, in milliseconds.
     pub write_deadline_ms: u32,
-    /// Bytes of all messages that are cut in two, with the room that their buffers have; who needs more is closed.
+    /// Bytes of all messages of agents that are cut in two, with the room that their buffers have, and as much again for links; who
+    /// needs more is closed.
     pub lease_bytes: usize,
     /// Bytes read from one connection in a turn.
     pub turn_bytes: usize,

@@ -59,9 +59,33 @@ pub enum Undescribed {
     NotAsked,
 }
 
-/// Takes the answer to [`Order::Describe`] on the loop's thread, or on the asker's when the loop cannot be asked. Must
-/// not block.
-pub type OnDescribed = Box<dyn FnOnce(Result<Described, Undescribed>) + Send>;
+/// Takes the answer to [`Order::Describe`] on the loop's thread, or on the asker's when the loop cannot be asked. It is answered
+/// exactly once: dropped without an answer, as in the mailbox of a loop that ends, it says that the connection is gone.
+pub struct OnDescribed(Option<Answer>);
+
+type Answer = Box<dyn FnOnce(Result<Described, Undescribed>) + Send>;
+
+impl OnDescribed {
+    /// Has `answer` run, which must not block.
+    pub fn new(answer: impl FnOnce(Result<Described, Undescribed>) + Send + 'static) -> Self {
+        Self(Some(Box::new(answer)))
+    }
+
+    /// Answers.
+    pub fn answer(mut self, described: Result<Described, Undescribed>) {
+        if let Some(answer) = self.0.take() {
+            answer(described);
+        }
+    }
+}
+
+impl Drop for OnDescribed {
+    fn drop(&mut self) {
+        if let Some(answer) = self.0.take() {
+            answer(Err(Undescribed::Gone));
+        }
+    }
+}
 
 /// An instruction into an event loop.
 pub enum Order {
@@ -226,6 +250,14 @@ impl Letters {
     }
 }
 
+impl Drop for Letters {
+    /// The loop has ended: what waits for it is dropped now, and whoever asked something is answered. The queue itself would keep it
+    /// until the last poster is gone. What is posted in the very moment between is kept so: the process ends then.
+    fn drop(&mut self) {
+        while self.take().is_some() {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +284,28 @@ mod tests {
         assert!(mailbox.offer(Order::Stop).is_ok() && mailbox.offer(Order::Stop).is_ok());
         assert_eq!(waker.0.load(Ordering::Relaxed), 1);
         assert!(matches!(mailbox.offer(Order::Stop), Err(Full(Order::Stop))));
+    }
+
+    #[test]
+    fn whoever_asks_is_answered_once_whatever_becomes_of_the_loop() {
+        let (mailbox, letters) = Mailbox::new(2, Arc::new(Counted::default()));
+        let answers = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let ask = || {
+            let answers = Arc::clone(&answers);
+            let tell = move |described| crate::kit::lock::lock(&answers).push(described);
+            Order::Describe { conn: ConnId::new(0, 1, 1), on_described: OnDescribed::new(tell) }
+        };
+        let refused = [(); 3].map(|()| mailbox.offer(ask()).err());
+        let [None, None, Some(Full(Order::Describe { on_described, .. }))] = refused else {
+            panic!("the third does not fit");
+        };
+        on_described.answer(Err(Undescribed::NotAsked));
+        assert_eq!(*crate::kit::lock::lock(&answers), [Err(Undescribed::NotAsked)]);
+        // The loop ends with two in its mailbox, and a late one finds it gone.
+        drop(letters);
+        assert_eq!(crate::kit::lock::lock(&answers)[1..], [Err(Undescribed::Gone); 2]);
+        assert!(mailbox.offer(ask()).is_err());
+        assert_eq!(crate::kit::lock::lock(&answers).len(), 4);
     }
 
     #[test]

@@ -22,62 +22,143 @@ pub enum Due {
     End,
 }
 
+/// How far a connection's heartbeat is, and of which moment: one byte of its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// No ping was sent yet.
+    Never,
+    /// The ping of an even moment was sent, and no byte came since.
+    EvenWaits,
+    /// The same of an odd one.
+    OddWaits,
+    /// The ping of an even moment was sent, and the peer was heard after it.
+    EvenHeard,
+    /// The same of an odd one.
+    OddHeard,
+}
+
+impl Asked {
+    fn at(parity: Parity) -> Self {
+        match parity {
+            Parity::Even => Self::EvenWaits,
+            Parity::Odd => Self::OddWaits,
+        }
+    }
+
+    fn waits(self) -> bool {
+        matches!(self, Self::EvenWaits | Self::OddWaits)
+    }
+
+    fn heard(self) -> Self {
+        match self {
+            Self::EvenWaits => Self::EvenHeard,
+            Self::OddWaits => Self::OddHeard,
+            other => other,
+        }
+    }
+
+    fn is_done_with(self, parity: Parity) -> bool {
+        matches!((self, parity), (Self::EvenHeard, Parity::Even) | (Self::OddHeard, Parity::Odd))
+    }
+}
+
+/// Which of any two moments that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// One.
+    Even,
+    /// The other.
+    Odd,
+}
+
 /// The moments of heartbeats: each connection has its own, one in each interval, by its place in the table.
 ///
 /// Agents that came together, or were called together, would else be pinged together for ever: a million that connect in 20 s
 /// made a wave of 50,000 pings a second that calls had to wait behind. Moments stay where they are, whatever is heard between
-/// two of them: a busy agent is pinged as often as a silent one, which is nothing beside what keeps it busy.
+/// two of them. A busy agent is pinged as often as a silent one: it may be busy sending, and watches for bytes of ours.
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
     interval_ms: u32,
     /// Where in the interval the time is now.
     within_ms: u32,
+    /// Of the interval.
+    parity: Parity,
+}
+
+/// The last moment of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// How long ago it was, in milliseconds: less than an interval.
+    pub since_ms: u32,
+    /// Which it was.
+    pub parity: Parity,
+}
+
+impl Parity {
+    fn of(number: u64) -> Self {
+        if number.is_multiple_of(2) { Self::Even } else { Self::Odd }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Even => Self::Odd,
+            Self::Odd => Self::Even,
+        }
+    }
 }
 
 impl Moments {
     /// As they lie around `now`.
     #[must_use]
     pub fn around(now: Now, rules: &Rules) -> Self {
-        let interval_ms = rules.heartbeat_ms.max(1);
+        let interval_ms = u64::from(rules.heartbeat_ms.max(1));
         // A remainder is less than what it was divided by.
-        Self { interval_ms, within_ms: (now.0 % u64::from(interval_ms)) as u32 }
+        let within_ms = (now.0 % interval_ms) as u32;
+        Self { interval_ms: interval_ms as u32, within_ms, parity: Parity::of(now.0 / interval_ms) }
     }
 
-    /// How long ago the last moment of the connection in `slot` was, in milliseconds: less than an interval.
+    /// The last one of the connection in `slot`.
     #[must_use]
-    pub fn since(self, slot: u32) -> u32 {
+    pub fn of(self, slot: u32) -> Moment {
         // Multiples of the golden ratio lie evenly in the circle however many there are (Knuth, volume 3, section 6.4).
         let share = slot.wrapping_mul(0x9E37_79B9);
         let moment_ms = ((u64::from(share) * u64::from(self.interval_ms)) >> 32) as u32;
         if self.within_ms >= moment_ms {
-            self.within_ms - moment_ms
+            Moment { since_ms: self.within_ms - moment_ms, parity: self.parity }
         } else {
-            self.within_ms + self.interval_ms - moment_ms
+            Moment { since_ms: self.within_ms + self.interval_ms - moment_ms, parity: self.parity.other() }
         }
     }
 }
 
-/// What is due after `silent_ms` without a byte, `since_ms` after the connection's last moment.
+/// What is due.
+///
+/// The time for an answer runs from the moment, so a ping that cannot leave within half of it waits for the next moment: a peer
+/// has half of [`Rules::heartbeat_timeout_ms`] at least, also after the whole process was stopped for a while.
 #[must_use]
-pub fn due(silent_ms: u32, pinged: bool, since_ms: u32, rules: &Rules) -> Due {
-    match pinged {
-        // Where a reload of the settings moved the moments, it is the silence that counts.
-        true if silent_ms.min(since_ms) >= rules.heartbeat_timeout_ms => Due::End,
-        // Not heard since that moment. Heard in the very millisecond is heard.
-        false if silent_ms > since_ms => Due::Ping,
+pub fn due(asked: Asked, last: Moment, rules: &Rules) -> Due {
+    let timeout_ms = rules.heartbeat_timeout_ms;
+    let may_ask = last.since_ms <= (timeout_ms / 2).max(LATE_MS_MIN);
+    // At the latest the next moment ends it: there may have been no sweep between the timeout and that.
+    let is_over = last.since_ms >= timeout_ms || asked != Asked::at(last.parity);
+    match asked.waits() {
+        true if is_over => Due::End,
+        false if may_ask && !asked.is_done_with(last.parity) => Due::Ping,
         _ => Due::Nothing,
     }
 }
 
+/// Sweeps come no more often than every 10 ms, so a ping may always be so late.
+const LATE_MS_MIN: u32 = 20;
+
 impl Session {
-    /// Whether [`Session::sweep`] would do anything, `since_ms` after the connection's last moment ([`Moments::since`]): the cheap
-    /// question of each sweep.
+    /// Whether [`Session::sweep`] would do anything: the cheap question of each sweep. `last` is the connection's last moment.
     #[must_use]
-    pub fn is_due(&self, now: Now, since_ms: u32, rules: &Rules) -> bool {
+    pub fn is_due(&self, now: Now, last: Moment, rules: &Rules) -> bool {
         let silent_ms = now.tick().since(self.heard);
         match self.phase {
             Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
-                due(silent_ms, self.pinged, since_ms, rules) != Due::Nothing || self.is_expired(now)
+                due(self.asked, last, rules) != Due::Nothing || self.is_expired(now)
             }
             Phase::Handshake | Phase::Verifying => silent_ms >= rules.handshake_ms,
             Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed => silent_ms >= rules.close_ms,
@@ -86,15 +167,15 @@ impl Session {
     }
 
     /// Does what time demands.
-    pub fn sweep(&mut self, since_ms: u32, lent: &mut Lent<'_>) {
+    pub fn sweep(&mut self, last: Moment, lent: &mut Lent<'_>) {
         let silent_ms = lent.now.tick().since(self.heard);
         match self.phase {
             open if open.is_open() && self.is_expired(lent.now) => self.close(Reason::TokenExpired, lent),
             Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
-                match due(silent_ms, self.pinged, since_ms, lent.rules) {
+                match due(self.asked, last, lent.rules) {
                     Due::Nothing => {}
                     Due::Ping => {
-                        self.pinged = true;
+                        self.asked = Asked::at(last.parity);
                         lent.effects.push(Effect::Ping);
                     }
                     // The peer is silent: it gets a close frame in case it only lost our pings, and is not waited for.
@@ -125,7 +206,12 @@ impl Session {
     /// A byte came in.
     pub(super) fn hear(&mut self, now: Now) {
         self.heard = now.tick();
-        self.pinged = false;
+        self.asked = self.asked.heard();
+    }
+
+    /// The rules changed, and with the interval all moments: nobody is held to an answer that the old ones asked for.
+    pub fn ask_anew(&mut self) {
+        self.asked = Asked::Never;
     }
 
     /// A pong came in: our pings carry the tick they were sent at. Other pongs are a peer's own heartbeat (RFC 6455 section 5.5.3).
@@ -145,73 +231,104 @@ mod tests {
     use crate::session::websocket::tests::{rules, with_lent};
     use crate::wire::envelope::Encoding;
 
+    /// No ping is sent so long after a moment.
+    const FAR: Moment = Moment { since_ms: 59_000, parity: Parity::Odd };
+    const LAST: Moment = Moment { since_ms: 0, parity: Parity::Odd };
+
     #[test]
-    fn silence_is_pinged_once_and_then_ended() {
+    fn each_moment_asks_once_and_silence_ends() {
+        use Asked::{EvenHeard, EvenWaits, Never, OddHeard, OddWaits};
         let rules = rules();
         assert_eq!((rules.heartbeat_ms, rules.heartbeat_timeout_ms), (60_000, 20_000));
-        for (silent_ms, pinged, since_ms, expected) in [
-            // Heard since its last moment, or at it.
-            (0, false, 0, Due::Nothing),
-            (59_990, false, 59_999, Due::Nothing),
-            (700, false, 700, Due::Nothing),
-            (60_000, false, 0, Due::Ping),
-            (1, false, 0, Due::Ping),
-            (700, true, 0, Due::Nothing),
-            (20_500, true, 19_999, Due::Nothing),
-            (80_000, true, 20_000, Due::End),
-            (20_500, true, 20_000, Due::End),
-            // The interval was changed since the ping.
-            (19_999, true, 40_000, Due::Nothing),
-            (20_000, true, 40_000, Due::End),
-            // A connection that could not be swept for long still gets its ping first.
-            (500_000, false, 30_000, Due::Ping),
+        for (asked, since_ms, expected) in [
+            // At an odd moment: whoever was not asked at this one.
+            (Never, 0, Due::Ping),
+            (EvenHeard, 0, Due::Ping),
+            (EvenHeard, 900, Due::Ping),
+            (OddHeard, 0, Due::Nothing),
+            (OddHeard, 59_999, Due::Nothing),
+            // Too late for this moment, after a stop of the process or a change of the interval.
+            (Never, 10_000, Due::Ping),
+            (Never, 10_001, Due::Nothing),
+            (EvenHeard, 30_000, Due::Nothing),
+            // An answer is waited for.
+            (OddWaits, 700, Due::Nothing),
+            (OddWaits, 19_999, Due::Nothing),
+            (OddWaits, 20_000, Due::End),
+            // The sweeps between the time-out and the next moment did not come.
+            (EvenWaits, 5, Due::End),
         ] {
-            assert_eq!(due(silent_ms, pinged, since_ms, &rules), expected, "{silent_ms} {pinged} {since_ms}");
+            let last = Moment { since_ms, ..LAST };
+            assert_eq!(due(asked, last, &rules), expected, "{asked:?} {since_ms}");
         }
     }
 
     #[test]
     fn moments_come_once_an_interval_and_lie_apart() {
         let rules = rules();
-        let slots = [0, 1, 2, 777, u32::MAX];
-        for slot in slots {
-            let mut moments = 0;
+        for slot in [0, 1, 2, 777, u32::MAX] {
+            let mut moments = Vec::new();
+            let mut parity = Moments::around(Now(999_999), &rules).of(slot).parity;
             for now in 1_000_000..1_000_000 + u64::from(2 * rules.heartbeat_ms) {
-                let since_ms = Moments::around(Now(now), &rules).since(slot);
-                assert!(since_ms < rules.heartbeat_ms);
-                moments += u32::from(since_ms == 0);
+                let last = Moments::around(Now(now), &rules).of(slot);
+                assert!(last.since_ms < rules.heartbeat_ms);
+                assert_eq!(last.parity != parity, last.since_ms == 0, "{slot} {now}");
+                parity = last.parity;
+                moments.extend((last.since_ms == 0).then_some(last.parity));
             }
-            assert_eq!(moments, 2, "{slot}");
+            assert!(moments.len() == 2 && moments[0] != moments[1], "{slot}");
         }
         for agents in [64, 1000, 16_384] {
             // However few there are, no second has many more moments than another.
             let mut in_second = [0_usize; 60];
             for slot in 0..agents {
-                in_second[Moments::around(Now(0), &rules).since(slot) as usize / 1000] += 1;
+                in_second[Moments::around(Now(0), &rules).of(slot).since_ms as usize / 1000] += 1;
             }
             let (least, most) = (in_second.iter().min(), in_second.iter().max());
             assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 4), "{agents}: {in_second:?}");
         }
     }
 
-    #[test]
-    fn a_silent_agent_is_pinged_at_each_of_its_moments_and_at_no_other() {
+    /// Sweeps an agent once a second, 200 times, but for the seconds in which the process is `stopped`; `hears` says in which
+    /// seconds a byte of it comes, given when it was pinged last. Returns when it was pinged.
+    fn swept(stopped: std::ops::Range<u64>, hears: impl Fn(u64, Option<u64>) -> bool) -> (Vec<u64>, Option<Reason>) {
         let mut session = Session::new(Now(5));
         session.phase = Phase::Agent(Encoding::Json);
         let mut pinged_at = Vec::new();
-        for second in 0..200_u64 {
-            let now = Now(second * 1000);
-            let effects = with_lent(now, |lent| {
-                let since_ms = Moments::around(lent.now, lent.rules).since(9);
-                session.sweep(since_ms, lent);
-            });
-            if !effects.is_empty() {
-                pinged_at.push(second);
-                session.hear(now);
+        for second in (0..200_u64).filter(|second| !stopped.contains(second)) {
+            if hears(second, pinged_at.last().copied()) {
+                session.hear(Now(second * 1000));
             }
+            let effects = with_lent(Now(second * 1000 + 1), |lent| {
+                session.sweep(Moments::around(lent.now, lent.rules).of(9), lent);
+            });
+            pinged_at.extend(effects.iter().any(|effect| matches!(effect, Effect::Ping)).then_some(second));
         }
-        let apart: Vec<u64> = pinged_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!((pinged_at.len(), apart), (3, vec![60, 60]), "{pinged_at:?}");
+        (pinged_at, session.reason())
+    }
+
+    #[test]
+    fn silent_and_busy_agents_are_pinged_at_each_of_their_moments_and_at_no_other() {
+        let (silent, ended) = swept(0..0, |second, pinged| pinged == Some(second.wrapping_sub(1)));
+        assert!(ended.is_none() && silent.len() >= 3, "{silent:?}");
+        assert!(silent.windows(2).all(|pair| pair[1] - pair[0] == 60), "{silent:?}");
+        assert_eq!(swept(0..0, |_, _| true), (silent, None));
+    }
+
+    #[test]
+    fn nobody_is_ended_because_the_process_was_stopped() {
+        for wakes in 30..199 {
+            // A pong comes nine seconds after its ping, or when the process runs again.
+            let pongs = |second: u64, pinged: Option<u64>| {
+                pinged.is_some_and(|pinged| second == pinged + 9 || second == wakes && second < pinged + 40)
+            };
+            let (pinged, ended) = swept(wakes - 30..wakes, pongs);
+            assert_eq!(ended, None, "{wakes} {pinged:?}");
+        }
+        // And who never answers is found, whatever happened before.
+        for wakes in 30..100 {
+            assert_eq!(swept(wakes - 30..wakes, |_, _| false).1, Some(Reason::HeartbeatLost), "{wakes}");
+        }
     }
 
     #[test]
@@ -227,13 +344,13 @@ mod tests {
             let mut session = Session::new(Now(0));
             session.phase = phase;
             with_lent(Now(deadline_ms - 1), |lent| {
-                assert!(!session.is_due(lent.now, 0, lent.rules));
-                session.sweep(0, lent);
+                assert!(!session.is_due(lent.now, LAST, lent.rules));
+                session.sweep(LAST, lent);
             });
             assert_eq!(session.reason(), None, "{phase:?}");
             with_lent(Now(deadline_ms), |lent| {
-                assert_eq!(session.is_due(lent.now, 0, lent.rules), reason.is_some());
-                session.sweep(0, lent);
+                assert_eq!(session.is_due(lent.now, LAST, lent.rules), reason.is_some());
+                session.sweep(LAST, lent);
             });
             assert_eq!(session.reason(), reason, "{phase:?}");
         }
@@ -244,9 +361,9 @@ mod tests {
         let mut session = Session::new(Now(0));
         session.phase = Phase::Agent(Encoding::Json);
         session.expires_secs = 30;
-        let effects = with_lent(Now(29_999), |lent| session.sweep(29_999, lent));
+        let effects = with_lent(Now(29_999), |lent| session.sweep(FAR, lent));
         assert!(effects.is_empty());
-        with_lent(Now(30_000), |lent| session.sweep(30_000, lent));
+        with_lent(Now(30_000), |lent| session.sweep(FAR, lent));
         assert_eq!((session.phase, session.reason()), (Phase::Closing, Some(Reason::TokenExpired)));
     }
 

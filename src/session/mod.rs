@@ -15,9 +15,11 @@ use crate::kit::buffer_pool::{BufferPool, Purpose};
 use crate::kit::tick::{Now, Tick};
 use crate::wire::encode;
 use crate::wire::envelope::Encoding;
+use crate::wire::head::CLIENT_FRAME_BYTES_MIN;
 use crate::wire::upgrade::Refusal;
 
 use effect::Effect;
+use heartbeat::Asked;
 use partial::Partial;
 use phase::{Event, Phase};
 use reason::Reason;
@@ -39,8 +41,8 @@ pub struct Session {
     expires_secs: u32,
     phase: Phase,
     reason: Option<Reason>,
-    /// Whether a ping waits for its answer.
-    pinged: bool,
+    /// How far its heartbeat is.
+    asked: Asked,
     /// One byte for whoever owns the session; it is never read here. It lies here because the slot has no other place.
     pub owner_marks: u8,
 }
@@ -61,6 +63,22 @@ pub struct Lent<'a> {
     pub effects: &'a mut Vec<Effect>,
 }
 
+/// What the buffer of a cut message is lent for, of a connection that came in at `door`.
+#[must_use]
+pub fn message_purpose(door: Door) -> Purpose {
+    match door {
+        Door::Agents => Purpose::Message,
+        Door::Links => Purpose::LinkMessage,
+    }
+}
+
+impl Lent<'_> {
+    /// Whether so many bytes may wait for a later turn.
+    fn has_room_to_keep(&self, bytes: usize) -> bool {
+        self.pool.lent_bytes(Purpose::Kept) + BufferPool::room_for(bytes) <= self.rules.kept_bytes_max
+    }
+}
+
 impl Session {
     /// A connection that was just accepted.
     #[must_use]
@@ -72,7 +90,7 @@ impl Session {
             expires_secs: 0,
             phase: Phase::Handshake,
             reason: None,
-            pinged: false,
+            asked: Asked::Never,
             owner_marks: 0,
         }
     }
@@ -182,6 +200,15 @@ impl Session {
         self.partial.as_deref().map_or(0, held)
     }
 
+    /// So many bytes are decoded in one call of [`Session::received`] whatever they are: with no more than these none are kept.
+    #[must_use]
+    pub fn sure_bytes(&self, rules: &Rules) -> usize {
+        // The first step takes what is left of an open frame, or of its head; each further one a frame.
+        let open = self.partial.as_deref().map_or(0, |partial| partial.decoder.frame_bytes_left());
+        let further = (rules.turn_frames.max(1) as usize - 1).saturating_mul(CLIENT_FRAME_BYTES_MIN);
+        usize::try_from(open.max(1)).unwrap_or(usize::MAX).saturating_add(further)
+    }
+
     /// Whether bytes wait here that could be decoded without more of them.
     #[must_use]
     pub fn keeps_bytes(&self) -> bool {
@@ -197,7 +224,7 @@ impl Session {
             self.recycle(lent.pool);
         } else if let Some(partial) = &mut self.partial {
             // Nobody will hear the rest of an open message: an agent that is replaced over and over must not leave one each time.
-            lent.pool.give_back(Purpose::Message, partial.body.take());
+            lent.pool.give_back(partial.body.take());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a connection needs while something is cut in two: nothing of it exists at rest.
 
-use crate::kit::buffer_pool::{BufferPool, Lease, Purpose};
+use crate::kit::buffer_pool::{BufferPool, Lease};
 use crate::kit::tick::Tick;
 use crate::wire::decoder::Decoder;
 
@@ -19,7 +19,7 @@ pub struct Partial {
 
 impl std::fmt::Debug for Partial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let held = |lease: &Option<Lease>| lease.as_ref().map(Vec::len);
+        let held = |lease: &Option<Lease>| lease.as_ref().map(|lease| lease.len());
         f.debug_struct("Partial").field("body", &held(&self.body)).field("pending", &held(&self.pending)).finish()
     }
 }
@@ -33,7 +33,7 @@ impl Partial {
 
     /// Gives the buffers back.
     pub fn recycle(self, pool: &mut BufferPool) {
-        pool.give_back(Purpose::Message, self.body);
-        pool.give_back(Purpose::Kept, self.pending);
+        pool.give_back(self.body);
+        pool.give_back(self.pending);
     }
 }

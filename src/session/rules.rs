@@ -29,6 +29,9 @@ pub struct Rules {
     pub echo_bytes_max: Option<u64>,
     /// Frames that one connection may bring in a turn.
     pub turn_frames: u32,
+    /// Bytes that came in over this budget and that all connections of a loop may keep for a later turn. What would be more is
+    /// decoded at once.
+    pub kept_bytes_max: usize,
     /// From accept to the answered upgrade, in milliseconds.
     pub handshake_ms: u32,
     /// From our close frame, or our last word, to the end, in milliseconds.

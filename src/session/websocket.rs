@@ -16,7 +16,7 @@ use super::partial::Partial;
 use super::phase::{Event, Phase};
 use super::reason::Reason;
 use super::rules::Door;
-use super::{Lent, Session};
+use super::{Lent, Session, message_purpose};
 
 /// Path of the agents' endpoint.
 pub const AGENT_PATH: &str = "/v1/agent";
@@ -42,7 +42,7 @@ impl Session {
         };
         let kept = pending.len();
         scratch[..kept].copy_from_slice(&pending);
-        pool.take_back(Purpose::Kept, pending);
+        pool.take_back(pending);
         self.drop_empty_partial();
         kept
     }
@@ -55,7 +55,7 @@ impl Session {
         let mut at = 0;
         if self.phase == Phase::Handshake {
             match upgrade::parse(input, lent.rules.head) {
-                Ok(None) => self.keep(input, lent),
+                Ok(None) => self.keep(Purpose::Head, input, lent),
                 Ok(Some(request)) => {
                     at = request.head_bytes;
                     self.asked(input, &request, lent);
@@ -66,16 +66,16 @@ impl Session {
         match self.phase {
             phase if phase.is_open() || phase == Phase::Closing => self.decode(input, at, lent),
             Phase::Verifying => {
-                self.keep(&input[at..], lent);
+                self.keep(Purpose::Head, &input[at..], lent);
                 Flow::Drained
             }
             _ => Flow::Drained,
         }
     }
 
-    /// Keeps bytes that its owner cannot use yet: they come back with [`Session::restore`].
+    /// Keeps what came before a request and has not come whole: it comes back with [`Session::restore`].
     pub fn put_by(&mut self, bytes: &[u8], lent: &mut Lent<'_>) {
-        self.keep(bytes, lent);
+        self.keep(Purpose::Head, bytes, lent);
     }
 
     fn asked(&mut self, head: &[u8], request: &Upgrade, lent: &mut Lent<'_>) {
@@ -122,7 +122,7 @@ impl Session {
         let mut flow = Flow::Drained;
         let mut frames = 0;
         while at < input.len() {
-            if frames == lent.rules.turn_frames {
+            if frames >= lent.rules.turn_frames && lent.has_room_to_keep(input.len() - at) {
                 flow = Flow::Budget;
                 break;
             }
@@ -140,7 +140,7 @@ impl Session {
             }
             if !self.phase.decodes() {
                 // Nothing is processed after a close.
-                lent.pool.give_back(Purpose::Message, body);
+                lent.pool.give_back(body);
                 return Flow::Drained;
             }
         }
@@ -148,7 +148,7 @@ impl Session {
         if !partial.is_empty() {
             self.partial = Some(Box::new(partial));
         }
-        self.keep(&input[at..], lent);
+        self.keep(Purpose::Kept, &input[at..], lent);
         flow
     }
 
@@ -166,8 +166,8 @@ impl Session {
                 self.message(text, Body::Scratch(range), input, lent)
             }
             Piece::Data { text, range, last, .. } => {
-                let lease = body.get_or_insert_with(|| lent.pool.lend(Purpose::Message));
-                lent.pool.extend(Purpose::Message, lease, &input[range]);
+                let lease = body.get_or_insert_with(|| lent.pool.lend(message_purpose(lent.door)));
+                lent.pool.extend(lease, &input[range]);
                 if last && let Some(lease) = body.take() {
                     self.message(text, Body::Leased(lease), input, lent);
                 }
@@ -186,7 +186,7 @@ impl Session {
             Body::Leased(lease) => encode::frame(opcode, lease),
         };
         if let Body::Leased(lease) = body {
-            lent.pool.take_back(Purpose::Message, lease);
+            lent.pool.take_back(lease);
         }
         lent.effects.push(Effect::Send(frame));
     }
@@ -215,13 +215,14 @@ impl Session {
         }
     }
 
-    fn keep(&mut self, bytes: &[u8], lent: &mut Lent<'_>) {
+    /// Keeps what was not used. Nothing is kept already: it was restored before.
+    fn keep(&mut self, purpose: Purpose, bytes: &[u8], lent: &mut Lent<'_>) {
         if bytes.is_empty() {
             return;
         }
         let partial = self.partial.get_or_insert_default();
-        let pending = partial.pending.get_or_insert_with(|| lent.pool.lend(Purpose::Kept));
-        lent.pool.extend(Purpose::Kept, pending, bytes);
+        debug_assert!(partial.pending.is_none(), "what was kept was restored");
+        partial.pending = Some(lent.pool.lend_with(purpose, bytes));
     }
 
     fn drop_empty_partial(&mut self) {

@@ -52,7 +52,7 @@ impl Ledger {
     pub(super) fn open(&mut self, nonce: u64, deadline: u64, socket: Option<SocketId>) -> OnEnd {
         self.insert(nonce, deadline, socket, None);
         let ended = Arc::clone(&self.ended);
-        Box::new(move |outcome| lock(&ended).push((nonce, outcome)))
+        Box::new(move |end| lock(&ended).push((nonce, end.outcome)))
     }
 
     /// A number for one more call.

@@ -91,9 +91,10 @@ impl World {
             self.dispatch.disconnect(self.tenant, &agent, "bye");
             return;
         }
-        // The write deadline stays: the sweep that sees a shorter one may be a second away.
-        let write_deadline_ms = self.limits.write_deadline_ms;
-        let limits = Limits { write_deadline_ms, ..setup::limits(&mut self.rng) };
+        // The write deadline stays: the sweep that sees a shorter one may be a second away. So does the bound of cut messages: those
+        // that are there are not cut off by a lower one.
+        let Limits { write_deadline_ms, lease_bytes, .. } = self.limits;
+        let limits = Limits { write_deadline_ms, lease_bytes, ..setup::limits(&mut self.rng) };
         self.kernel.borrow_mut().note(format_args!("new limits: {limits:?}"));
         for mailbox in &self.mailboxes {
             // A full mailbox keeps the old ones; an operator would say so again.

@@ -10,7 +10,7 @@ use crate::kit::token_bucket::Rate;
 use crate::net::limits::Limits;
 use crate::net::mailbox::Order;
 use crate::net::throttle::AgentRates;
-use crate::session::rules::Door;
+use crate::session::rules::{Door, Rules};
 
 use super::client::Role;
 use super::faults::Odds;
@@ -36,7 +36,9 @@ impl Flood {
     fn begin(seed: u64, rates: AgentRates, payload: &[u8], pings: usize) -> Self {
         let world = World::new(seed, Trace::Quiet);
         let limits = Limits { agent_rates: rates, ..world.limits };
-        assert!(world.mailboxes[0].offer(Order::Limits(Box::new((world.rules, limits)))).is_ok());
+        // It answers no ping of ours, and is silent while it rests.
+        let rules = Rules { heartbeat_ms: 60_000, heartbeat_timeout_ms: 20_000, ..world.rules };
+        assert!(world.mailboxes[0].offer(Order::Limits(Box::new((rules, limits)))).is_ok());
         let mut rng = Rng::with_seed(seed);
         let mut bytes = request(Role::Echo);
         let mut kernel = world.kernel.borrow_mut();

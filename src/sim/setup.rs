@@ -49,6 +49,7 @@ pub(super) fn rules(rng: &mut Rng) -> Rules {
         link_message_bytes_max: 4096,
         echo_bytes_max: Some(16 * 1024),
         turn_frames: rng.u32(1..6),
+        kept_bytes_max: rng.usize(0..30_000),
         handshake_ms: rng.u32(300..1500),
         close_ms: rng.u32(200..800),
         heartbeat_ms: rng.u32(800..2500),
@@ -168,4 +169,43 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         alarm,
     }));
     Gateway { loops, mailboxes, trays, dispatch, sleeper, rules, limits, room }
+}
+
+/// A loop by itself, its mailbox, and the queue of its only worker.
+pub(super) struct OneLoop {
+    pub(super) body: EventLoop<SimIo>,
+    pub(super) mailbox: Mailbox,
+    pub(super) tray: Tray,
+}
+
+/// Builds one with marks that nobody reaches, but for those that `change` sets.
+pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -> OneLoop {
+    let mut rng = Rng::with_seed(3);
+    let mut rules = rules(&mut rng);
+    change(&mut rules);
+    let limits = Limits {
+        connections_max: 50,
+        half_open_max: 50,
+        queue_soft: 1 << 20,
+        queue_hard: 2 << 20,
+        turn_bytes: 1 << 20,
+        agent_rates: AgentRates::default(),
+        ..limits(&mut rng)
+    };
+    let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[0].woken)));
+    let (mailbox, letters) = Mailbox::new(9, waker);
+    let (hatch, tray) = queue(QueueLimits { batches_max: 9, bytes_max: 1 << 20 });
+    let body = EventLoop::new(LoopParts {
+        index: 0,
+        io: SimIo { kernel: SharedKernel::clone(kernel), door: 0 },
+        letters,
+        intake: Intake::new(vec![hatch]),
+        rules,
+        limits,
+        status: Arc::new(LoopStatus::default()),
+        room: Quota::new(50),
+        budget: Budget::new(BudgetLimit::NONE),
+        arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
+    });
+    OneLoop { body, mailbox, tray }
 }

@@ -126,6 +126,12 @@ impl Decoder {
         self.head_held == 0 && self.frame.is_none() && self.message.is_none()
     }
 
+    /// Payload bytes to come of the frame that is open; zero when none is.
+    #[must_use]
+    pub fn frame_bytes_left(&self) -> u64 {
+        self.frame.as_ref().map_or(0, |frame| frame.left)
+    }
+
     /// The next head, from the input alone or joined with what was held of it.
     fn next_head(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Head>, Violation> {
         let rest = &input[*at..];

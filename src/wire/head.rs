@@ -8,6 +8,9 @@ use super::rules::Violation;
 /// Longest head of a masked frame, in bytes.
 pub const HEAD_BYTES_MAX: usize = 14;
 
+/// Bytes of the shortest frame of a client: two, and the mask.
+pub const CLIENT_FRAME_BYTES_MIN: usize = 6;
+
 /// Longest payload of a control frame, in bytes (section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 

@@ -13,4 +13,5 @@ pub mod origins;
 pub mod proxy;
 pub mod rules;
 pub mod upgrade;
+pub mod url;
 pub mod utf8;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use metrics::counter;
 
 use crate::auth::api_key::Fingerprint;
-use crate::calls::{Abandoned, Calls, NewCall, OnEnd, Outcome};
+use crate::calls::{Abandoned, Calls, End, NewCall, OnEnd, Outcome};
 use crate::directory::{Directory, Located, TenantLimits};
 use crate::kit::budget::Budget;
 use crate::kit::delivery::Delivery;
@@ -37,7 +37,7 @@ use crate::wire::envelope::{self, Encoding, Outbound, Payload};
 
 use super::alarm::{Alarm, Due};
 use super::answers::Answers;
-use super::call_log::CallLog;
+use super::call_log;
 use super::gate::Gate;
 use super::key_rates::KeyRates;
 use super::links::{LinkTerms, Links};
@@ -146,7 +146,7 @@ impl Dispatch {
             clock: parts.clock,
             directory: parts.directory,
             calls: parts.calls,
-            links: Links::new(parts.links, parts.clock),
+            links: Links::new(parts.links),
             loops: parts.loops,
             queues: parts.queues,
             budget: parts.budget,
@@ -182,7 +182,7 @@ impl Dispatch {
         match self.mailbox(conn).map(|mailbox| mailbox.offer_quietly(order)) {
             Some(Ok(())) => Some(id),
             Some(Err(Full(_))) | None => {
-                self.calls.refused(id);
+                self.calls.refused(id, now);
                 None
             }
         }
@@ -190,17 +190,17 @@ impl Dispatch {
 
     /// As [`Dispatch::call`], but hands the order out that sends the call: whoever may wait for a loop posts it with others.
     pub(super) fn open_call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<(Opened, Order)> {
-        let (log, on_end) = CallLog::begin(request.agent, on_end);
+        let on_end = call_log::logged(request.agent, on_end);
         if self.is_draining() {
-            on_end(Outcome::Draining);
+            on_end(End::unopened(Outcome::Draining, now));
             return None;
         }
         let Some(Located { conn, encoding }) = self.directory.locate(request.tenant, request.agent) else {
-            on_end(Outcome::Offline);
+            on_end(End::unopened(Outcome::Offline, now));
             return None;
         };
         let Some(tenant) = self.directory.tenant_calls(request.tenant).hold() else {
-            on_end(Outcome::Busy);
+            on_end(End::unopened(Outcome::Busy, now));
             return None;
         };
         let delivery = Delivery::waiting();
@@ -210,11 +210,10 @@ impl Dispatch {
         let call = match opened {
             Ok(call) => call,
             Err(on_end) => {
-                on_end(Outcome::Busy);
+                on_end(End::unopened(Outcome::Busy, now));
                 return None;
             }
         };
-        log.opened(call);
         self.alarm.set(deadline);
         let envelope = Outbound::Call {
             call,
@@ -247,7 +246,7 @@ impl Dispatch {
     ///
     /// It tells best effort: a full mailbox has worse to carry.
     pub fn cancel(&self, call: CallId) {
-        if let Some((conn, order)) = self.calls.cancel(call).map(to_abandoned)
+        if let Some((conn, order)) = self.calls.cancel(call, self.clock.now()).map(to_abandoned)
             && let Some(mailbox) = self.mailbox(conn)
         {
             let _ = mailbox.offer(order);
@@ -255,8 +254,8 @@ impl Dispatch {
     }
 
     /// As [`Dispatch::cancel`], with others. Who calls it owes a [`Dispatch::settle`].
-    pub(super) fn cancel_all(&self, calls: Vec<CallId>, answers: &mut Answers) {
-        for (conn, order) in calls.into_iter().filter_map(|call| self.calls.cancel(call)).map(to_abandoned) {
+    pub(super) fn cancel_all(&self, calls: Vec<CallId>, answers: &mut Answers, now: Now) {
+        for (conn, order) in calls.into_iter().filter_map(|call| self.calls.cancel(call, now)).map(to_abandoned) {
             answers.push(conn, order);
         }
     }
@@ -274,7 +273,7 @@ impl Dispatch {
 
     /// Ends every call that is left, because the process ends.
     pub fn end_all_calls(&self) {
-        self.calls.end_all();
+        self.calls.end_all(self.clock.now());
         // Links hear of it as long as their loops turn.
         self.settle(&mut Answers::default());
     }
@@ -394,11 +393,9 @@ impl Dispatch {
         link_side::encode_welcome(encoding, &Welcome { session: &session, heartbeat_ms, node: &self.name, window })
     }
 
-    /// Queues a frame to a link: best effort, the close comes anyway.
-    pub(super) fn tell_link(&self, conn: ConnId, frame: Bytes) {
-        if let Some(mailbox) = self.mailbox(conn) {
-            let _ = mailbox.offer(Order::Send { conn, frame });
-        }
+    /// Queues a frame to a link; false when its loop has too many orders waiting.
+    pub(super) fn tell_link(&self, conn: ConnId, frame: Bytes) -> bool {
+        self.mailbox(conn).is_some_and(|mailbox| mailbox.offer(Order::Send { conn, frame }).is_ok())
     }
 
     /// Closes a link; false when its loop has too many orders waiting.

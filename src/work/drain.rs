@@ -10,6 +10,7 @@ use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Outbound};
 
 use super::dispatch::{Dispatch, SentAway};
+use super::links::Stay;
 
 /// Why, in the agents' `goaway`.
 const WORDS: &str = "drain";
@@ -25,8 +26,6 @@ pub struct Drain {
     queue: Vec<Located>,
     agents: usize,
     lists_again_at: Now,
-    /// Links have been told.
-    links_told: bool,
 }
 
 impl Drain {
@@ -34,14 +33,7 @@ impl Drain {
     #[must_use]
     pub fn begin(dispatch: &Dispatch, now: Now, window: Duration) -> Self {
         let queue = everyone(dispatch);
-        Self {
-            begun: now,
-            window_ms: millis(window).max(1),
-            agents: queue.len(),
-            queue,
-            lists_again_at: now,
-            links_told: false,
-        }
+        Self { begun: now, window_ms: millis(window).max(1), agents: queue.len(), queue, lists_again_at: now }
     }
 
     /// Puts the queue in an order that does not depend on the directory's hashing, which is seeded at random.
@@ -56,20 +48,22 @@ impl Drain {
     /// Links are told at once, so that their backends turn elsewhere, and are closed when no agent is left: until then they
     /// hear how their calls ended.
     pub fn step(&mut self, dispatch: &Dispatch, now: Now, mut random: impl FnMut(u32) -> u32) -> usize {
-        if !std::mem::replace(&mut self.links_told, true) {
-            self.tell_links(dispatch, &mut random);
-        }
+        self.tell_links(dispatch, &mut random);
         match self.step_agents(dispatch, now, random) {
             0 => close_links(dispatch),
             left => left,
         }
     }
 
+    /// Tells those that have not been told: at a step before, their loop may have had too many orders waiting, or a worker that did
+    /// not see the drain begin let them in since.
     fn tell_links(&self, dispatch: &Dispatch, mut random: impl FnMut(u32) -> u32) {
         let spread_ms = u32::try_from(self.window_ms).unwrap_or(u32::MAX);
-        for link in dispatch.links.all() {
+        for link in dispatch.links.all().into_iter().filter(|link| link.stay() == Stay::Welcome) {
             let goaway = Outbound::Goaway { reconnect_after_ms: random(spread_ms), reason: WORDS };
-            dispatch.tell_link(link.conn, envelope::encode(link.encoding, &goaway));
+            if dispatch.tell_link(link.conn, envelope::encode(link.encoding, &goaway)) {
+                link.set_stay(Stay::ToldToGo);
+            }
         }
     }
 
@@ -105,8 +99,8 @@ impl Drain {
 /// Closes the links that have heard how all their calls ended; how many there still are.
 fn close_links(dispatch: &Dispatch) -> usize {
     for link in dispatch.links.all() {
-        if link.is_idle() && !link.was_sent_away() && dispatch.close_link(link.conn, Reason::Drain) {
-            link.note_sent_away();
+        if link.stay() == Stay::ToldToGo && link.is_idle() && dispatch.close_link(link.conn, Reason::Drain) {
+            link.set_stay(Stay::SentAway);
         }
     }
     dispatch.links.len()

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use compact_str::CompactString;
-use slab::Slab;
 
 use crate::auth::api_key::Fingerprint;
-use crate::calls::{Body, OnEnd, Outcome};
+use crate::calls::{Body, End, OnEnd, Outcome};
 use crate::kit::ids::{AgentId, CallId, ConnId, TenantId};
 use crate::kit::lock::lock;
-use crate::kit::tick::{Clock, Now};
+use crate::kit::slots::Slots;
+use crate::kit::tick::Now;
 use crate::net::mailbox::Order;
 use crate::wire::envelope::link_side::{self, Ended, Ending, Failure};
 use crate::wire::envelope::{Encoding, Payload};
@@ -39,6 +39,9 @@ pub struct LinkTerms {
     pub timeout_max: Duration,
 }
 
+/// Calls in flight come and go in chunks of so many: a link that was busy once gives the memory of it back.
+const FLIGHTS_CHUNK: usize = 64;
+
 /// All links of this node.
 pub(super) struct Links {
     by_conn: Mutex<HashMap<ConnId, Arc<Link>, foldhash::fast::RandomState>>,
@@ -48,7 +51,6 @@ pub(super) struct Links {
 
 /// What all links share.
 struct Desk {
-    clock: Clock,
     count: CallCount,
     /// Links with answers that nobody has collected.
     ready: Mutex<Vec<Arc<Link>>>,
@@ -69,17 +71,39 @@ pub(super) struct Link {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
-    flights: Slab<Flight>,
-    /// Counts flights: places in the slab are used again.
+    flights: Slots<Flight>,
+    /// Counts flights: places in the table are used again.
     serial: u32,
     /// Frames that wait to be posted.
     answers: Vec<u8>,
     /// The connection has ended: nobody is to be answered.
     over: bool,
-    /// It was told to close.
-    sent_away: bool,
+    /// How far the end of its stay has come.
+    stay: Stay,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            flights: Slots::with_chunk(FLIGHTS_CHUNK),
+            serial: 0,
+            answers: Vec::new(),
+            over: false,
+            stay: Stay::Welcome,
+        }
+    }
+}
+
+/// How far a drain has come with a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// It has heard of no end.
+    Welcome,
+    /// Its `goaway` is with its loop.
+    ToldToGo,
+    /// Its close is with its loop.
+    SentAway,
 }
 
 /// One call in flight.
@@ -125,13 +149,13 @@ enum Begun {
 /// A place among the calls in flight of a link.
 #[derive(Clone, Copy)]
 pub(super) struct Ticket {
-    place: usize,
+    place: u32,
     serial: u32,
 }
 
 impl Links {
-    pub(super) fn new(terms: LinkTerms, clock: Clock) -> Self {
-        let desk = Arc::new(Desk { clock, count: CallCount::new(Way::Link), ready: Mutex::default() });
+    pub(super) fn new(terms: LinkTerms) -> Self {
+        let desk = Arc::new(Desk { count: CallCount::new(Way::Link), ready: Mutex::default() });
         Self { by_conn: Mutex::default(), terms: RwLock::new(terms), desk }
     }
 
@@ -140,7 +164,7 @@ impl Links {
         let of_one = |link: Arc<Link>| {
             let state = lock(&link.state);
             let seat = size_of::<Link>() + size_of::<(ConnId, Arc<Link>)>();
-            seat + state.flights.capacity() * size_of::<Flight>() + state.answers.capacity()
+            seat + state.flights.bytes() + state.answers.capacity()
         };
         self.all().into_iter().map(of_one).sum()
     }
@@ -202,7 +226,7 @@ impl Links {
         let mut state = lock(&link.state);
         state.over = true;
         state.answers = Vec::new();
-        state.flights.iter().filter_map(|(_, flight)| flight.call).collect()
+        state.flights.range(0, u32::MAX).filter_map(|(_, flight)| flight.call).collect()
     }
 
     /// Turns the answers that wait into orders, one for each link. Whoever has ended calls does this afterwards.
@@ -242,7 +266,12 @@ impl Link {
     pub(super) fn calls_of(&self, id: &[u8]) -> Vec<CallId> {
         let id = RequestId::of(id, self.encoding);
         let state = lock(&self.state);
-        state.flights.iter().filter(|(_, flight)| flight.id == id).filter_map(|(_, flight)| flight.call).collect()
+        state
+            .flights
+            .range(0, u32::MAX)
+            .filter(|(_, flight)| flight.id == id)
+            .filter_map(|(_, flight)| flight.call)
+            .collect()
     }
 
     /// Whether no call is in flight.
@@ -251,20 +280,20 @@ impl Link {
         state.flights.is_empty() && state.answers.is_empty()
     }
 
-    /// Whether it was told to close.
-    pub(super) fn was_sent_away(&self) -> bool {
-        lock(&self.state).sent_away
+    /// How far a drain has come with it.
+    pub(super) fn stay(&self) -> Stay {
+        lock(&self.state).stay
     }
 
-    /// It was told to close.
-    pub(super) fn note_sent_away(&self) {
-        lock(&self.state).sent_away = true;
+    /// A drain has come further.
+    pub(super) fn set_stay(&self, stay: Stay) {
+        lock(&self.state).stay = stay;
     }
 
     /// What to run when the call of this ticket ends.
     pub(super) fn on_end(self: &Arc<Self>, ticket: Ticket, start: Now) -> OnEnd {
         let link = Arc::clone(self);
-        Box::new(move |outcome| link.end(ticket, start, &outcome))
+        Box::new(move |end| link.end(ticket, start, &end))
     }
 
     /// A call was refused before it took a place.
@@ -275,16 +304,16 @@ impl Link {
         self.note(begun);
     }
 
-    fn end(self: &Arc<Self>, ticket: Ticket, start: Now, outcome: &Outcome) {
-        self.desk.count.call(outcome, self.desk.clock.now().since(start));
+    fn end(self: &Arc<Self>, ticket: Ticket, start: Now, end: &End) {
+        self.desk.count.call(&end.outcome, end.at.since(start));
         let begun = {
             let mut state = lock(&self.state);
-            let Some(flight) = state.flights.try_remove(ticket.place) else {
+            let Some(flight) = state.flights.remove(ticket.place) else {
                 return;
             };
             debug_assert_eq!(flight.serial, ticket.serial, "a place is kept until its call has ended");
             let id = flight.id.bytes();
-            let ended = Ended { id, call: flight.call, agent: &flight.agent, ending: ending(outcome) };
+            let ended = Ended { id, call: end.call, agent: &flight.agent, ending: ending(&end.outcome) };
             self.append(&mut state, &ended)
         };
         self.note(begun);

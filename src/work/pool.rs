@@ -17,8 +17,9 @@ use super::answers::Answers;
 use super::dispatch::Dispatch;
 use super::handlers;
 
-/// Quiet for this long, a worker gives memory back and then waits without end.
-const QUIET: Duration = Duration::from_secs(1);
+/// Quiet for this long, a worker gives memory back, and once more later: by then the control thread has freed the samples of
+/// histograms, which lie in the worker's heap. Then it waits without end.
+const QUIET: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// Knocks that are answered before the worker looks at what agents say again: about a millisecond of the slowest signatures.
 const KNOCKS_AT_ONCE: usize = 16;
@@ -30,29 +31,46 @@ const KNOCKS_AT_ONCE: usize = 16;
 pub fn start(trays: Vec<Tray>, dispatch: &Arc<Dispatch>) -> io::Result<Vec<JoinHandle<()>>> {
     let worker = |(index, tray): (usize, Tray)| {
         let dispatch = Arc::clone(dispatch);
-        thread::Builder::new().name(format!("worker-{index}")).spawn(move || run(&tray, &dispatch))
+        thread::Builder::new().name(format!("worker-{index}")).spawn(move || Worker::new(&tray, &dispatch).run())
     };
     trays.into_iter().enumerate().map(worker).collect()
 }
 
-fn run(tray: &Tray, dispatch: &Dispatch) {
-    let clock = dispatch.clock();
-    // Those who knock wait behind what agents say: a signature takes longer to check than a reply, and strangers send them.
-    // How many can wait is bounded by the half-open connections of the loops.
-    let mut knocks = VecDeque::new();
-    let mut answers = Answers::default();
-    while let Some(batch) = next(tray, knocks.is_empty()) {
-        let now = clock.now();
+/// One worker, between two batches.
+struct Worker<'a> {
+    tray: &'a Tray,
+    dispatch: &'a Dispatch,
+    /// Those who knock wait behind what agents say: a signature takes longer to check than a reply, and strangers send them.
+    /// How many can wait is bounded by the half-open connections of the loops.
+    knocks: VecDeque<Event>,
+    answers: Answers,
+}
+
+impl<'a> Worker<'a> {
+    fn new(tray: &'a Tray, dispatch: &'a Dispatch) -> Self {
+        Self { tray, dispatch, knocks: VecDeque::new(), answers: Answers::default() }
+    }
+
+    /// Applies batches until every loop has ended.
+    fn run(mut self) {
+        let clock = self.dispatch.clock();
+        while let Some(batch) = next(self.tray, &mut self.knocks) {
+            self.apply(batch, clock.now());
+        }
+    }
+
+    /// Applies what a batch says, and then a few of the knocks that wait.
+    fn apply(&mut self, batch: Batch, now: Now) {
         for event in batch {
             match event {
-                Event::Knock { .. } => knocks.push_back(event),
-                other => apply(dispatch, &mut answers, other, now),
+                Event::Knock { .. } => self.knocks.push_back(event),
+                other => apply(self.dispatch, &mut self.answers, other, now),
             }
         }
-        for knock in knocks.drain(..knocks.len().min(KNOCKS_AT_ONCE)) {
-            apply(dispatch, &mut answers, knock, now);
+        for knock in self.knocks.drain(..self.knocks.len().min(KNOCKS_AT_ONCE)) {
+            apply(self.dispatch, &mut self.answers, knock, now);
         }
-        settle(dispatch, &mut answers);
+        settle(self.dispatch, &mut self.answers);
     }
 }
 
@@ -61,32 +79,110 @@ pub fn settle(dispatch: &Dispatch, answers: &mut Answers) {
     dispatch.settle(answers);
 }
 
-/// The next batch: waits for one when there is nothing else to do, else it may be empty. `None` when every loop has ended.
-fn next(tray: &Tray, idle: bool) -> Option<Batch> {
-    if !idle {
+/// The next batch: waits for one when nobody knocks, else it may be empty. `None` when every loop has ended.
+fn next(tray: &Tray, knocks: &mut VecDeque<Event>) -> Option<Batch> {
+    if !knocks.is_empty() {
         return Some(tray.take().unwrap_or_default());
     }
-    match tray.wait_at_most(QUIET) {
-        Waited::Batch(batch) => Some(batch),
-        Waited::Ended => None,
-        Waited::Nothing => {
-            memory::quiet();
-            tray.wait()
+    for patience in QUIET {
+        match tray.wait_at_most(patience) {
+            Waited::Batch(batch) => return Some(batch),
+            Waited::Ended => return None,
+            Waited::Nothing => {
+                // A storm of newcomers makes it a megabyte long.
+                knocks.shrink_to_fit();
+                memory::quiet();
+            }
         }
     }
+    tray.wait()
 }
 
 /// Applies one event; what it has to say to the loops goes into `answers`, to be posted by the caller with [`settle`].
 pub fn apply(dispatch: &Dispatch, answers: &mut Answers, event: Event, now: Now) {
     match event {
         Event::Knock { conn, greeting } => handlers::knock::apply(dispatch, answers, conn, &greeting, now),
-        Event::Message { conn, encoding, body } => handlers::message::apply(dispatch, answers, conn, encoding, &body),
+        Event::Message { conn, encoding, body } => {
+            handlers::message::apply(dispatch, answers, conn, encoding, &body, now)
+        }
         Event::LinkMessage { conn, encoding, body } => {
             handlers::link::apply(dispatch, answers, conn, encoding, &body, now);
         }
-        Event::LinkEnded { conn, reason } => handlers::link::ended(dispatch, answers, conn, reason),
-        Event::NotWritten { call } => dispatch.calls.not_written(call),
-        Event::NoRoom { call } => dispatch.calls.refused(call),
+        Event::LinkEnded { conn, reason } => handlers::link::ended(dispatch, answers, conn, reason, now),
+        Event::NotWritten { call } => dispatch.calls.not_written(call, now),
+        Event::NoRoom { call } => dispatch.calls.refused(call, now),
         Event::Ended { conn, agent, reason } => handlers::ended::apply(dispatch, conn, agent, reason, now),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::kit::ids::ConnId;
+    use crate::net::intake::{self, Intake, QueueLimits};
+    use crate::net::mailbox::{Letters, Order};
+    use crate::session::effect::Greeting;
+    use crate::session::rules::Door;
+    use crate::wire::envelope::Encoding;
+    use crate::wire::upgrade::Offer;
+    use crate::work::tests::node;
+
+    fn knock(number: u32) -> Event {
+        let greeting = Greeting {
+            door: Door::Agents,
+            peer: None,
+            token: None,
+            agent: Some(format!("web-{number}")),
+            origin: None,
+            accept: [b'a'; 28],
+            offer: Offer::Nothing,
+        };
+        Event::Knock { conn: ConnId::new(0, number, 1), greeting: Box::new(greeting) }
+    }
+
+    /// What the loop was told since it was asked last, a letter for each order.
+    fn told(letters: &Letters) -> String {
+        let orders = std::iter::from_fn(|| letters.take()).flat_map(|order| match order {
+            Order::Many(orders) => orders,
+            one => vec![one],
+        });
+        orders
+            .map(|order| match order {
+                Order::Admit(_) => 'k',
+                Order::Send { .. } => 'm',
+                _ => '?',
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_agents_say_waits_for_a_few_knocks_and_not_for_all() {
+        let (dispatch, letters) = node();
+        let (hatch, tray) = intake::queue(QueueLimits { batches_max: 4, bytes_max: 1 << 20 });
+        let mut worker = Worker::new(&tray, &dispatch);
+        let count = KNOCKS_AT_ONCE as u32 * 2 + 3;
+        let mut from_loop = Intake::new(vec![hatch]);
+        for number in 0..count {
+            from_loop.push(ConnId::new(0, 0, 1), knock(number));
+        }
+        from_loop.offer();
+        let few = "k".repeat(KNOCKS_AT_ONCE);
+        worker.apply(tray.take().unwrap(), Now(0));
+        assert_eq!(told(&letters), few);
+        // No envelope: it is answered with an error. It comes with one more knock, and is heard before those that wait.
+        let conn = ConnId::new(0, 999, 1);
+        from_loop.push(conn, knock(count));
+        from_loop.push(conn, Event::Message { conn, encoding: Encoding::Json, body: Bytes::from_static(b"?") });
+        from_loop.offer();
+        worker.apply(tray.take().unwrap(), Now(0));
+        assert_eq!(told(&letters), format!("m{few}"));
+        // Who waits is not forgotten when nothing else comes.
+        let batch = next(&tray, &mut worker.knocks).unwrap();
+        worker.apply(batch, Now(0));
+        assert_eq!(told(&letters), "kkkk");
+        assert!(worker.knocks.is_empty());
     }
 }

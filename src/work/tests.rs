@@ -72,7 +72,7 @@ fn logged(level: Level, run: impl FnOnce()) -> String {
     String::from_utf8_lossy(&lock(&lines.0)).into_owned()
 }
 
-fn node() -> (Dispatch, Letters) {
+pub(super) fn node() -> (Dispatch, Letters) {
     let (mailbox, letters) = Mailbox::new(16, Arc::new(Deaf));
     let status = Arc::new(LoopStatus { connections: AtomicU32::new(0), ..LoopStatus::default() });
     let dispatch = Dispatch::new(DispatchParts {

@@ -57,6 +57,7 @@ fn over_its_budget_it_lets_nobody_in_until_agents_have_left() {
     let mut inside = Agent::connect(&gateway, "inside", Encoding::Json);
     assert!(is_ready(&gateway));
     assert_eq!(gateway.memory()["budget"], 1 << 30);
+    assert_eq!(gateway.metric("holdfast_memory_budget_bytes", ""), 1 << 30);
 
     let used = gateway.memory()["used"].as_u64().expect("a number");
     let budget = used - used / 50;
@@ -65,6 +66,7 @@ fn over_its_budget_it_lets_nobody_in_until_agents_have_left() {
     let answer = answer_to_silence(&gateway);
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer}");
     assert!(gateway.page("/readyz").contains("memory budget"));
+    assert_eq!(gateway.metric("holdfast_memory_budget_bytes", ""), budget);
     assert_eq!(gateway.metric("holdfast_memory_over_budget", ""), 1);
     assert_eq!(gateway.memory()["over_budget"], true);
     assert_eq!(answer_to_silence(&gateway), answer);
@@ -98,8 +100,10 @@ fn frame_head(length: u32) -> Vec<u8> {
 #[test]
 fn half_sent_messages_have_a_bound_and_do_not_hold_others_up() {
     const LEASES: u64 = 1 << 20;
+    // No heartbeat meanwhile: a client that answers one would put its pong into the middle of its half message.
     let gateway = Gateway::start(
-        "[server]\nloops = 1\n[limits]\nlease_bytes = \"1MiB\"\nmessage_max = \"256KiB\"\nwrite_deadline = \"1s\"\n",
+        "[server]\nloops = 1\n[heartbeat]\ninterval = \"1day\"\n\
+         [limits]\nlease_bytes = \"1MiB\"\nmessage_max = \"256KiB\"\nwrite_deadline = \"1s\"\n",
     );
     let mut half = frame_head(200_000);
     half.resize(half.len() + 100_000, b'1');
@@ -178,4 +182,30 @@ fn agents_that_send_by_halves_cost_no_backend_its_link() {
     until(|| leased() > Some(1 << 20), "the half of a call came in");
     link.peer.raw().write_all(end.as_bytes()).expect("sent");
     link.expect(1, "offline");
+}
+
+#[test]
+fn links_that_send_by_halves_cost_no_agent_its_message_and_have_a_bound() {
+    let gateway = Gateway::with_link(
+        "[server]\nloops = 1\n[heartbeat]\ninterval = \"7days\"\n[limits]\nlease_bytes = \"1MiB\"\nmessage_max = \"256KiB\"\n",
+    );
+    let leased = || gateway.memory()["parts"]["leases"].as_u64();
+    // More than half of the largest message: its buffer has room for all of it, and is all that links may take.
+    let mut half = frame_head(900_000);
+    half.resize(half.len() + 600_000, b'1');
+    let mut links: Vec<Linker> = (0..2).map(|_| Linker::open(&gateway, Encoding::Json)).collect();
+    links[0].peer.raw().write_all(&half).expect("sent");
+    until(|| leased() >= Some(1 << 20), "one has all the room");
+    links[1].peer.raw().write_all(&half).expect("sent");
+    assert_eq!(links[1].peer.close_code(), 1013);
+    links.pop();
+    gateway.wait_closed_for("no_buffer", 1);
+
+    let mut honest = Agent::connect(&gateway, "honest", Encoding::Json);
+    let call = Backend::of(&gateway).begin("honest", json!({"method": "m"}));
+    let order = honest.call();
+    let result: Value = json!("x".repeat(200_000));
+    honest.answer(order.call, &result);
+    call.end().expect_result("honest", &result, order.call);
+    assert_eq!(gateway.closed_for("no_buffer"), 1);
 }

@@ -10,7 +10,7 @@ use super::meter::{Meter, Run};
 use crate::backend_link::BackendLink;
 use crate::crew::{Crew, Duty};
 use crate::latency::Latency;
-use crate::question::{METHOD, Question, Verdict};
+use crate::question::{METHOD, Question, Worth};
 use crate::target::{Target, agent_id};
 
 /// Deadline of each call, in milliseconds.
@@ -73,7 +73,7 @@ impl LinkCalls {
             for answer in answers.drain(..) {
                 let question = open.remove(&answer.request).ok_or("an answer to no question")?;
                 match question.judge_result(answer.outcome, &answer.result) {
-                    Verdict::Right => right += 1,
+                    Worth::Right => right += 1,
                     other => return Err(format!("not every answer is right: {other:?}")),
                 }
                 latency.note(answer.took);

@@ -1,12 +1,9 @@
 //! Backend to agent to backend: what a call costs the server and how long it takes, at a given number in flight.
 
-use std::time::Duration;
-
 use clap::Args;
 
+use super::calling::Calling;
 use super::run::{Common, Outcomes, Run, steadfast};
-use crate::callers::Over;
-use crate::campaign::{Campaign, Plan};
 use crate::cpu;
 use crate::progress::Stage;
 use crate::result::RunResult;
@@ -22,18 +19,11 @@ pub struct Options {
     /// How many agents are there; random ones are called.
     #[arg(long, default_value_t = 1000)]
     agents: u32,
-    /// Calls in flight.
-    #[arg(long, default_value_t = 64)]
-    in_flight: usize,
     /// How many calls are made.
     #[arg(long, default_value_t = 100_000)]
     calls: u32,
-    /// What carries the calls.
-    #[arg(long, value_enum, default_value = "http")]
-    over: Over,
-    /// Bytes of padding of each call and each answer.
-    #[arg(long, default_value_t = 0)]
-    bytes: usize,
+    #[command(flatten)]
+    calling: Calling,
 }
 
 /// Runs it.
@@ -42,19 +32,10 @@ pub struct Options {
 /// Agents that do not come, a control port that cannot be reached.
 pub fn run(options: &Options) -> Result<RunResult, String> {
     let mut run = Run::begin("call", &options.common, options.agents, &[])?;
-    run.draft
-        .parameter("over", options.over.name())
-        .parameter("in flight", options.in_flight)
-        .parameter("bytes", options.bytes);
+    options.calling.note(&mut run);
     let agents = 0..run.agents;
     let crew = run.enlist(&steadfast(agents.clone()))?;
-    let plan = Plan {
-        in_flight: options.in_flight,
-        timeout: Duration::from_secs(20),
-        pad_bytes: options.bytes,
-        limit: run.left(),
-    };
-    let mut campaign = Campaign::over(options.over.connect(&run.server.target, plan.in_flight)?, plan);
+    let mut campaign = options.calling.connect(&run)?;
     let mut some = |count: u32, stage: &Stage| {
         let mut left = count;
         campaign.run(&mut || {

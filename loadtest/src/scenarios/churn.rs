@@ -7,16 +7,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::backends::Backends;
-use super::run::{Common, Outcomes, Run};
+use super::run::{Common, Outcomes, RESTLESS, Run, witnessed};
 use crate::campaign::{Campaign, Plan};
-use crate::comeback::BackOff;
-use crate::crew::{Afterwards, Duty};
 use crate::progress::Stage;
 use crate::result::RunResult;
-use crate::witness::Witness;
-
-/// The pause of an agent that has left; who comes and goes all day does not wait long.
-const BACK_OFF: BackOff = BackOff { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
 
 /// Options of `churn`.
 #[derive(Args, Clone, Debug)]
@@ -47,12 +41,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
         .parameter("percent per second", options.percent)
         .parameter("secs", options.time.as_secs_f64())
         .parameter("calls per second", options.calls_per_second);
-    let witness = Arc::new(Witness::new(run.agents));
-    let duty = Duty {
-        afterwards: Afterwards::ComeBack(BACK_OFF),
-        witness: Some(Arc::clone(&witness)),
-        ..Duty::of(0..run.agents)
-    };
+    let (witness, duty) = witnessed(run.agents, RESTLESS);
     let crew = run.enlist(&duty)?;
     let plan = Plan { in_flight: 64, timeout: Duration::from_secs(5), pad_bytes: 0, limit: run.left() };
     let campaign = Campaign::new(&run.server.target, plan, None)?.before(Arc::clone(&witness));

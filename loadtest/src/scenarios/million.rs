@@ -210,18 +210,11 @@ fn calls(options: &Options, run: &mut Run, agents: u32, idling: Idling) -> Resul
 fn all_answer(options: &Options, run: &mut Run) -> Result<(), String> {
     let plan = Plan { in_flight: 256, timeout: Duration::from_secs(20), pad_bytes: 0, limit: run.left() };
     let mut campaign = Campaign::new(&run.server.target, plan, None)?;
-    let stage = Stage::of("call all", u64::from(run.agents));
     let began = Instant::now();
-    let mut all = 0..run.agents;
-    let tally = campaign.run(&mut || {
-        stage.at(u64::from(all.start));
-        all.next()
-    })?;
-    stage.done("");
+    let tally = warm::call_each(run, &mut campaign, "call all")?;
     run.draft.figure("time until all have answered", "s", began.elapsed().as_secs_f64()).lower();
     run.draft.figure("agents that answered", "", tally.right as f64).higher();
     run.draft.latency("call to all", &tally.times);
-    run.count(&tally, Outcomes::OnlyAnswers);
     if tally.sent < u64::from(run.agents) {
         run.draft.fail(format!("only {} of {} agents were called in time", tally.sent, options.agents));
     }

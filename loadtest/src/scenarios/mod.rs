@@ -1,6 +1,7 @@
 //! The scenarios, one a file. Each is bounded in time, stops by itself, and leaves one result.
 //!
-//! What they share is in `run` (server, preflight, agents, samples) and `backends` (calls on a thread of their own).
+//! What they share is in `run` (server, preflight, agents, samples), `calling` (options of those that only call) and `backends` (calls on a thread
+//! of their own).
 
 pub mod call;
 pub mod churn;
@@ -14,6 +15,7 @@ pub mod soak;
 pub mod storm;
 
 mod backends;
+mod calling;
 mod crews;
 mod run;
 mod trend;

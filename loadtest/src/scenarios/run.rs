@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,6 +43,9 @@ const UNEVEN: u64 = 50;
 
 /// Agents that were refused while all come for the first time try again after this long, doubling.
 pub const RETRY: BackOff = BackOff { base: Duration::from_millis(100), cap: Duration::from_secs(2) };
+
+/// The pause of an agent that comes and goes all day: it does not wait long.
+pub const RESTLESS: BackOff = BackOff { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
 
 /// Options of every scenario.
 #[derive(Args, Clone, Debug)]
@@ -310,6 +314,13 @@ pub enum Outcomes {
     OnlyAnswers,
     /// Whatever is true.
     AnyTrue,
+}
+
+/// Agents that come back whenever their connection has ended, and the witness of what they see and when they are there.
+pub fn witnessed(agents: u32, back_off: BackOff) -> (Arc<Witness>, Duty) {
+    let witness = Arc::new(Witness::new(agents));
+    let afterwards = Afterwards::ComeBack(back_off);
+    (Arc::clone(&witness), Duty { afterwards, witness: Some(witness), ..Duty::of(0..agents) })
 }
 
 /// Agents that come back at once when they are refused, so that a full loop's refusal only sends them to another one.

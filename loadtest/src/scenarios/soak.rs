@@ -7,17 +7,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::backends::Backends;
-use super::run::{Common, DESCRIPTORS, Outcomes, Run};
+use super::run::{Common, DESCRIPTORS, Outcomes, RESTLESS, Run, witnessed};
 use super::trend::slope;
 use crate::campaign::{Campaign, Plan};
-use crate::comeback::BackOff;
-use crate::crew::{Afterwards, Duty};
 use crate::progress::Stage;
 use crate::result::RunResult;
 use crate::sample::{SERVER_MEMORY, Samples};
 use crate::witness::Witness;
-
-const BACK_OFF: BackOff = BackOff { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
 
 /// Bytes of padding of a large call.
 const LARGE_BYTES: usize = 16 * 1024;
@@ -64,12 +60,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
         .parameter("secs", options.time.as_secs_f64())
         .parameter("calls per second", options.calls_per_second)
         .parameter("leave per second", options.leave_per_second);
-    let witness = Arc::new(Witness::new(run.agents));
-    let duty = Duty {
-        afterwards: Afterwards::ComeBack(BACK_OFF),
-        witness: Some(Arc::clone(&witness)),
-        ..Duty::of(0..run.agents)
-    };
+    let (witness, duty) = witnessed(run.agents, RESTLESS);
     let crew = run.enlist(&duty)?;
     let begin = run.draft.began().elapsed().as_secs_f64();
     let large = options.calls_per_second / LARGE_ONE_IN;

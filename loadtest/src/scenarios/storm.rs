@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::backends::Backends;
-use super::run::{Common, Outcomes, Run, WEIGHED_FROM};
+use super::run::{Common, Outcomes, Run, WEIGHED_FROM, witnessed};
 use super::warm;
 use crate::campaign::{Campaign, Plan};
 use crate::comeback::BackOff;
-use crate::crew::{Afterwards, Crew, Duty};
+use crate::crew::Crew;
 use crate::progress::Stage;
 use crate::result::RunResult;
 use crate::sample::{SERVER_CPU, SERVER_MEMORY};
@@ -57,12 +57,8 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
         .parameter("calls per second", options.calls_per_second);
     run.pid()?;
     warm::warm(&mut run, WARM_ROUNDS, 0)?;
-    let witness = Arc::new(Witness::new(run.agents));
-    let duty = Duty {
-        afterwards: Afterwards::ComeBack(BackOff { base: options.back_off, cap: options.back_off_max }),
-        witness: Some(Arc::clone(&witness)),
-        ..Duty::of(0..run.agents)
-    };
+    let back_off = BackOff { base: options.back_off, cap: options.back_off_max };
+    let (witness, duty) = witnessed(run.agents, back_off);
     let empty = run.settled(options.settle)?;
     let crew = run.enlist(&duty)?;
     let calm = run.settled(options.settle)?;
@@ -137,14 +133,7 @@ fn weather(run: &mut Run, crew: &Crew) -> Result<bool, String> {
 fn all_answer(run: &mut Run, witness: &Arc<Witness>, number: u64) -> Result<(), String> {
     let plan = Plan { in_flight: 64, timeout: Duration::from_secs(20), pad_bytes: 0, limit: run.left() };
     let mut campaign = Campaign::new(&run.server.target, plan, None)?.before(Arc::clone(witness)).from_number(number);
-    let stage = Stage::of("call all", u64::from(run.agents));
-    let mut all = 0..run.agents;
-    let tally = campaign.run(&mut || {
-        stage.at(u64::from(all.start));
-        all.next()
-    })?;
-    stage.done("");
+    let tally = warm::call_each(run, &mut campaign, "call all")?;
     run.draft.latency("call after the storm", &tally.times);
-    run.count(&tally, Outcomes::OnlyAnswers);
     Ok(())
 }

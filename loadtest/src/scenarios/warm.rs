@@ -1,11 +1,12 @@
-//! A few agents that come first, are called, and go: what any traffic touches once (code, queues, the heaps of threads) is then
-//! not counted as the resting agents'.
+//! Calls to each agent, and the few that come first, are called, and go: what any traffic touches once (code, queues, the heaps of
+//! threads) is then not counted as the resting agents'.
 
 use std::time::Duration;
 
 use super::run::{Outcomes, Run, steadfast};
-use crate::campaign::{Campaign, Plan};
+use crate::campaign::{Campaign, Plan, Tally};
 use crate::crew::Crew;
+use crate::progress::Stage;
 
 /// How many come.
 pub const AGENTS: u32 = 64;
@@ -34,4 +35,20 @@ pub fn call_all(run: &mut Run, agents: std::ops::Range<u32>, rounds: u32, pad_by
         run.count(&tally, Outcomes::OnlyAnswers);
     }
     Ok(())
+}
+
+/// Calls each agent of the run once, under a progress bar of this name. All must answer.
+///
+/// # Errors
+/// The campaign failed.
+pub fn call_each(run: &mut Run, campaign: &mut Campaign, name: &str) -> Result<Tally, String> {
+    let stage = Stage::of(name, u64::from(run.agents));
+    let mut all = 0..run.agents;
+    let tally = campaign.run(&mut || {
+        stage.at(u64::from(all.start));
+        all.next()
+    })?;
+    stage.done("");
+    run.count(&tally, Outcomes::OnlyAnswers);
+    Ok(tally)
 }

@@ -146,11 +146,11 @@ fn take_step(bench: &mut Bench, model: &mut Model, step: &Step, told: &mut Vec<A
         }
         Step::EndAll => {
             model.end_all();
-            bench.calls.end_all();
+            bench.calls.end_all(Now(0));
         }
         Step::ConnEnded(c) => {
             model.conn_ended(c);
-            bench.calls.conn_ended(conn(c));
+            bench.calls.conn_ended(conn(c), Now(0));
         }
         Step::Claim(n) | Step::Unclaim(n) | Step::Written(n) => {
             if let Some(call) = model.pick(n) {
@@ -195,7 +195,7 @@ fn call_step(calls: &Calls, model: &mut Model, n: usize, step: &Step, told: &mut
     match *step {
         Step::Reply(_, c) => {
             let fits = waits && c == call.conn;
-            assert_eq!(calls.reply(conn(c), id, ok()), fits);
+            assert_eq!(calls.reply(conn(c), id, ok(), Now(0)), fits);
             if fits {
                 call.ended = Some("ok");
             }
@@ -206,15 +206,15 @@ fn call_step(calls: &Calls, model: &mut Model, n: usize, step: &Step, told: &mut
             call.receipt |= fits;
         }
         Step::NotWritten(_) => {
-            calls.not_written(id);
+            calls.not_written(id, Now(0));
             call.ended = call.ended.or(Some("not_delivered"));
         }
         Step::Refused(_) => {
-            calls.refused(id);
+            calls.refused(id, Now(0));
             call.ended = call.ended.or(Some("busy"));
         }
         _ => {
-            told.extend(calls.cancel(id));
+            told.extend(calls.cancel(id, Now(0)));
             if waits {
                 call.ended = Some("cancelled");
                 if !Model::withdraw(call) {
@@ -258,7 +258,7 @@ proptest! {
             prop_assert_eq!(told, expected);
             agree(&bench, &model);
         }
-        bench.calls.end_all();
+        bench.calls.end_all(Now(0));
         prop_assert_eq!(bench.log().len(), model.calls.len());
     }
 }

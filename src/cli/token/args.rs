@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::super::settings_file::SettingsFile;
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::token::Algorithm;
 use crate::kit::ids::is_name;
@@ -58,9 +59,9 @@ pub struct MintArgs {
     /// Whom the token is for (`aud`); without it, what the settings require.
     #[arg(long, value_name = "AUDIENCE")]
     pub audience: Option<String>,
-    /// The settings file; without it, defaults and the environment (`HOLDFAST_…`) alone.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Which settings count.
+    #[command(flatten)]
+    pub settings: SettingsFile,
 }
 
 /// Arguments of `holdfast token verify`.
@@ -69,9 +70,9 @@ pub struct VerifyArgs {
     /// The token, or `-` to read it from standard input (which keeps it out of the shell's history).
     #[arg(value_name = "TOKEN|-")]
     pub token: String,
-    /// The settings file; without it, defaults and the environment (`HOLDFAST_…`) alone.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Which settings count.
+    #[command(flatten)]
+    pub settings: SettingsFile,
 }
 
 /// Arguments of `holdfast token api-key`.

@@ -6,6 +6,7 @@ use clap::Parser;
 
 use super::*;
 use crate::auth::api_key::{ApiKeySource, ApiKeys};
+use crate::cli::settings_file::SettingsFile;
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -46,7 +47,7 @@ fn minted(line: &str, keys: &[KeySource]) -> Result<String, String> {
 }
 
 fn verified(token: &str, keys: &[KeySource], now: u64) -> Result<serde_json::Value, String> {
-    let args = VerifyArgs { token: token.into(), config: None };
+    let args = VerifyArgs { token: token.into(), settings: SettingsFile::default() };
     verify(&args, &settings(keys), now).map(|json| serde_json::from_str(&json).unwrap())
 }
 

@@ -182,7 +182,7 @@ fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
             let frame = last_words.unwrap_or_default();
             let _ = tell.send(Told::Close(text(&frame)));
         }
-        Order::Describe { on_described, .. } => on_described(Ok(Described {
+        Order::Describe { on_described, .. } => on_described.answer(Ok(Described {
             since: Now(0),
             peer: None,
             round_trip_ms: None,

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
-use crate::kit::buffer_pool::Purpose;
 use crate::kit::slots::Slots;
 use crate::net::conn::{Conn, mark};
 use crate::net::intake::Event;
@@ -100,7 +99,7 @@ impl<I: Io> EventLoop<I> {
             Body::Scratch(range) => Bytes::copy_from_slice(&self.scratch[range]),
             Body::Leased(lease) => {
                 let bytes = Bytes::copy_from_slice(&lease);
-                self.pool.take_back(Purpose::Message, lease);
+                self.pool.take_back(lease);
                 bytes
             }
         }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::kit::buffer_pool::Purpose;
 use crate::net::conn::mark;
 use crate::net::io::{Io, Token};
+use crate::session::message_purpose;
 use crate::session::phase::Phase;
 use crate::session::rules::Door;
 
@@ -90,6 +92,10 @@ impl<I: Io> EventLoop<I> {
         assert_eq!(self.half_open, half_open, "half-open connections are counted");
         assert_eq!(self.links, links, "connections at the door of links are counted");
         assert_eq!(self.pool.lent(), leases, "leases lent are those that connections hold");
+        assert!(self.pool.lent_bytes(Purpose::Kept) <= self.rules.kept_bytes_max, "what turns leave over has a bound");
+        for purpose in Door::ALL.map(message_purpose) {
+            assert!(self.pool.lent_bytes(purpose) <= self.limits.lease_bytes, "cut messages have a bound");
+        }
     }
 
     fn check_outbox(&self, token: Token, phase: Phase) {

@@ -3,13 +3,13 @@
 //! The whole table is looked at about once a second, a slice at a time, so that a long table makes no long pause.
 //! A loop without connections is not woken at all.
 
-use crate::kit::buffer_pool::Purpose;
 use crate::kit::memory;
 use crate::kit::slots::Slots;
 use crate::kit::tick::Now;
 use crate::net::conn::Conn;
 use crate::net::io::Io;
 use crate::session::heartbeat::Moments;
+use crate::session::message_purpose;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
 
@@ -32,7 +32,8 @@ pub(super) struct Sweep {
     cursor: u32,
     /// Slots of the next slice.
     slice: u32,
-    due_at: Now,
+    /// When the next slice is due; `None` before the first one, which is due at once.
+    due_at: Option<Now>,
     /// Something but heartbeats happened since the whole table was last looked at. A fleet has some each second, and what they
     /// take is used again.
     pub(super) busy: bool,
@@ -48,7 +49,7 @@ impl Default for Sweep {
         Self {
             cursor: 0,
             slice: SLICE.1,
-            due_at: Now::default(),
+            due_at: None,
             busy: false,
             sweeps_busy: 0,
             outbox_bytes_seen: 0,
@@ -61,7 +62,7 @@ impl Sweep {
     /// When the next slice is due; `None` while there is nobody to look at and no memory to give back.
     pub(super) fn next<S>(&self, conns: &Slots<Conn<S>>) -> Option<Now> {
         let nothing_to_give_back = !self.busy && self.sweeps_busy == 0;
-        (!conns.is_empty() || !nothing_to_give_back).then_some(self.due_at)
+        (!conns.is_empty() || !nothing_to_give_back).then(|| self.due_at.unwrap_or_default())
     }
 }
 
@@ -75,21 +76,23 @@ impl<I: Io> EventLoop<I> {
         let to = from.saturating_add(slice);
         self.sweep.cursor = if to >= span { 0 } else { to };
         let step_ms = (u64::from(self.whole_ms()) * u64::from(slice) / u64::from(span.max(slice))).max(1);
-        // Where loops outnumber the cores their slices should not come at the same moment.
-        let first = self.sweep.due_at == Now::default();
-        let phase_ms = if first { step_ms * u64::from(self.index.reverse_bits()) / 256 } else { 0 };
-        self.sweep.due_at = Now(self.now.0 + step_ms + phase_ms);
+        // Where loops outnumber the cores their slices should not come at the same moment: each loop's second one waits a while of its own.
+        let phase_ms = match self.sweep.due_at {
+            None => step_ms * u64::from(self.index.reverse_bits()) / 256,
+            Some(_) => 0,
+        };
+        self.sweep.due_at = Some(Now(self.now.0 + step_ms + phase_ms));
 
         let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
         // When half of the bytes for messages that are being received are taken, who keeps one open for long makes room.
         let half = self.limits.lease_bytes / 2;
-        let scarce = self.pool.lent_bytes(Purpose::Message) > half;
+        let scarce = Door::ALL.map(|door| self.pool.lent_bytes(message_purpose(door)) > half);
         let holds_up = |conn: &Conn<I::Stream>| is_open_too_long(conn, now, patience_ms);
         let moments = Moments::around(now, &rules);
         let is_due = |slot: u32, conn: &Conn<I::Stream>| {
-            conn.session.is_due(now, moments.since(slot), &rules)
+            conn.session.is_due(now, moments.of(slot), &rules)
                 || is_too_slow(conn, now, patience_ms)
-                || scarce && holds_up(conn)
+                || scarce[conn.door() as usize] && holds_up(conn)
         };
         let mut due = Vec::new();
         for (slot, conn) in self.conns.range(from, to) {
@@ -112,11 +115,11 @@ impl<I: Io> EventLoop<I> {
             } else if awaits_header {
                 // Whoever speaks to a balancer has not spoken yet, and would be shown what is not for it.
                 self.lose(token, Reason::HandshakeTimeout);
-            } else if holds_up(conn) && self.pool.lent_bytes(Purpose::Message) > half {
+            } else if holds_up(conn) && self.pool.lent_bytes(message_purpose(conn.door())) > half {
                 self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
             } else {
-                let since_ms = moments.since(token.slot);
-                self.with_session(token, |session, _, lent| session.sweep(since_ms, lent));
+                let last = moments.of(token.slot);
+                self.with_session(token, |session, _, lent| session.sweep(last, lent));
             }
         }
         if self.sweep.cursor == 0 {
@@ -161,10 +164,9 @@ fn next_slice(slice: u32, due: usize) -> u32 {
     u32::try_from(fitting).unwrap_or(most).clamp(SLICE.0, most)
 }
 
-/// Whether an agent's message has been coming in for longer than a peer may be slow.
+/// Whether a message has been coming in for longer than a peer may be slow.
 fn is_open_too_long<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
-    let since = conn.session.message_open_since().filter(|_| conn.door() == Door::Agents);
-    since.is_some_and(|since| now.tick().since(since) > patience_ms)
+    conn.session.message_open_since().is_some_and(|since| now.tick().since(since) > patience_ms)
 }
 
 /// Whether the peer has had its time to come back under the soft mark.

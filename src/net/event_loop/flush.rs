@@ -44,6 +44,8 @@ impl<I: Io> EventLoop<I> {
             return;
         };
         outbox.armed = false;
+        // What it held is given back.
+        self.sweep.busy = true;
         if self.io.rewatch(&mut conn.stream, token, Watch::Read).is_err() {
             return self.lose(token, Reason::SocketError);
         }

@@ -45,7 +45,11 @@ impl<I: Io> EventLoop<I> {
     fn obey_one(&mut self, order: Order) {
         self.sweep.busy = true;
         match order {
-            Order::Call { conn, .. } | Order::Close { conn, .. } if self.is_verifying(conn) => self.early.push(order),
+            Order::Call { conn, .. } | Order::Send { conn, .. } | Order::Close { conn, .. }
+                if self.is_verifying(conn) =>
+            {
+                self.early.push(order);
+            }
             Order::Call { conn, frame, call, delivery } => self.call(conn, frame, call, delivery),
             Order::Send { conn, frame } => self.send(token(conn), frame),
             Order::Admit(admission) => self.admit(*admission),
@@ -57,7 +61,7 @@ impl<I: Io> EventLoop<I> {
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
             Order::Describe { conn, on_described } => {
-                on_described(self.describe(token(conn)).ok_or(Undescribed::Gone));
+                on_described.answer(self.describe(token(conn)).ok_or(Undescribed::Gone));
             }
             Order::Many(orders) => orders.into_iter().for_each(|order| self.obey_one(order)),
             Order::Limits(limits) => {
@@ -69,8 +73,8 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    /// Between the directory's knowing an agent and its connection's being open a call or a close may come: it waits for
-    /// the admission, which is on its way.
+    /// Between the workers' knowing an agent or a link and its connection's being open a call, a frame or a close may come: it
+    /// waits for the admission, which is on its way.
     fn is_verifying(&mut self, conn: ConnId) -> bool {
         live(&mut self.conns, token(conn)).is_some_and(|conn| conn.session.phase() == Phase::Verifying)
     }
@@ -140,6 +144,7 @@ impl<I: Io> EventLoop<I> {
             let Some(conn) = self.conns.get_mut(slot) else {
                 continue;
             };
+            conn.session.ask_anew();
             let (token, queue_soft) = (conn.token(slot), self.limits.queue_soft(conn.door()));
             if let Some(outbox) = conn.outbox.as_mut() {
                 outbox.measure(queue_soft, now);

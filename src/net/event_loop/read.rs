@@ -2,18 +2,19 @@
 
 use std::io;
 
-use crate::kit::buffer_pool::Purpose;
+use crate::kit::buffer_pool::{LEASE_BYTES, Purpose};
 use crate::net::conn::{Conn, mark};
 use crate::net::io::{Io, Ready, Token};
 use crate::net::throttle::{Rest, Room};
+use crate::session::message_purpose;
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
 use crate::session::websocket::Flow;
 use crate::wire::proxy;
 
-use super::EventLoop;
 use super::carry_out::live;
+use super::{EventLoop, SCRATCH_BYTES};
 
 /// Frames that come with the upgrade request are read with it up to so many bytes; the rest waits in the kernel.
 const EARLY_BYTES: usize = 1024;
@@ -31,13 +32,23 @@ enum Until {
     Refused,
 }
 
+/// What is behind the bytes of a read.
+#[derive(Clone, Copy, PartialEq)]
+enum Behind {
+    /// Less came than fits.
+    Nothing,
+    /// Maybe more.
+    More,
+    /// Maybe more, and it has to wait for the next turn.
+    MoreLater,
+}
+
 /// How one read went.
 enum Got {
     /// So many bytes lie in front of the scratch.
-    Bytes { count: usize, filled: bool },
-    /// Nothing new, but so many bytes that were kept lie in front of the scratch; behind them the stream is over, or
-    /// empty for now.
-    Kept { count: usize, end: Option<Reason> },
+    Bytes { count: usize, behind: Behind },
+    /// Nothing new, but so many bytes of a cut request head lie in front of the scratch.
+    Head { count: usize },
     /// Nothing was there.
     Nothing,
     /// The stream is over.
@@ -90,18 +101,22 @@ impl<I: Io> EventLoop<I> {
     fn read_conn(&mut self, token: Token, until: Until) {
         let mut budget = self.limits.turn_bytes;
         while let Some(room) = self.may_read(token) {
-            let (count, filled) = match self.read_once(token, room) {
-                Got::Bytes { count, filled } => (count, filled),
-                Got::Kept { count, end } => return self.use_kept(token, count, end, room),
+            let (count, behind) = match self.read_once(token, room) {
+                Got::Bytes { count, behind } => (count, behind),
+                // It is kept again, and is no reason to come back.
+                Got::Head { count } => {
+                    self.receive(token, count, room);
+                    return;
+                }
                 Got::Nothing => return,
                 Got::End(reason) => return self.lose(token, reason),
             };
             budget = budget.saturating_sub(count);
             let flow = self.receive(token, count, room);
-            if flow == Some(Flow::Budget) || budget == 0 {
+            if flow == Some(Flow::Budget) || budget == 0 || behind == Behind::MoreLater {
                 return self.read_again(token);
             }
-            if !filled && until == Until::Short {
+            if behind == Behind::Nothing && until == Until::Short {
                 return;
             }
         }
@@ -131,27 +146,18 @@ impl<I: Io> EventLoop<I> {
     /// Above that, whoever asked for more is closed, and not merely left unread: the bytes that it sent are out of the
     /// kernel already, and those who are let wait for each other's buffers would wait for ever. The agents that hold theirs go
     /// on and finish. Who never finishes is found by the sweep, so that half-sent messages cannot keep others out for long.
-    /// Request heads do not count: strangers send them, and their number has a limit.
+    /// Agents and links have as much each, on accounts of their own: no agent may cost a backend its link, and no backend an agent
+    /// its connection. Request heads do not count: strangers send them, and their number has a limit.
     fn bound_leases(&mut self, token: Token) {
-        if self.pool.lent_bytes(Purpose::Message) <= self.limits.lease_bytes {
+        let is_over = |purpose| self.pool.lent_bytes(purpose) > self.limits.lease_bytes;
+        if !is_over(Purpose::Message) && !is_over(Purpose::LinkMessage) {
             return;
         }
-        // Links are few, and have a bound of their own: no agent may cost a backend its link.
-        let holds =
-            |conn: &mut Conn<I::Stream>| conn.door() == Door::Agents && conn.session.message_open_since().is_some();
-        if live(&mut self.conns, token).is_some_and(holds) {
+        let needs_more = |conn: &mut Conn<I::Stream>| {
+            is_over(message_purpose(conn.door())) && conn.session.message_open_since().is_some()
+        };
+        if live(&mut self.conns, token).is_some_and(needs_more) {
             self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
-        }
-    }
-
-    /// Bytes that an earlier turn had no budget for are heard before the end of the stream behind them. A cut request
-    /// head is just kept again: it is no reason to come back.
-    fn use_kept(&mut self, token: Token, count: usize, end: Option<Reason>, room: Room) {
-        match (self.receive(token, count, room), end) {
-            // The kernel tells of the end again.
-            (Some(Flow::Budget), _) => self.read_again(token),
-            (_, Some(reason)) => self.lose(token, reason),
-            (_, None) => {}
         }
     }
 
@@ -198,8 +204,7 @@ impl<I: Io> EventLoop<I> {
             self.meter.slowed.increment(1);
             tracing::debug!(conn = ?self.conn_id(token), "agent is over its rate, and is read later");
         }
-        // Whoever has a rate is not read ahead of what is heard.
-        room.ok().map(|room| if keeps_bytes { Room { bytes: 0, ..room } } else { room })
+        room.ok()
     }
 
     fn read_once(&mut self, token: Token, room: Room) -> Got {
@@ -208,45 +213,48 @@ impl<I: Io> EventLoop<I> {
         };
         let kept = conn.session.restore(&mut self.scratch, &mut self.pool);
         let awaits_header = conn.session.owner_marks & mark::AWAITS_HEADER != 0;
-        // Before the upgrade no more is taken in than a head and a little: who is not known yet owns little memory.
-        let until = match conn.session.phase() {
+        let (until, then) = match conn.session.phase() {
+            // Before the upgrade no more is taken in than a head and a little: who is not known yet owns little memory.
             Phase::Handshake => {
                 let head = self.rules.head.bytes_max + EARLY_BYTES;
                 let header = if awaits_header { proxy::HEADER_BYTES_MAX } else { 0 };
-                kept.max(head).max(header).min(self.scratch.len())
+                (kept.max(head).max(header).min(SCRATCH_BYTES), Behind::More)
             }
-            _ => self.scratch.len().min(kept.saturating_add(room.bytes)),
+            // What came before is heard before more is taken in: what the peer goes on to send waits in the kernel.
+            _ if kept > 0 => (kept, Behind::More),
+            _ => match self.rules.kept_bytes_max.saturating_sub(self.pool.lent_bytes(Purpose::Kept)) {
+                SCRATCH_BYTES.. => (SCRATCH_BYTES, Behind::More),
+                // No more than can be heard at once, or kept. A peer that goes on sending is held back by TCP then.
+                room => {
+                    let room = if room < LEASE_BYTES { 0 } else { room };
+                    (conn.session.sure_bytes(&self.rules).max(room).min(SCRATCH_BYTES), Behind::MoreLater)
+                }
+            },
         };
+        // Whoever has a rate is read as far as that goes.
+        let until = until.min(kept.saturating_add(room.bytes));
         let has_rate = room != Room::ENDLESS;
         let room = &mut self.scratch[kept..until];
         if room.is_empty() {
-            return Got::Bytes { count: kept, filled: true };
+            return Got::Bytes { count: kept, behind: then };
         }
         loop {
             return match self.io.read(&mut conn.stream, room) {
-                Ok(0) => at_end(kept, Reason::PeerVanished),
+                // A cut head is all that can be kept here.
+                Ok(0) => Got::End(Reason::PeerVanished),
                 Ok(count) => {
                     conn.bytes_in += count as u64;
                     self.meter.bytes_in += count as u64;
                     if has_rate {
                         self.throttle.sent(&self.limits.agent_rates, token.slot, self.now, 0, count as u64);
                     }
-                    Got::Bytes { count: kept + count, filled: count == room.len() }
+                    Got::Bytes { count: kept + count, behind: if count == room.len() { then } else { Behind::Nothing } }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => {
-                    Got::Kept { count: kept, end: None }
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => Got::Head { count: kept },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
-                Err(_) => at_end(kept, Reason::SocketError),
+                Err(_) => Got::End(Reason::SocketError),
             };
         }
-    }
-}
-
-fn at_end(kept: usize, reason: Reason) -> Got {
-    match kept {
-        0 => Got::End(reason),
-        count => Got::Kept { count, end: Some(reason) },
     }
 }

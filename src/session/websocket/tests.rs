@@ -17,6 +17,7 @@ pub(crate) fn rules() -> Rules {
         message_bytes_max: 1 << 20,
         echo_bytes_max: Some(16 << 20),
         turn_frames: 64,
+        kept_bytes_max: 1 << 20,
         handshake_ms: 10_000,
         close_ms: 5_000,
         heartbeat_ms: 60_000,
@@ -88,8 +89,8 @@ impl Bench {
                     self.delivered.push(self.scratch[range].to_vec())
                 }
                 Effect::Deliver(_, Body::Leased(lease)) | Effect::DeliverLink(_, Body::Leased(lease)) => {
-                    self.delivered.push(lease.clone());
-                    self.pool.take_back(Purpose::Message, lease);
+                    self.delivered.push(lease.to_vec());
+                    self.pool.take_back(lease);
                 }
                 Effect::Authenticate(greeting) => self.greeting = Some(*greeting),
                 Effect::Ping | Effect::Refused(_) => {}
@@ -225,6 +226,40 @@ fn a_flood_is_taken_a_budget_at_a_time() {
     assert_eq!(bench.pool.lent(), 0);
 }
 
+#[test]
+fn what_there_is_no_room_to_keep_is_heard_at_once() {
+    let flood = frame(1, true, b"x").repeat(100);
+    for (room, turns) in [(0, 1), (4095, 1), (4096, 13), (1 << 20, 13)] {
+        let mut bench = Bench::echo();
+        (bench.rules.turn_frames, bench.rules.kept_bytes_max) = (8, room);
+        let before = bench.turns;
+        bench.feed(&flood);
+        assert_eq!((bench.sent.len(), bench.turns - before), (300, turns), "room for {room} bytes");
+        assert_eq!(bench.pool.lent(), 0);
+    }
+}
+
+#[test]
+fn each_buffer_is_lent_for_what_it_holds() {
+    let mut bench = Bench::new();
+    let lent = |bench: &Bench| {
+        [Purpose::Head, Purpose::Kept, Purpose::Message, Purpose::LinkMessage]
+            .map(|purpose| bench.pool.lent_bytes(purpose) / 4096)
+    };
+    let request = REQUEST.replace("{path}", "/v1/agent?agent=web-1").into_bytes();
+    bench.feed(&request[..50]);
+    assert_eq!(lent(&bench), [1, 0, 0, 0], "half a head");
+    bench.feed(&[&request[50..], &frame(1, true, b"early")].concat());
+    assert_eq!(lent(&bench), [1, 0, 0, 0], "what came with it");
+    bench.admit(Encoding::Json);
+    bench.rules.turn_frames = 1;
+    let mut frames = frame(1, true, b"now").repeat(3);
+    bench.run(|session, _, lent| session.received(&mut frames, lent));
+    assert_eq!(lent(&bench), [0, 1, 0, 0], "what the turn leaves over");
+    bench.feed(&frame(1, false, b"half"));
+    assert_eq!(lent(&bench), [0, 0, 1, 0], "half a message");
+}
+
 /// Frames of legal messages, some fragmented, with pings in between.
 fn messages() -> impl Strategy<Value = Vec<u8>> {
     let message =
@@ -267,6 +302,27 @@ proptest! {
         prop_assert_eq!(&cut.delivered, &whole.delivered);
         prop_assert_eq!(cut.session.phase(), whole.session.phase());
         prop_assert_eq!(cut.session.reason(), whole.session.reason());
+    }
+
+    /// Read so, a turn leaves nothing over, and the peer is heard all the same: whatever it sends.
+    #[test]
+    fn a_sure_read_is_never_more_than_a_turn(stream in messages(), cut in 1..400usize, frames in 1..9u32) {
+        let mut whole = Bench::agent(Encoding::Binary);
+        whole.feed(&stream);
+        let mut lean = Bench::agent(Encoding::Binary);
+        lean.rules.turn_frames = frames;
+        let mut rest = stream.as_slice();
+        while !rest.is_empty() {
+            let sure = lean.session.sure_bytes(&lean.rules);
+            let (head, tail) = rest.split_at(sure.min(cut).min(rest.len()));
+            lean.scratch[..head.len()].copy_from_slice(head);
+            let flow = lean.run(|session, scratch, lent| session.received(&mut scratch[..head.len()], lent));
+            prop_assert_eq!(flow, Flow::Drained, "{} bytes", sure);
+            prop_assert_eq!(lean.pool.lent_bytes(Purpose::Kept), 0);
+            rest = tail;
+        }
+        prop_assert_eq!(&lean.sent, &whole.sent);
+        prop_assert_eq!(&lean.delivered, &whole.delivered);
     }
 
     /// An upgrade and its first frames, cut anywhere.
@@ -324,7 +380,7 @@ fn a_message_is_open_since_its_first_piece() {
         assert_eq!(bench.session.message_open_since(), since.map(|at| Now(at).tick()), "{now}");
         for effect in effects {
             if let Effect::Deliver(_, Body::Leased(lease)) = effect {
-                bench.pool.take_back(Purpose::Message, lease);
+                bench.pool.take_back(lease);
             }
         }
     }

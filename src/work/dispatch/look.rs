@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::directory::{Filter, Labels, LastClose, Located, Page};
 use crate::kit::ids::TenantId;
 use crate::kit::tick::Now;
-use crate::net::mailbox::{Described, Full, Order, Undescribed};
+use crate::net::mailbox::{Described, Full, OnDescribed, Order, Undescribed};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound};
 
@@ -75,7 +75,7 @@ impl Dispatch {
             return on_look(Look::NotConnected);
         };
         let calls_in_flight = self.calls.in_flight(conn);
-        let on_described = Box::new(move |described: Result<Described, Undescribed>| {
+        let on_described = OnDescribed::new(move |described: Result<Described, Undescribed>| {
             on_look(match described {
                 Ok(told) => Look::Seen(AgentView {
                     labels,
@@ -97,7 +97,7 @@ impl Dispatch {
             None => Some(Full(Order::Describe { conn, on_described })),
         };
         if let Some(Full(Order::Describe { on_described, .. })) = refused {
-            on_described(Err(Undescribed::NotAsked));
+            on_described.answer(Err(Undescribed::NotAsked));
         }
     }
 

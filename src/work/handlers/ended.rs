@@ -18,5 +18,5 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, conn: ConnId, agent: AgentSlot
     }
     // Out of the directory first: no call is opened for this connection after its calls were ended.
     dispatch.directory.leave(agent, conn, LastClose { reason, at: now });
-    dispatch.calls.conn_ended(conn);
+    dispatch.calls.conn_ended(conn, now);
 }

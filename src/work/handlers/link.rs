@@ -107,7 +107,7 @@ fn apply_one<'a>(
             None
         }
         FromBackend::Cancel { id } => {
-            dispatch.cancel_all(link.calls_of(id), answers);
+            dispatch.cancel_all(link.calls_of(id), answers, now);
             None
         }
         FromBackend::Other => None,
@@ -119,7 +119,7 @@ fn apply_one<'a>(
 }
 
 /// A link has ended: its calls in flight are taken back, as those of an HTTP caller that went away.
-pub(in crate::work) fn ended(dispatch: &Dispatch, answers: &mut Answers, conn: ConnId, reason: Reason) {
+pub(in crate::work) fn ended(dispatch: &Dispatch, answers: &mut Answers, conn: ConnId, reason: Reason, now: Now) {
     tracing::debug!(?conn, reason = reason.row().label, "link closed");
-    dispatch.cancel_all(dispatch.links.close(conn), answers);
+    dispatch.cancel_all(dispatch.links.close(conn), answers, now);
 }

@@ -7,6 +7,7 @@ use metrics::counter;
 use crate::calls::{Body, Outcome};
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
+use crate::kit::tick::Now;
 use crate::net::mailbox::Order;
 use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
 use crate::work::answers::Answers;
@@ -18,10 +19,11 @@ pub(in crate::work) fn apply(
     conn: ConnId,
     encoding: Encoding,
     message: &Bytes,
+    now: Now,
 ) {
     let mut refusals: Vec<Outbound<'_>> = Vec::new();
     let batch = envelope::decode(encoding, message, &mut |inbound| {
-        if let Some((id, fault)) = apply_one(dispatch, conn, message, inbound) {
+        if let Some((id, fault)) = apply_one(dispatch, conn, message, inbound, now) {
             refusals.push(Outbound::Refusal { id, fault });
         }
     });
@@ -36,12 +38,13 @@ fn apply_one<'a>(
     conn: ConnId,
     message: &Bytes,
     inbound: Inbound<'a>,
+    now: Now,
 ) -> Option<(&'a [u8], Fault)> {
     let known = match inbound {
-        Inbound::Result { call, payload } => dispatch.calls.reply(conn, call, Outcome::Ok(body(message, payload))),
+        Inbound::Result { call, payload } => dispatch.calls.reply(conn, call, Outcome::Ok(body(message, payload)), now),
         Inbound::Error { call, code, message: words, data } => {
             let data = data.map(|payload| body(message, payload));
-            dispatch.calls.reply(conn, call, Outcome::AgentError { code, message: words.into_owned(), data })
+            dispatch.calls.reply(conn, call, Outcome::AgentError { code, message: words.into_owned(), data }, now)
         }
         Inbound::Receipt { call } | Inbound::Progress { call, .. } => {
             // Late ones are ordinary: the call has ended, and the agent will be told.

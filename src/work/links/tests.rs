@@ -6,6 +6,8 @@ use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
+use crate::kit::ids::AgentSlot;
+use crate::kit::tick::Clock;
 use crate::net::arrivals::{ArrivalLimits, Arrivals};
 use crate::net::event_loop::LoopStatus;
 use crate::net::intake::Event;
@@ -19,7 +21,8 @@ use crate::wire::envelope::link_side::client::{self, EndedAs, FromLink, ToLink};
 use crate::wire::origins::AllowedOrigins;
 use crate::wire::upgrade::Offer;
 use crate::work::alarm::Alarm;
-use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
+use crate::work::dispatch::{CallRequest, Dispatch, DispatchParts, LoopDoor};
+use crate::work::drain::Drain;
 use crate::work::gate::{Backends, Gate, Linker, Openness};
 use crate::work::{handlers, pool};
 
@@ -36,6 +39,7 @@ struct Bench {
     dispatch: Dispatch,
     letters: Letters,
     agent: ConnId,
+    agent_slot: AgentSlot,
     link: ConnId,
 }
 
@@ -66,11 +70,14 @@ impl Bench {
             connections_max_per_loop: 10,
             alarm: Alarm::new().0,
         });
-        let bench = Self { dispatch, letters, agent: ConnId::new(0, 1, 1), link: ConnId::new(0, 2, 2) };
+        let (agent, link) = (ConnId::new(0, 1, 1), ConnId::new(0, 2, 2));
+        let mut bench = Self { dispatch, letters, agent, agent_slot: AgentSlot::NONE, link };
         bench.apply([bench.knock(Door::Agents), bench.knock(Door::Links)]);
         let orders = bench.orders();
-        let admitted: Vec<_> = orders.iter().map(|order| matches!(order, Order::Admit(_))).collect();
-        assert_eq!(admitted, [true, true]);
+        let [Order::Admit(admission), Order::Admit(_)] = &orders[..] else {
+            panic!("two are let in");
+        };
+        bench.agent_slot = admission.agent;
         bench
     }
 
@@ -272,6 +279,102 @@ fn a_key_that_goes_while_its_link_comes_in_opens_none() {
     pool::settle(&bench.dispatch, &mut answers);
     assert!(matches!(bench.orders()[..], [Order::Refuse { conn: refused, .. }] if refused == conn));
     assert!(bench.dispatch.links.get(conn).is_none());
+}
+
+/// The call ids of joined answers, in order.
+fn ended_calls(order: &Order) -> Vec<Option<CallId>> {
+    let Order::Send { frame, .. } = order else {
+        panic!("no answers");
+    };
+    let (mut rest, mut all) = (&frame[..], Vec::new());
+    while let [0x82, length, ..] = *rest {
+        let (head, behind) = rest.split_at(2 + usize::from(length));
+        rest = behind;
+        match client::decode(ENCODING, &head[2..]).unwrap() {
+            FromLink::Ended { call, .. } => all.push(call),
+            other => panic!("{other:?}"),
+        }
+    }
+    all
+}
+
+#[test]
+fn a_call_that_ends_before_its_link_has_its_id_is_told_with_it() {
+    let bench = Bench::new(5);
+    let link = bench.dispatch.links.get(bench.link).unwrap();
+    let ticket = link.begin(&7_u64.to_le_bytes(), "web-1").unwrap();
+    let payload = Payload { bytes: b"1", json: true };
+    let timeout = Duration::from_secs(1);
+    let request = CallRequest { tenant: link.tenant, agent: "web-1", method: "m", params: payload, timeout };
+    let (call, _order) = bench.dispatch.open_call(Now(0), &request, link.on_end(ticket, Now(0))).unwrap();
+    // The alarm, or the end of the agent's connection on another thread, comes in between.
+    bench.dispatch.expire(Now(1_000));
+    let orders = bench.orders();
+    assert_eq!(ended(&orders[0]), [(7, "not_delivered")]);
+    assert_eq!(ended_calls(&orders[0]), [Some(call.id)]);
+    link.sent(ticket, call.id);
+    assert!(link.is_idle(), "a call that has ended is not in flight");
+}
+
+#[test]
+fn the_time_of_a_call_is_told_by_whoever_ends_it() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        let bench = Bench::new(5);
+        bench.apply([bench.call(1)]);
+        assert_eq!(bench.calls().len(), 1);
+        bench.dispatch.expire(Now(3_000));
+    });
+    let text = handle.render();
+    assert!(text.contains("holdfast_call_seconds_sum 3"), "{text}");
+}
+
+#[test]
+fn a_link_that_was_busy_once_gives_the_memory_back() {
+    let bench = Bench::new(10_000);
+    let link = bench.dispatch.links.get(bench.link).unwrap();
+    let rest = bench.dispatch.links.bytes();
+    let tickets: Vec<_> = (0..10_000_u64).map(|id| link.begin(&id.to_le_bytes(), "web-1").unwrap()).collect();
+    assert!(bench.dispatch.links.bytes() > rest + 10_000 * 32);
+    let end = End { call: None, outcome: Outcome::Offline, at: Now(0) };
+    for ticket in &tickets[1..] {
+        link.end(*ticket, Now(0), &end);
+    }
+    bench.dispatch.links.collect(&mut Answers::default());
+    let left = bench.dispatch.links.bytes();
+    assert!(left < rest + 32_768, "{left} bytes for one call in flight, {rest} before");
+}
+
+#[test]
+fn a_goaway_that_finds_a_full_mailbox_is_told_later_and_before_the_close() {
+    let bench = Bench::new(5);
+    let mailbox = &bench.dispatch.loops()[0].mailbox;
+    let gone = Event::Ended { conn: bench.agent, agent: bench.agent_slot, reason: Reason::PeerClosed };
+    bench.apply([gone]);
+    (0..mailbox.room()).for_each(|_| assert!(mailbox.offer(Order::StopAccepting).is_ok()));
+    bench.dispatch.begin_drain();
+    let mut drain = Drain::begin(&bench.dispatch, Now(0), Duration::from_secs(1));
+    let mut step = |now| drain.step(&bench.dispatch, Now(now), |_| 0);
+    let told = || {
+        let orders = std::iter::from_fn(|| bench.letters.take());
+        let words = orders.filter_map(|order| match order {
+            Order::Send { conn, frame } if conn == bench.link => {
+                let goaway = client::decode(ENCODING, &frame[2..]).unwrap();
+                assert!(matches!(goaway, FromLink::Goaway { .. }), "{goaway:?}");
+                Some("goaway")
+            }
+            Order::Close { conn, reason: Reason::Drain, .. } if conn == bench.link => Some("close"),
+            _ => None,
+        });
+        words.collect::<Vec<_>>()
+    };
+    assert_eq!(step(0), 1);
+    assert!(told().is_empty(), "there was no room");
+    assert_eq!(step(20), 1);
+    assert_eq!(told(), ["goaway", "close"]);
+    assert_eq!(step(40), 1);
+    assert!(told().is_empty(), "each is told once");
 }
 
 #[test]

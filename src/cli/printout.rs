@@ -13,13 +13,13 @@ pub(super) enum Exit {
 
 /// What is printed, and the exit code.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct Printout {
     pub(super) exit: Exit,
     pub(super) out: Vec<u8>,
     pub(super) err: String,
 }
 
-impl Verdict {
+impl Printout {
     pub(super) fn failed(exit: Exit, err: impl Into<String>) -> Self {
         Self { exit, out: Vec::new(), err: err.into() }
     }
