@@ -69,6 +69,8 @@ struct Busy {
     rests: bool,
 }
 
+const _: () = assert!(size_of::<(u32, Busy)>() == 32, "docs/footprint.md tells what an agent with a rate costs");
+
 /// The agents of a loop that sent something of late.
 #[derive(Debug, Default)]
 pub struct Throttle {
