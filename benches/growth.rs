@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use holdfast::directory::{Directory, NewAgent};
+use holdfast::directory::{Directory, NewAgent, TenantLimits};
 use holdfast::kit::ids::ConnId;
 use holdfast::kit::slots::Slots;
 use holdfast::wire::envelope::Encoding;
@@ -106,7 +106,7 @@ enum Labels {
 }
 
 fn directory(labels: Labels) -> impl FnMut(u32) {
-    let directory = Directory::new(1, 1);
+    let directory = Directory::new(TenantLimits { calls: 1, agents: u32::MAX }, 1);
     move |n| join(&directory, labels, n)
 }
 
@@ -116,12 +116,13 @@ fn join(directory: &Directory, labels: Labels, n: u32) {
         Labels::Own => vec![("serial".to_owned(), n.to_string())],
     };
     let (tenant, conn) = (directory.tenant("acme"), ConnId::new(0, n, n));
-    directory.join(&NewAgent { tenant, id: &name(n), labels: &labels, conn, encoding: Encoding::Json });
+    let joined = directory.join(&NewAgent { tenant, id: &name(n), labels: &labels, conn, encoding: Encoding::Json });
+    assert!(joined.is_ok());
 }
 
 /// A look at the memory after each thousandth of the way.
 fn memory(labels: Labels) {
-    let directory = Directory::new(1, 1);
+    let directory = Directory::new(TenantLimits { calls: 1, agents: u32::MAX }, 1);
     let (mut most, mut least) = (0.0f64, f64::MAX);
     let (mut bytes, mut largest_step) = (directory.bytes().sum(), 0);
     for n in 0..AGENTS {

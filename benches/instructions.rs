@@ -14,7 +14,7 @@ use bytes::Bytes;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use holdfast::auth::token::{self, Algorithm, Claims, KeySource, Verifier};
 use holdfast::calls::{Body, Calls, NewCall, Outcome};
-use holdfast::directory::{Directory, NewAgent};
+use holdfast::directory::{Directory, NewAgent, TenantLimits};
 use holdfast::kit::buffer_pool::BufferPool;
 use holdfast::kit::delivery::Delivery;
 use holdfast::kit::ids::{CallId, ConnId, TenantId};
@@ -191,11 +191,12 @@ fn calls(mut waiting: Waiting) -> Waiting {
 }
 
 fn crowded_directory() -> (Directory, TenantId) {
-    let directory = Directory::new(100, 100);
+    let directory = Directory::new(TenantLimits { calls: 100, agents: u32::MAX }, 100);
     let tenant = directory.tenant("default");
     for slot in 0..CROWD {
         let (id, conn) = (format!("agent-{slot}"), ConnId::new(0, slot, 1));
-        directory.join(&NewAgent { tenant, id: &id, labels: &[], conn, encoding: Encoding::Json });
+        let joined = directory.join(&NewAgent { tenant, id: &id, labels: &[], conn, encoding: Encoding::Json });
+        assert!(joined.is_ok());
     }
     (directory, tenant)
 }

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use self::closes::Closes;
 use self::label_sets::LabelSets;
 use self::table::{Profile, Table};
+pub use self::tenants::TenantLimits;
 use self::tenants::Tenants;
 use crate::kit::ids::{AgentId, AgentSlot, ConnId, TenantId};
 use crate::kit::lock::lock;
@@ -48,6 +49,10 @@ pub struct Joined {
     /// The connection that it took over from, which must be closed.
     pub replaced: Option<ConnId>,
 }
+
+/// A tenant has as many agents as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantFull;
 
 /// An agent to put in.
 pub struct NewAgent<'a> {
@@ -122,22 +127,22 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// An empty directory: `calls_per_tenant_max` calls in flight for each tenant, the last `closes_kept` closes remembered.
+    /// An empty directory: these limits for each tenant, the last `closes_kept` closes remembered.
     #[must_use]
-    pub fn new(calls_per_tenant_max: u32, closes_kept: usize) -> Self {
+    pub fn new(tenants: TenantLimits, closes_kept: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(Table::new())).collect(),
             hashing: RandomState::new(),
             label_sets: LabelSets::new(),
-            tenants: Mutex::new(Tenants::new(calls_per_tenant_max)),
+            tenants: Mutex::new(Tenants::new(tenants)),
             closes: Mutex::new(Closes::new(closes_kept)),
             len: AtomicUsize::new(0),
         }
     }
 
-    /// Changes the limit of each tenant.
-    pub fn set_calls_per_tenant_max(&self, max: u32) {
-        lock(&self.tenants).set_calls_max(max);
+    /// Changes the limits of each tenant.
+    pub fn set_tenant_limits(&self, limits: TenantLimits) {
+        lock(&self.tenants).set_limits(limits);
     }
 
     /// The id of a tenant, made when it is new.
@@ -149,33 +154,45 @@ impl Directory {
     #[must_use]
     pub fn tenant_name(&self, tenant: TenantId) -> Arc<str> {
         let tenants = lock(&self.tenants);
-        tenants.get(tenant).map_or_else(|| Arc::from(""), |(name, _)| Arc::clone(name))
+        tenants.get(tenant).map_or_else(|| Arc::from(""), |tenant| Arc::clone(&tenant.name))
     }
 
     /// The count of a tenant's calls in flight; one without room for an id that this directory never made.
     #[must_use]
     pub fn tenant_calls(&self, tenant: TenantId) -> Arc<Quota> {
         let tenants = lock(&self.tenants);
-        tenants.get(tenant).map_or_else(|| Quota::new(0), |(_, calls)| Arc::clone(calls))
+        tenants.get(tenant).map_or_else(|| Quota::new(0), |tenant| Arc::clone(&tenant.calls))
+    }
+
+    /// The count of a tenant's agents; `None` for an id that this directory never made, which has no limit.
+    fn tenant_agents(&self, tenant: TenantId) -> Option<Arc<Quota>> {
+        lock(&self.tenants).get(tenant).map(|tenant| Arc::clone(&tenant.agents))
     }
 
     /// Puts an agent in, in the place of an older connection of the same agent.
-    pub fn join(&self, agent: &NewAgent<'_>) -> Joined {
+    ///
+    /// # Errors
+    /// It is new, and its tenant has as many agents as it may: nothing has changed.
+    pub fn join(&self, agent: &NewAgent<'_>) -> Result<Joined, TenantFull> {
+        let room = self.tenant_agents(agent.tenant);
         let labels = self.label_sets.hold(agent.labels);
         let profile = Profile::new(labels, agent.encoding);
         let name = table::hash(&self.hashing, agent.tenant, agent.id);
         let shard = shard_index(name);
-        let put = lock(&self.shards[shard]).put(&self.hashing, name, agent, profile);
+        let Some(put) = lock(&self.shards[shard]).put(&self.hashing, name, agent, profile, room.as_deref()) else {
+            self.label_sets.give_back(labels);
+            return Err(TenantFull);
+        };
         match put.before {
             None => drop(self.len.fetch_add(1, Ordering::Relaxed)),
             Some((_, profile)) => self.label_sets.give_back(profile.labels()),
         }
         let replaced = put.before.map(|(conn, _)| conn);
-        Joined {
+        Ok(Joined {
             slot: slot(shard, put.index),
             // A connection that joins twice has not been replaced by another.
             replaced: replaced.filter(|conn| *conn != agent.conn),
-        }
+        })
     }
 
     /// Takes an agent out, if it is still on this connection; remembers why. False when it has moved on.
@@ -187,6 +204,7 @@ impl Directory {
         };
         self.len.fetch_sub(1, Ordering::Relaxed);
         self.label_sets.give_back(entry.profile.labels());
+        self.tenant_agents(entry.tenant).into_iter().for_each(|agents| agents.give_back());
         lock(&self.closes).remember(entry.tenant, entry.id, close);
         true
     }

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::auth::token::Algorithm;
 use crate::kit::ids::is_name;
+use crate::kit::network::{Network, Networks};
+use crate::wire::origins::{AllowedOrigin, AllowedOrigins};
 
 /// How a value is typed in TOML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum Shape {
     Text,
     /// A whole number that is not negative.
     Number,
+    /// A list of strings.
+    List,
 }
 
 /// One kind of value.
@@ -73,6 +77,36 @@ macro_rules! text_kinds {
     )*};
 }
 
+/// Kinds that are typed as lists of strings differ in the value that they come to and in the parser of one entry.
+macro_rules! list_kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident => $value:ident of $entry:ty;)*) => {$(
+        $(#[doc = $doc])+
+        pub struct $kind;
+
+        impl Kind for $kind {
+            type Raw = Vec<String>;
+            type Value = $value;
+            type Literal = &'static [&'static str];
+            const SHAPE: Shape = Shape::List;
+
+            fn raw(literal: &'static [&'static str]) -> Vec<String> {
+                literal.iter().map(|entry| (*entry).to_owned()).collect()
+            }
+
+            fn toml(raw: &Vec<String>) -> String {
+                toml::Value::from(raw.clone()).to_string()
+            }
+
+            fn parse(raw: &Vec<String>) -> Result<$value, String> {
+                let entry = |text: &String| {
+                    text.parse::<$entry>().map_err(|error| format!("where \"{text}\" {error}"))
+                };
+                raw.iter().map(entry).collect::<Result<_, _>>().map($value)
+            }
+        }
+    )*};
+}
+
 /// Kinds that are typed as whole numbers differ in their width alone.
 macro_rules! number_kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident => $value:ty;)*) => {$(
@@ -117,6 +151,15 @@ text_kinds! {
     Format => LogFormat, parse_log_format;
     /// How much is logged.
     Level => LogLevel, parse_log_level;
+    /// Whether a PROXY header comes first.
+    ProxyHeader => ProxyProtocol, |text| one_of(text, &[("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)]);
+}
+
+list_kinds! {
+    /// Networks in CIDR form.
+    NetworkList => Networks of Network;
+    /// Origins of web pages.
+    OriginList => AllowedOrigins of AllowedOrigin;
 }
 
 number_kinds! {
@@ -124,6 +167,15 @@ number_kinds! {
     Count => u32;
     /// A number of places in a table or queue, or of threads.
     Places => usize;
+}
+
+/// Whether connections at a port begin with a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum ProxyProtocol {
+    /// They do not.
+    Off,
+    /// Each of them does.
+    Required,
 }
 
 /// How log lines are written.

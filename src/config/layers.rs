@@ -153,12 +153,16 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Lays one value over what is there, typed as bare text (environment, flags).
+    /// Lays one value over what is there, typed as bare text (environment, flags); a list with commas between its entries.
     pub fn lay_text(&mut self, segments: &[&str], text: &str, origin: Origin, problems: &mut Problems) {
         let path = segments.join(".");
         match self.slot(segments) {
             Ok(Slot::Key { path: [section, key], shape: Shape::Text }) => {
                 self.put([section, key], Value::String(text.to_owned()), origin);
+            }
+            Ok(Slot::Key { path: [section, key], shape: Shape::List }) => {
+                let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+                self.put([section, key], Value::from(entries.map(str::to_owned).collect::<Vec<_>>()), origin);
             }
             Ok(Slot::Key { path: [section, key], shape: Shape::Number }) => match text.parse::<i64>() {
                 Ok(number) if number >= 0 => self.put([section, key], Value::Integer(number), origin),
@@ -322,6 +326,12 @@ fn typed(value: &DeValue<'_>, shape: Shape) -> Result<Value, String> {
                 Err(_) => Err(format!("is {}, which is too large", number.as_str())),
             }
         }
+        (Shape::List, DeValue::Array(entries)) => {
+            let texts: Option<Vec<String>> =
+                entries.iter().map(|entry| entry.get_ref().as_str().map(str::to_owned)).collect();
+            texts.map(Value::from).ok_or_else(|| "must be a list of strings in quotes".to_owned())
+        }
+        (Shape::List, other) => Err(format!("must be a list of strings in brackets, is of type {}", other.type_str())),
         (Shape::Text, other) => Err(format!("must be a string in quotes, is of type {}", other.type_str())),
         (Shape::Number, other) => {
             Err(format!("must be a whole number without quotes, is of type {}", other.type_str()))

@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use self::kind::{LogFormat, LogLevel};
+pub use self::kind::{LogFormat, LogLevel, ProxyProtocol};
 pub use self::problem::{Origin, Problem, Problems};
-pub use self::settings::{Api, Auth, Calls, Control, Drain, Heartbeat, Limits, Log, Raw, Server, Settings};
+pub use self::settings::{Api, Auth, Calls, Control, Drain, Heartbeat, Limits, Log, Rates, Raw, Server, Settings};
 
 use self::layers::Layers;
 use self::schema::Section;

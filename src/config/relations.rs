@@ -3,9 +3,14 @@
 //! Owns every rule that names two keys. A rule is left out when one of its keys has a problem of its own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use super::kind::ProxyProtocol;
 use super::problem::{Origin, Problems};
 use super::settings::{Raw, Settings};
+
+/// The shortest `heartbeat.timeout` beside a rate of agents: twice the longest rest.
+const HEARTBEAT_TIMEOUT_WITH_RATES_MIN: Duration = Duration::from_secs(2);
 
 /// Notes each rule that is broken; `origin` tells where a key was typed.
 pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Origin, problems: &mut Problems) {
@@ -13,7 +18,53 @@ pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Ori
     limits(settings, raw, &mut rules);
     times(settings, raw, &mut rules);
     ports(settings, raw, &mut rules);
+    balancers(settings, raw, &mut rules);
+    rests(settings, raw, &mut rules);
     rules.tell();
+}
+
+/// An agent that has used up its rate is not read for up to a second, and must not be taken for dead meanwhile.
+fn rests(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    let rates = &settings.rates;
+    for (is_set, key, typed) in [
+        (rates.agent_messages > 0, "rates.agent_messages", &raw.rates.agent_messages.to_string()),
+        (rates.agent_bytes > 0, "rates.agent_bytes", &raw.rates.agent_bytes),
+    ] {
+        rules.hold(
+            !is_set || settings.heartbeat.timeout >= HEARTBEAT_TIMEOUT_WITH_RATES_MIN,
+            [key, "heartbeat.timeout"],
+            [typed, &raw.heartbeat.timeout],
+            "needs two seconds or more of",
+            "an agent that is over its rate is not heard for up to a second",
+        );
+    }
+}
+
+/// A port that believes headers says whose.
+fn balancers(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    let (server, link) = (&settings.server, &settings.link);
+    for (header, from, keys, typed) in [
+        (
+            server.proxy_protocol,
+            &server.proxy_from,
+            ["server.proxy_protocol", "server.proxy_from"],
+            [&raw.server.proxy_protocol, &format!("{:?}", raw.server.proxy_from)],
+        ),
+        (
+            link.proxy_protocol,
+            &link.proxy_from,
+            ["link.proxy_protocol", "link.proxy_from"],
+            [&raw.link.proxy_protocol, &format!("{:?}", raw.link.proxy_from)],
+        ),
+    ] {
+        rules.hold(
+            header == ProxyProtocol::Off || !from.0.is_empty(),
+            keys,
+            typed,
+            "needs a network in",
+            "whoever may write the header may say that it comes from anywhere",
+        );
+    }
 }
 
 fn ports(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {

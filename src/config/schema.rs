@@ -89,6 +89,17 @@ pub(super) fn bounds_text<K: Kind>((low, high): (K::Literal, K::Literal)) -> (St
     (K::toml(&K::raw(low)), K::toml(&K::raw(high)))
 }
 
+/// A default as a literal of its kind: lists are slices.
+macro_rules! literal {
+    ([$($entry:literal),* $(,)?]) => {
+        &[$($entry),*]
+    };
+    ($default:literal) => {
+        $default
+    };
+}
+pub(super) use literal;
+
 /// Turns a table of sections into types. For each section: the raw type (what was typed), the effective type (what the
 /// program uses), both with the documentation of the table; and [`Section`]s for whoever wants them as data.
 macro_rules! sections {
@@ -97,7 +108,7 @@ macro_rules! sections {
         $section:ident: $raw:ident => $value:ident {
             $(
                 $(#[doc = $key_doc:literal])+
-                $key:ident: $kind:ident $([$low:literal, $high:literal])? = $default:literal,
+                $key:ident: $kind:ident $([$low:literal, $high:literal])? = $default:tt,
             )*
             $(keys: $raw_entry:ident => $entries:ident,)?
         }
@@ -119,7 +130,7 @@ macro_rules! sections {
             impl Default for $raw {
                 fn default() -> Self {
                     Self {
-                        $($key: <$kind as Kind>::raw($default),)*
+                        $($key: <$kind as Kind>::raw(literal!($default)),)*
                         $(keys: Vec::<$raw_entry>::new(),)?
                     }
                 }
@@ -144,7 +155,7 @@ macro_rules! sections {
                     $(
                         let path = concat!(stringify!($section), ".", stringify!($key));
                         let bounds = None$(.or(Some(($low, $high))))?;
-                        let $key = schema::resolve::<$kind>(path, &raw.$key, $default, bounds, problems);
+                        let $key = schema::resolve::<$kind>(path, &raw.$key, literal!($default), bounds, problems);
                     )*
                     Some(Self {
                         $($key: $key?,)*
@@ -171,7 +182,7 @@ macro_rules! sections {
                     name: stringify!($key),
                     doc: &[$($key_doc),+],
                     shape: <$kind as Kind>::SHAPE,
-                    default: <$kind as Kind>::toml(&<$kind as Kind>::raw($default)),
+                    default: <$kind as Kind>::toml(&<$kind as Kind>::raw(literal!($default))),
                     bounds: None$(.or(Some(schema::bounds_text::<$kind>(($low, $high)))))?,
                 }),*],
                 entries: None$(.or(Some($raw_entry::ENTRIES)))?,

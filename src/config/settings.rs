@@ -5,9 +5,12 @@
 
 use super::Sources;
 use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey};
-use super::kind::{Address, Count, Format, Kind, Level, OptionalAddress, OptionalName, Places, Size, Span, Text};
+use super::kind::{
+    Address, Count, Format, Kind, Level, NetworkList, OptionalAddress, OptionalName, OriginList, Places, ProxyHeader,
+    Size, Span, Text,
+};
 use super::problem::Problems;
-use super::schema::{self, Key, Section, sections};
+use super::schema::{self, Key, Section, literal, sections};
 
 sections! {
     /// Where agents connect, and the threads that serve them.
@@ -22,6 +25,12 @@ sections! {
         workers: Places [0, 1024] = 0,
         /// How long a loop looks for more to do before it sleeps. Shorter waits for agents on a core of its own, all of which it then uses while there is traffic; on a core that it shares it only takes time from the others.
         busy_poll: Span ["0s", "10ms"] = "0s",
+        /// "required": every connection begins with a PROXY header, version 1 or 2, which says where it comes from; for a TCP balancer in front. "off": none does.
+        proxy_protocol: ProxyHeader = "off",
+        /// The networks of the balancers. Where `proxy_protocol` is required, connections from elsewhere are closed.
+        proxy_from: NetworkList = [],
+        /// Web pages that may open a WebSocket, by the `Origin` that browsers send: "https://app.example.com", or with one star for the first label, "https://*.example.com". Any other is answered 403. A client without `Origin` is no browser and passes.
+        origins: OriginList = [],
     }
 
     /// The HTTP API for backends and operators, on a port of its own.
@@ -40,6 +49,10 @@ sections! {
     link: RawLink => Link {
         /// Where backends open links (WebSocket, `/v1/link`). Never the agents' or the control port. Empty: nowhere.
         listen: OptionalAddress = "",
+        /// As `server.proxy_protocol`, for links.
+        proxy_protocol: ProxyHeader = "off",
+        /// As `server.proxy_from`, for links.
+        proxy_from: NetworkList = [],
         /// Links at once, of each loop; one more is answered 503. Each takes a descriptor.
         connections: Count [1, 65536] = 64,
         /// Calls in flight on one link, which its `welcome` names; above it `busy`.
@@ -82,6 +95,8 @@ sections! {
         calls_per_agent: Count [1, 1_000_000] = 64,
         /// Calls in flight to all agents of one tenant; above it `busy`.
         calls_per_tenant: Count [1, 100_000_000] = 10_000,
+        /// Agents of one tenant at once; one more is answered 429. 0: no limit.
+        connections_per_tenant: Count [0, 1_000_000_000] = 0,
         /// Frames of one connection that a loop handles before the next connection has its turn.
         turn_frames: Count [1, 1_000_000] = 64,
         /// Bytes of one connection that a loop reads before the next connection has its turn.
@@ -98,6 +113,32 @@ sections! {
         half_open: Places [1, 16_777_216] = 4_096,
         /// Closes of late that the node remembers, to say why an agent is gone.
         closes_kept: Places [1, 16_777_216] = 1_024,
+    }
+
+    /// How often something may happen. All limits are off (0) until you set them: whether an address is one agent or a proxy with a million of them, the gateway cannot know.
+    rates: RawRates => Rates {
+        /// Connections of agents that the node takes, a second; others are closed at once.
+        accepts: Count [0, 10_000_000] = 0,
+        /// The same, of each network prefix.
+        prefix_accepts: Count [0, 10_000_000] = 0,
+        /// Logins of each network prefix that may fail, a minute; above it everybody there is answered 429 before a token is looked at.
+        prefix_failed_logins: Count [0, 10_000_000] = 0,
+        /// Messages from each agent, a second, pings included; above it the agent is not read until there is room again, and TCP slows it down.
+        agent_messages: Count [0, 10_000_000] = 0,
+        /// Bytes from each agent, a second; above it as for `agent_messages`.
+        agent_bytes: Size ["0B", "64GiB"] = "0B",
+        /// Calls with each API key, a second; above it 429, on a link `busy`.
+        key_calls: Count [0, 10_000_000] = 0,
+        /// How much of a rate may come at once: what was left unused in this time.
+        burst: Span ["0s", "1h"] = "10s",
+        /// How many bits of an IPv4 address make a network prefix.
+        prefix_v4: Count [1, 32] = 24,
+        /// How many bits of an IPv6 address make a network prefix.
+        prefix_v6: Count [1, 128] = 56,
+        /// Network prefixes that each of the two limits on them keeps count of at once, 16 bytes each. With more, newcomers may be refused early, and nobody is let off.
+        prefixes: Places [128, 16_777_216] = 65_536,
+        /// Networks that the limits on accepts and failed logins leave alone.
+        exempt: NetworkList = ["127.0.0.0/8", "::1"],
     }
 
     /// Calls to agents.
@@ -164,6 +205,8 @@ pub struct Settings {
     pub link: Link,
     /// What one peer, one tenant and the whole node may use.
     pub limits: Limits,
+    /// How often something may happen.
+    pub rates: Rates,
     /// Calls to agents.
     pub calls: Calls,
     /// How the node finds out that an agent is gone.
@@ -195,6 +238,7 @@ impl Settings {
             control: Control::resolve(&raw.control, problems)?,
             link: Link::resolve(&raw.link, problems)?,
             limits: Limits::resolve(&raw.limits, problems)?,
+            rates: Rates::resolve(&raw.rates, problems)?,
             calls: Calls::resolve(&raw.calls, problems)?,
             heartbeat: Heartbeat::resolve(&raw.heartbeat, problems)?,
             auth: Auth::resolve(&raw.auth, auth_keys, problems)?,

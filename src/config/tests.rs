@@ -265,7 +265,7 @@ fn all_problems_are_told_at_once() {
     let expected = "\
 6 problems in the settings:
   h.toml:2: `server.loops` is -1, must not be negative
-  h.toml:3: unknown key `server.port` (known: listen, node, loops, workers, busy_poll)
+  h.toml:3: unknown key `server.port` (known: listen, node, loops, workers, busy_poll, proxy_protocol, proxy_from, origins)
   HOLDFAST_LOG__LEVL: unknown key `log.levl`, did you mean `level`?
   h.toml:7: `auth.keys.0.algorithm` is missing
   h.toml:5: `limits.head_max` is \"0B\", must lie between \"256B\" and \"32KiB\"
@@ -396,4 +396,73 @@ fn raw_settings_refuse_unknown_keys_by_themselves() {
     assert!(toml::from_str::<Raw>("[limits]\nx = 1").is_err());
     assert!(toml::from_str::<Raw>("[x]").is_err());
     assert!(toml::from_str::<Raw>("[[api.keys]]\nx = \"\"").is_err());
+}
+
+#[test]
+fn lists_are_typed_in_brackets_or_with_commas() {
+    let file = "[server]\norigins = [\"https://a.example.com\", \"https://*.b.example.com\"]\n";
+    let settings = accepted(file, &[("HOLDFAST_RATES__EXEMPT", " 10.0.0.0/8, 192.0.2.7,")]);
+    assert!(settings.server.origins.allow("https://x.b.example.com") && settings.server.proxy_from.0.is_empty());
+    let networks: Vec<String> = settings.rates.exempt.0.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.7/32"]);
+    assert!(accepted("", &[("HOLDFAST_RATES__EXEMPT", "")]).rates.exempt.0.is_empty());
+    let usual = accepted("", &[]).rates;
+    assert!(["127.0.0.9", "::1"].iter().all(|ip| ip.parse().is_ok_and(|ip| usual.exempt.contain(ip))));
+    assert_eq!(
+        (
+            usual.accepts,
+            usual.prefix_accepts,
+            usual.prefix_failed_logins,
+            usual.agent_messages,
+            usual.agent_bytes,
+            usual.key_calls
+        ),
+        (0, 0, 0, 0, 0, 0),
+        "limits on rates are off by default"
+    );
+}
+
+#[test]
+fn lists_that_are_wrong_are_told() {
+    for (text, told) in [
+        (
+            "[rates]\nexempt = \"10.0.0.0/8\"\n",
+            "h.toml:2: `rates.exempt` must be a list of strings in brackets, is of type string",
+        ),
+        ("[rates]\nexempt = [1]\n", "h.toml:2: `rates.exempt` must be a list of strings in quotes"),
+        (
+            "[rates]\nexempt = [\"10.0.0.0/8\", \"10.0.0.1/8\"]\n",
+            "`rates.exempt` is [\"10.0.0.0/8\", \"10.0.0.1/8\"], where \"10.0.0.1/8\" has bits behind its first ones: write \"10.0.0.0/8\"",
+        ),
+        (
+            "[server]\norigins = [\"https://*.com\"]\n",
+            "where \"https://*.com\" must have two labels or more behind its star",
+        ),
+        ("[server]\nproxy_protocol = \"on\"\n", "must be one of \"off\", \"required\""),
+        (
+            "[server]\nproxy_protocol = \"required\"\n",
+            "h.toml:2: `server.proxy_protocol` (required) needs a network in `server.proxy_from` ([]): whoever may write the header",
+        ),
+        (
+            "[link]\nproxy_protocol = \"required\"\n",
+            "`link.proxy_protocol` (required) needs a network in `link.proxy_from`",
+        ),
+    ] {
+        let refused = refusal(text, &[]);
+        assert!(refused.contains(told), "{refused}");
+    }
+    accepted("[server]\nproxy_protocol = \"required\"\nproxy_from = [\"10.0.0.0/8\"]\n", &[]);
+}
+
+#[test]
+fn rests_are_shorter_than_heartbeats_wait() {
+    for rate in ["agent_messages = 5", "agent_bytes = \"1MiB\""] {
+        let refused = refusal(&format!("[rates]\n{rate}\n[heartbeat]\ntimeout = \"1s\"\n"), &[]);
+        assert!(
+            refused.contains("needs two seconds or more of `heartbeat.timeout` (1s): an agent that is over"),
+            "{refused}"
+        );
+        accepted(&format!("[rates]\n{rate}\n"), &[]);
+    }
+    accepted("[heartbeat]\ntimeout = \"1s\"\n", &[]);
 }

@@ -5,6 +5,7 @@
 use axum::http::HeaderMap;
 
 use super::setup::Live;
+use crate::auth::api_key::Fingerprint;
 use crate::kit::ids::TenantId;
 use crate::kit::tick::Now;
 
@@ -12,6 +13,8 @@ use crate::kit::tick::Now;
 pub struct Asked<'a> {
     /// Whose key it has.
     pub tenant: TenantId,
+    /// That key; `None` in development.
+    pub key: Option<Fingerprint>,
     /// The agent's segment of the path, as it was written.
     pub agent: &'a str,
     /// The query, without its question mark.

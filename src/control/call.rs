@@ -18,6 +18,7 @@ use super::reply;
 use super::setup::Shared;
 use crate::calls::End;
 use crate::kit::ids::CallId;
+use crate::kit::retry_after::retry_after_secs;
 use crate::wire::envelope::Payload;
 use crate::work::dispatch::{CallRequest, Dispatch};
 
@@ -35,6 +36,9 @@ pub async fn post(
     patience: &Patience,
 ) -> Result<Answer, Problem> {
     let agent = query::agent(asked.agent)?;
+    if let Err(wait) = shared.dispatch.may_call(asked.key, asked.now) {
+        return Err(Problem::new(Kind::RateLimited).retry_after(retry_after_secs(wait, asked.now.0)));
+    }
     let key = idempotency_key(asked.headers)?;
     let limits = &asked.live.limits;
     patience.wait_for(Wait::Body, asked.now);

@@ -56,6 +56,8 @@ pub enum Kind {
     AnswerDropped,
     /// The agent's event loop has no room for another order.
     Overloaded,
+    /// Too many calls a second with this API key.
+    RateLimited,
     /// This node should get no traffic.
     NotReady,
     /// Our fault.
@@ -82,7 +84,7 @@ const fn row(slug: &'static str, status: u16, title: &'static str, detail: &'sta
 impl Kind {
     /// Every kind; the outcomes come first, in the order of [`Outcome`].
     #[cfg(test)]
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 24] = [
         Self::Offline,
         Self::NotDelivered,
         Self::NoReceipt,
@@ -104,6 +106,7 @@ impl Kind {
         Self::KeysFull,
         Self::AnswerDropped,
         Self::Overloaded,
+        Self::RateLimited,
         Self::NotReady,
         Self::Internal,
     ];
@@ -156,6 +159,7 @@ impl Kind {
             Self::KeysFull => row("idempotency_full", 503, "No room for idempotency keys", "This node remembers as many idempotency keys as it may. Nothing was sent; repeat later, or without a key."),
             Self::AnswerDropped => row("idempotency_answer_dropped", 409, "Answer is not kept any more", "The call with this key has ended, but its answer had to make room for newer ones. It was not sent again."),
             Self::Overloaded => row("overloaded", 503, "Node is overloaded", "The event loop of this agent has too many orders waiting. Nothing was done; repeat later."),
+            Self::RateLimited => row("rate_limited", 429, "Too many calls", "This API key has made too many calls in a short time. Nothing was sent; repeat after the time in `Retry-After`."),
             Self::NotReady => row("not_ready", 503, "Node is not ready", "This node should get no traffic now."),
             Self::Internal => row("internal", 500, "Internal error", "The gateway failed. It may have run."),
         }
@@ -217,6 +221,7 @@ struct Parts {
     last_close: Option<Closed>,
     errors: Vec<Fault>,
     allow: Option<String>,
+    retry_after_secs: u32,
 }
 
 /// What goes over the wire, in this order.
@@ -250,6 +255,8 @@ impl Problem {
             last_close: None,
             errors: Vec::new(),
             allow: None,
+            // The shortest that the header can say, and most of what it waits for ends sooner.
+            retry_after_secs: 1,
         }))
     }
 
@@ -295,6 +302,13 @@ impl Problem {
         self
     }
 
+    /// To be repeated after this time, where the kind says when at all.
+    #[must_use]
+    pub fn retry_after(mut self, secs: u32) -> Self {
+        self.0.retry_after_secs = secs;
+        self
+    }
+
     /// As an answer.
     #[must_use]
     pub fn into_answer(self) -> Answer {
@@ -319,9 +333,8 @@ impl Problem {
             Kind::Unauthorized => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"holdfast\"")))
             }
-            // One second is the shortest that the header can say, and most calls end sooner.
-            Kind::Busy | Kind::Draining | Kind::Overloaded | Kind::NotReady | Kind::KeysFull => {
-                Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+            Kind::Busy | Kind::Draining | Kind::Overloaded | Kind::NotReady | Kind::KeysFull | Kind::RateLimited => {
+                Some((header::RETRY_AFTER, HeaderValue::from(self.0.retry_after_secs)))
             }
             Kind::MethodNotAllowed => {
                 let allow = HeaderValue::try_from(self.0.allow.as_deref()?).ok()?;

@@ -67,11 +67,18 @@ async fn route(
         Route::Keyed(route) => route,
     };
     let authorization = head.headers.get(header::AUTHORIZATION);
-    let tenant = shared
-        .tenant(&live, authorization.map(|value| value.as_bytes()))
+    let (tenant, key) = shared
+        .caller(&live, authorization.map(|value| value.as_bytes()))
         .ok_or_else(|| Problem::new(Kind::Unauthorized))?;
-    let asked =
-        Asked { tenant, agent, query: head.uri.query().unwrap_or_default(), headers: &head.headers, live: &live, now };
+    let asked = Asked {
+        tenant,
+        key,
+        agent,
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+        live: &live,
+        now,
+    };
     match route {
         Keyed::Call => call::post(shared, asked, body, patience).await,
         Keyed::List => agents::list(shared, &asked),

@@ -14,7 +14,7 @@ use super::count::Count;
 use super::exchange::Exchange;
 use super::idempotency::{Bounds, Idempotency};
 use super::problem::Closed;
-use crate::auth::api_key::ApiKeys;
+use crate::auth::api_key::{ApiKeys, Fingerprint};
 use crate::directory::LastClose;
 use crate::kit::ids::TenantId;
 use crate::kit::lock::lock;
@@ -127,13 +127,15 @@ impl Shared {
         lock(&self.idempotency)
     }
 
-    /// The tenant that a request with this `Authorization` header belongs to; `None` when it may not come in.
-    pub(super) fn tenant(&self, live: &Live, authorization: Option<&[u8]>) -> Option<TenantId> {
+    /// The tenant that a request with this `Authorization` header belongs to, and its key where it needs one; `None` when it may not
+    /// come in.
+    pub(super) fn caller(&self, live: &Live, authorization: Option<&[u8]>) -> Option<(TenantId, Option<Fingerprint>)> {
         match &live.access {
-            Access::Dev => Some(self.dispatch.tenant(DEV_TENANT)),
+            Access::Dev => Some((self.dispatch.tenant(DEV_TENANT), None)),
             Access::Keys(keys) => {
-                let backend = keys.check(bearer(authorization?)?)?;
-                Some(self.dispatch.tenant(&backend.tenant))
+                let key = Fingerprint::of(bearer(authorization?)?);
+                let backend = keys.find(key)?;
+                Some((self.dispatch.tenant(&backend.tenant), Some(key)))
             }
         }
     }

@@ -190,6 +190,7 @@ fn fits(labels: &Labels, filter: &Filter) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::TenantLimits;
     use crate::directory::{LastClose, NewAgent};
     use crate::kit::ids::{AgentSlot, ConnId};
     use crate::kit::tick::Now;
@@ -207,12 +208,12 @@ mod tests {
             conn: ConnId::new(0, conn, conn),
             encoding: Encoding::Json,
         };
-        directory.join(&agent).slot
+        directory.join(&agent).expect("there is room").slot
     }
 
     /// What a page holds of an agent that did something between the two locks.
     fn listed_after(meanwhile: impl FnOnce(&Directory, AgentSlot), filter: &Filter) -> Vec<Listed> {
-        let directory = Directory::new(1, 1);
+        let directory = Directory::new(TenantLimits { calls: 1, agents: u32::MAX }, 1);
         let slot = join(&directory, A, "web-1", 1, "1");
         let (shard, index) =
             (slot.0 >> crate::directory::INDEX_BITS, slot.0 & (u32::MAX >> crate::directory::SHARD_BITS));

@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use super::label_sets::SetNumber;
 use super::{Located, NewAgent};
 use crate::kit::ids::{AgentId, ConnId, TenantId};
+use crate::kit::quota::Quota;
 use crate::kit::slots::Slots;
 use crate::wire::envelope::Encoding;
 
@@ -95,22 +96,32 @@ impl Table {
         Self { entries: Slots::with_chunk(CHUNK), by_name: HashTable::with_capacity(ROOM_FROM_START), spilled: 0 }
     }
 
-    /// Puts an agent in, or changes its entry in place. `name` is its [`hash`].
-    pub(super) fn put(&mut self, hashing: &RandomState, name: u64, agent: &NewAgent<'_>, profile: Profile) -> Put {
+    /// Puts an agent in, or changes its entry in place. `name` is its [`hash`]. `None` when it is new and there is no `room`.
+    pub(super) fn put(
+        &mut self,
+        hashing: &RandomState,
+        name: u64,
+        agent: &NewAgent<'_>,
+        profile: Profile,
+        room: Option<&Quota>,
+    ) -> Option<Put> {
         if let Some(index) = self.find(name, agent.tenant, agent.id)
             && let Some(entry) = self.entries.get_mut(index)
         {
             let before = Some((entry.conn, entry.profile));
             entry.conn = agent.conn;
             entry.profile = profile;
-            return Put { index, before };
+            return Some(Put { index, before });
+        }
+        if room.is_some_and(|room| !room.take()) {
+            return None;
         }
         let id = AgentId::new(agent.id);
         self.spilled += spilled(&id);
         let index = self.entries.insert(Entry { id, tenant: agent.tenant, profile, conn: agent.conn });
         let entries = &self.entries;
         self.by_name.insert_unique(name, index, |index| hash_at(entries, hashing, *index));
-        Put { index, before: None }
+        Some(Put { index, before: None })
     }
 
     /// Takes the agent at `index` out, if it is on this connection.

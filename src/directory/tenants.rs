@@ -1,6 +1,6 @@
 //! Tenants by number and by name.
 //!
-//! Owns their names and their counts of calls in flight. A tenant is never forgotten: its name comes from a key's owner
+//! Owns their names, and their counts of calls in flight and of agents. A tenant is never forgotten: its name comes from a key's owner
 //! or a signed token, so there are only as many as the operator has customers.
 
 use std::collections::HashMap;
@@ -9,26 +9,43 @@ use std::sync::Arc;
 use crate::kit::ids::TenantId;
 use crate::kit::quota::Quota;
 
+/// What each tenant may have at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantLimits {
+    /// Calls in flight.
+    pub calls: u32,
+    /// Agents.
+    pub agents: u32,
+}
+
+/// One tenant.
+pub(super) struct Tenant {
+    pub(super) name: Arc<str>,
+    pub(super) calls: Arc<Quota>,
+    pub(super) agents: Arc<Quota>,
+}
+
 /// All tenants seen.
 pub(super) struct Tenants {
     by_name: HashMap<Arc<str>, TenantId>,
-    tenants: Vec<(Arc<str>, Arc<Quota>)>,
-    calls_max: u32,
+    tenants: Vec<Tenant>,
+    limits: TenantLimits,
     /// Bytes of names and counts.
     held: usize,
 }
 
 impl Tenants {
-    /// None yet; each will have at most `calls_max` calls in flight.
-    pub(super) fn new(calls_max: u32) -> Self {
-        Self { by_name: HashMap::new(), tenants: Vec::new(), calls_max, held: 0 }
+    /// None yet; each will have these limits.
+    pub(super) fn new(limits: TenantLimits) -> Self {
+        Self { by_name: HashMap::new(), tenants: Vec::new(), limits, held: 0 }
     }
 
-    /// Changes the limit of those who are there and those who come.
-    pub(super) fn set_calls_max(&mut self, max: u32) {
-        self.calls_max = max;
-        for (_, calls) in &self.tenants {
-            calls.set_max(max);
+    /// Changes the limits of those who are there and those who come.
+    pub(super) fn set_limits(&mut self, limits: TenantLimits) {
+        self.limits = limits;
+        for tenant in &self.tenants {
+            tenant.calls.set_max(limits.calls);
+            tenant.agents.set_max(limits.agents);
         }
     }
 
@@ -39,9 +56,10 @@ impl Tenants {
         }
         let tenant = TenantId(self.tenants.len() as u32);
         let name: Arc<str> = name.into();
-        // Beside each of the two there are its counts of owners.
-        self.held += name.len() + size_of::<Quota>() + 4 * size_of::<usize>();
-        self.tenants.push((Arc::clone(&name), Quota::new(self.calls_max)));
+        // Beside each of the three there are its counts of owners.
+        self.held += name.len() + 2 * size_of::<Quota>() + 6 * size_of::<usize>();
+        let (calls, agents) = (Quota::new(self.limits.calls), Quota::new(self.limits.agents));
+        self.tenants.push(Tenant { name: Arc::clone(&name), calls, agents });
         self.by_name.insert(name, tenant);
         tenant
     }
@@ -49,11 +67,11 @@ impl Tenants {
     /// Bytes of all of it.
     pub(super) fn bytes(&self) -> usize {
         let places = self.by_name.capacity() * size_of::<(Arc<str>, TenantId)>();
-        self.held + places + self.tenants.capacity() * size_of::<(Arc<str>, Arc<Quota>)>()
+        self.held + places + self.tenants.capacity() * size_of::<Tenant>()
     }
 
-    /// Name and calls in flight of a tenant.
-    pub(super) fn get(&self, tenant: TenantId) -> Option<&(Arc<str>, Arc<Quota>)> {
+    /// A tenant.
+    pub(super) fn get(&self, tenant: TenantId) -> Option<&Tenant> {
         self.tenants.get(tenant.0 as usize)
     }
 }

@@ -20,7 +20,8 @@ fn labels(text: &str) -> Vec<(String, String)> {
 
 /// Puts an agent in, with labels as `key=value key=value`.
 fn join(directory: &Directory, tenant: TenantId, id: &str, conn: ConnId, text: &str) -> Joined {
-    directory.join(&NewAgent { tenant, id, labels: &labels(text), conn, encoding: encoding(conn) })
+    let joined = directory.join(&NewAgent { tenant, id, labels: &labels(text), conn, encoding: encoding(conn) });
+    joined.expect("there is room")
 }
 
 fn encoding(conn: ConnId) -> Encoding {
@@ -50,7 +51,7 @@ fn ids(listed: &[Listed]) -> Vec<&str> {
 
 #[test]
 fn an_agent_joins_and_leaves() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let tenant = directory.tenant("acme");
     let joined = join(&directory, tenant, "web-1", conn(1), "os=linux zone=a");
     assert_eq!(joined.replaced, None);
@@ -70,7 +71,7 @@ fn an_agent_joins_and_leaves() {
 
 #[test]
 fn a_newer_connection_takes_the_place() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let tenant = directory.tenant("acme");
     let old = join(&directory, tenant, "web-1", conn(1), "v=1");
     let new = join(&directory, tenant, "web-1", conn(2), "v=2");
@@ -88,7 +89,7 @@ fn a_newer_connection_takes_the_place() {
 
 #[test]
 fn tenants_are_strangers() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let (acme, other) = (directory.tenant("acme"), directory.tenant("other"));
     assert_ne!(acme, other);
     assert_eq!(directory.tenant("acme"), acme);
@@ -104,7 +105,7 @@ fn tenants_are_strangers() {
     let held: Vec<_> = (0..5).map_while(|_| calls.hold()).collect();
     assert_eq!((held.len(), calls.hold().is_none()), (5, true));
     assert!(directory.tenant_calls(other).hold().is_some());
-    directory.set_calls_per_tenant_max(6);
+    directory.set_tenant_limits(TenantLimits { calls: 6, agents: u32::MAX });
     assert!(calls.hold().is_some());
     let late = directory.tenant_calls(directory.tenant("late"));
     assert_eq!((0..9).map_while(|_| late.hold()).collect::<Vec<_>>().len(), 6);
@@ -112,7 +113,7 @@ fn tenants_are_strangers() {
 
 #[test]
 fn numbers_that_were_never_handed_out_are_values() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let tenant = directory.tenant("acme");
     join(&directory, tenant, "web-1", conn(1), "");
     for slot in [AgentSlot::NONE, AgentSlot(0), AgentSlot(77 << 20)] {
@@ -132,7 +133,7 @@ fn numbers_that_were_never_handed_out_are_values() {
 
 #[test]
 fn a_list_is_filtered() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let tenant = directory.tenant("acme");
     for (n, (id, text)) in
         [("web-1", "os=linux zone=a"), ("web-2", "os=linux zone=b"), ("db-1", "os=linux zone=a"), ("db-2", "")]
@@ -166,7 +167,7 @@ fn a_list_is_filtered() {
 
 #[test]
 fn a_page_looks_at_a_bounded_number_of_entries() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let (many, few) = (directory.tenant("many"), directory.tenant("few"));
     for n in 0..30_000 {
         join(&directory, many, &format!("agent-{n}"), conn(n), "");
@@ -196,7 +197,7 @@ fn a_page_looks_at_a_bounded_number_of_entries() {
 
 #[test]
 fn who_stays_is_seen_once_while_others_come_and_go() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let tenant = directory.tenant("acme");
     let mut rng = fastrand::Rng::with_seed(11);
     for n in 0..2000 {
@@ -229,7 +230,7 @@ fn who_stays_is_seen_once_while_others_come_and_go() {
 
 #[test]
 fn an_agent_costs_little_and_its_memory_comes_back() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let tenant = directory.tenant("acme");
     let empty = directory.bytes().sum();
     for count in [15_000u32, 1_000_000] {
@@ -251,7 +252,7 @@ fn an_agent_costs_little_and_its_memory_comes_back() {
 
 #[test]
 fn labels_that_always_change_do_not_add_up() {
-    let directory = Directory::new(5, 5);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let tenant = directory.tenant("acme");
     let mut before = 0;
     for n in 0..20_000 {
@@ -285,7 +286,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn it_is_a_map_from_names_to_connections(steps in proptest::collection::vec(step(), 0..120)) {
-        let directory = Directory::new(5, 1000);
+        let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 1000);
         let tenants = [directory.tenant("a"), directory.tenant("b")];
         // Name to connection and label; and the last close of each name.
         let mut model: BTreeMap<(TenantId, String), (ConnId, String)> = BTreeMap::new();
@@ -337,7 +338,7 @@ proptest! {
 /// Threads move their own agents about while others list and look: nobody ever sees another agent's labels.
 #[test]
 fn lists_stay_true_while_threads_churn() {
-    let directory = Directory::new(5, 64);
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 64);
     let tenant = directory.tenant("acme");
     for n in 0..200 {
         join(&directory, tenant, &format!("stays-{n}"), conn(n), &format!("who=stays-{n}"));
@@ -370,4 +371,30 @@ fn lists_stay_true_while_threads_churn() {
     });
     assert_eq!(directory.len(), 200 + 2 * 500);
     assert_eq!(directory.label_sets.len(), directory.len());
+}
+
+#[test]
+fn a_tenant_has_as_many_agents_as_it_may() {
+    let directory = Directory::new(TenantLimits { calls: 5, agents: 2 }, 5);
+    let [acme, other] = ["acme", "other"].map(|name| directory.tenant(name));
+    let come = |tenant, id: &str, n| {
+        let agent = NewAgent { tenant, id, labels: &labels("a=b"), conn: conn(n), encoding: Encoding::Json };
+        directory.join(&agent)
+    };
+    let one = come(acme, "one", 1).expect("the first");
+    assert!(come(acme, "two", 2).is_ok());
+    let bytes = directory.label_sets.bytes();
+    assert_eq!(come(acme, "three", 3), Err(TenantFull));
+    assert_eq!((directory.locate(acme, "three"), directory.len(), directory.label_sets.bytes()), (None, 2, bytes));
+    assert!(come(other, "one", 4).is_ok(), "another tenant has room of its own");
+    // One that comes back takes no more than it had, and what is replaced gives nothing back.
+    let again = come(acme, "one", 5).expect("it has a place");
+    assert_eq!((again.replaced, come(acme, "three", 6)), (Some(conn(1)), Err(TenantFull)));
+    assert!(!directory.leave(one.slot, conn(1), close(1)));
+    assert_eq!(come(acme, "three", 7), Err(TenantFull));
+    assert!(directory.leave(again.slot, conn(5), close(2)));
+    assert!(come(acme, "three", 8).is_ok());
+    assert_eq!(come(acme, "four", 9), Err(TenantFull));
+    directory.set_tenant_limits(TenantLimits { calls: 5, agents: 3 });
+    assert!(come(acme, "four", 10).is_ok());
 }

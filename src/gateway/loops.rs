@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::kit::budget::Budget;
 use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
+use crate::net::arrivals::Arrivals;
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{self, Hatch, Intake, QueueBytes, Tray};
 use crate::net::io_mio::MioIo;
@@ -32,6 +33,7 @@ pub(super) struct Prepared {
     pub(super) trays: Vec<Tray>,
     queues: Vec<QueueBytes>,
     budget: Arc<Budget>,
+    arrivals: Arc<Arrivals>,
 }
 
 /// A loop that is ready to start.
@@ -57,6 +59,7 @@ impl Prepared {
             loops: self.loops.iter().map(door).collect(),
             queues: self.queues.clone(),
             budget: Arc::clone(&self.budget),
+            arrivals: Arc::clone(&self.arrivals),
         }
     }
 }
@@ -75,6 +78,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
     let link = link_listeners.first().map(TcpListener::local_addr).transpose().map_err(&no_loop)?;
     let (hatches, trays): (Vec<Hatch>, Vec<Tray>) = (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
     let room = Quota::new(plan.connections);
+    let arrivals = Arc::new(Arrivals::new(plan.balancers.clone(), plan.arrivals.clone()));
     let (queues, budget) = (hatches.iter().map(Hatch::queue_bytes).collect(), Budget::new(plan.budget));
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
@@ -92,10 +96,11 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
             status: Arc::new(LoopStatus::default()),
             room: Arc::clone(&room),
             budget: Arc::clone(&budget),
+            arrivals: Arc::clone(&arrivals),
         };
         loops.push(Ready { parts, own, mailbox });
     }
-    Ok(Prepared { listen, link, loops, trays, queues, budget })
+    Ok(Prepared { listen, link, loops, trays, queues, budget, arrivals })
 }
 
 /// Starts the threads, one after the other: each copies the table of this one, and closes what is not its own.

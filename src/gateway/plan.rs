@@ -1,18 +1,23 @@
 //! From settings to what each floor wants: the one place where names of settings meet names of limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::api_key::ApiKeys;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
-use crate::config::Settings;
 use crate::config::derived::Derived;
+use crate::config::{ProxyProtocol, Settings};
 use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live};
-use crate::directory::Directory;
+use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
+use crate::kit::network::PrefixBits;
 use crate::kit::tick::{Clock, millis};
+use crate::kit::token_bucket::Rate;
+use crate::net::arrivals::{ArrivalLimits, Arrivals, Balancers};
 use crate::net::intake::{QueueBytes, QueueLimits};
 use crate::net::limits::{Limits, LinkLimits};
+use crate::net::throttle::AgentRates;
 use crate::session::rules::Rules;
 use crate::wire::upgrade::HeadLimits;
 use crate::work::alarm::Alarm;
@@ -22,6 +27,7 @@ use crate::work::links::LinkTerms;
 
 use super::GatewayError;
 
+const SECOND: Duration = Duration::from_secs(1);
 /// What turns leave over may take this part of what cut messages may: with the defaults as much as a turn reads again, 256 times
 /// 64 KiB.
 const KEPT_PART: usize = 4;
@@ -31,6 +37,9 @@ pub(super) struct Plan {
     pub(super) rules: Rules,
     pub(super) limits: Limits,
     pub(super) links: LinkTerms,
+    pub(super) arrivals: ArrivalLimits,
+    pub(super) balancers: Balancers,
+    pub(super) key_calls: Option<Rate>,
     pub(super) queue: QueueLimits,
     /// Most connections of the node.
     pub(super) connections: u32,
@@ -46,6 +55,7 @@ pub(super) struct Doors {
     pub(super) loops: Vec<LoopDoor>,
     pub(super) queues: Vec<QueueBytes>,
     pub(super) budget: Arc<Budget>,
+    pub(super) arrivals: Arc<Arrivals>,
 }
 
 impl Plan {
@@ -73,6 +83,7 @@ impl Plan {
                 write_deadline_ms: ms(limits.write_deadline),
                 lease_bytes: limits.lease_bytes,
                 turn_bytes: limits.turn_bytes,
+                agent_rates: agent_rates(settings),
                 link: LinkLimits {
                     connections_max: settings.link.connections,
                     queue_soft: settings.link.queue_soft,
@@ -84,6 +95,9 @@ impl Plan {
                 timeout: settings.calls.timeout,
                 timeout_max: settings.calls.timeout_max,
             },
+            arrivals: arrivals(settings),
+            balancers: balancers(settings),
+            key_calls: Rate::new(settings.rates.key_calls.into(), SECOND, settings.rates.burst),
             queue: QueueLimits { batches_max: limits.worker_queue, bytes_max: limits.worker_queue_bytes },
             connections: u32::try_from(derived.connections).unwrap_or(u32::MAX),
             loops: derived.loops,
@@ -106,11 +120,13 @@ impl Plan {
             name: settings.server.node.clone(),
             epoch: fastrand::u32(..),
             clock,
-            directory: Directory::new(limits.calls_per_tenant, limits.closes_kept),
+            directory: Directory::new(tenant_limits(settings), limits.closes_kept),
             calls: Calls::new(fastrand::u64(..), limits.calls_per_agent),
             loops: doors.loops,
             queues: doors.queues,
             budget: doors.budget,
+            arrivals: doors.arrivals,
+            key_calls: self.key_calls,
             gate: self.gate(settings)?,
             links: self.links,
             heartbeat_ms: self.rules.heartbeat_ms,
@@ -129,7 +145,8 @@ impl Plan {
             true => (Openness::Dev, Backends::Dev),
             false => (Openness::TokensOnly, Backends::Keys(ApiKeys::new(&settings.api.keys.0).map_err(GatewayError)?)),
         };
-        Ok(Gate { verifier, leeway_secs, openness, backends })
+        let origins = settings.server.origins.clone();
+        Ok(Gate { verifier, leeway_secs, openness, backends, origins })
     }
 
     /// Who may use the control port, and how.
@@ -156,4 +173,42 @@ impl Plan {
         };
         Ok(Live { access, limits })
     }
+}
+
+/// How often somebody may come.
+fn arrivals(settings: &Settings) -> ArrivalLimits {
+    let rates = &settings.rates;
+    let bits = |bits: u32| u8::try_from(bits).unwrap_or(u8::MAX);
+    ArrivalLimits {
+        accepts: Rate::new(rates.accepts.into(), SECOND, rates.burst),
+        prefix_accepts: Rate::new(rates.prefix_accepts.into(), SECOND, rates.burst),
+        prefix_failed_logins: Rate::new(rates.prefix_failed_logins.into(), 60 * SECOND, rates.burst),
+        prefix: PrefixBits { v4: bits(rates.prefix_v4), v6: bits(rates.prefix_v6) },
+        prefixes: rates.prefixes,
+        exempt: rates.exempt.clone(),
+    }
+}
+
+/// Whose headers are believed, by port.
+fn balancers(settings: &Settings) -> Balancers {
+    let (server, link) = (&settings.server, &settings.link);
+    [(server.proxy_protocol, &server.proxy_from), (link.proxy_protocol, &link.proxy_from)]
+        .map(|(header, from)| (header == ProxyProtocol::Required).then(|| from.clone()))
+}
+
+/// How fast an agent may send. What a second brings may come at once whatever the settings say: with less an agent would be read for
+/// a few bytes at a time.
+fn agent_rates(settings: &Settings) -> AgentRates {
+    let rates = &settings.rates;
+    let depth = rates.burst.max(SECOND);
+    AgentRates {
+        messages: Rate::new(rates.agent_messages.into(), SECOND, depth),
+        bytes: Rate::new(rates.agent_bytes as u64, SECOND, depth),
+    }
+}
+
+/// What each tenant may have.
+pub(super) fn tenant_limits(settings: &Settings) -> TenantLimits {
+    let agents = settings.limits.connections_per_tenant;
+    TenantLimits { calls: settings.limits.calls_per_tenant, agents: if agents == 0 { u32::MAX } else { agents } }
 }

@@ -1,20 +1,28 @@
 //! SIGHUP: keys and limits are read again. What cannot change while the gateway runs is named; what is wrong changes nothing.
 
 use crate::config::host::Host;
-use crate::config::{self, Listed, derived};
+use crate::config::{self, Listed, Server, derived};
 use crate::net::limits::{Limits, LinkLimits};
 use crate::net::mailbox::Order;
 
 use super::Running;
-use super::plan::Plan;
+use super::plan::{self, Plan};
 
 /// Settings that take effect at the start alone.
-const FIXED: [&str; 12] = [
-    "server.",
+const FIXED: [&str; 20] = [
+    "server.listen",
+    "server.node",
+    "server.loops",
+    "server.workers",
+    "server.busy_poll",
+    "server.proxy_protocol",
+    "server.proxy_from",
     "control.listen",
     "control.connections",
     "link.listen",
     "link.connections",
+    "link.proxy_protocol",
+    "link.proxy_from",
     "limits.connections",
     "limits.mailbox",
     "limits.worker_queue",
@@ -39,7 +47,8 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
     let loaded = config::load(&running.settings.sources).map_err(|problems| problems.to_string())?;
     let (mut settings, fixed) = (loaded.settings, changed(&running.listing, &loaded.listing));
     // The listening addresses stay as they are, also where they were chosen by the kernel.
-    settings.server.clone_from(&running.settings.server);
+    let origins = std::mem::take(&mut settings.server.origins);
+    settings.server = Server { origins, ..running.settings.server.clone() };
     settings.control.listen = running.settings.control.listen;
     (settings.link.listen, settings.link.connections) =
         (running.settings.link.listen, running.settings.link.connections);
@@ -54,10 +63,12 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
     let limits = Limits { connections_max, link, ..plan.limits };
     running.dispatch.set_limits(
         settings.limits.calls_per_agent,
-        settings.limits.calls_per_tenant,
+        plan::tenant_limits(&settings),
         plan.rules.heartbeat_ms,
         plan.links,
+        plan.key_calls,
     );
+    running.dispatch.arrivals().set(plan.arrivals.clone());
     running.dispatch.budget().set(plan.budget);
     running.dispatch.tell_loops(|| Order::Limits(Box::new((plan.rules, limits))));
     running.settings = settings;

@@ -26,6 +26,8 @@ metrics! {
     ACCEPTED = Counter "holdfast_accepted_total", "Connections accepted, by loop.";
     ACCEPT_ERRORS = Counter "holdfast_accept_errors_total", "Accepts that failed, by loop; each backs off.";
     REFUSED = Counter "holdfast_refused_total", "Connections answered with an HTTP error instead of an upgrade, by status.";
+    SHED = Counter "holdfast_shed_total", "Connections and calls that a limit refused, by limit.";
+    SLOWED = Counter "holdfast_slowed_total", "Times that an agent was not read for a while because of its rate, by loop.";
     CLOSED = Counter "holdfast_closed_total", "Connections that ended, by reason.";
     FRAMES_IN = Counter "holdfast_messages_in_total", "Messages received from agents, by loop.";
     FRAMES_OUT = Counter "holdfast_frames_out_total", "Frames queued to peers, by loop.";

@@ -9,6 +9,7 @@
 //! ```
 
 mod accept;
+mod arrive;
 mod carry_out;
 #[cfg(test)]
 pub(crate) mod check;
@@ -40,12 +41,15 @@ use crate::kit::tick::{Now, Tick};
 use crate::session::effect::Effect;
 use crate::session::rules::Rules;
 
+use super::arrivals::Arrivals;
 use super::conn::Conn;
 use super::intake::Intake;
 use super::io::{Io, Ready, Token};
 use super::limits::Limits;
 use super::mailbox::{Letters, Order};
 use super::outbox::Outbox;
+use super::sources::Sources;
+use super::throttle::Throttle;
 
 use accept::Accepting;
 use expire::Sweep;
@@ -60,6 +64,9 @@ const BACKED_UP_REST: Duration = Duration::from_millis(1);
 
 /// Ends of connections that a loop logs in a second, above the level debug: strangers can cause them.
 const ENDS_LOGGED_A_SECOND: u32 = 50;
+
+/// Connections refused by a limit that a loop logs in a second: strangers cause them too.
+const SHEDS_LOGGED_A_SECOND: u32 = 10;
 
 /// What a loop is made of.
 pub struct LoopParts<I: Io> {
@@ -81,6 +88,8 @@ pub struct LoopParts<I: Io> {
     pub room: Arc<Quota>,
     /// What all loops together may take.
     pub budget: Arc<Budget>,
+    /// Who may come in, shared by all loops and workers of the node.
+    pub arrivals: Arc<Arrivals>,
 }
 
 /// Whether a loop goes on.
@@ -103,12 +112,19 @@ pub struct EventLoop<I: Io> {
     status: Arc<LoopStatus>,
     room: Arc<Quota>,
     budget: Arc<Budget>,
+    arrivals: Arc<Arrivals>,
+    /// Connections at some door begin with a PROXY header: else nobody is asked for one.
+    has_balancers: bool,
     /// Connections that the budget knows of.
     told_connections: u64,
     /// The moment of this turn, read once, after `wait`.
     now: Now,
     ready: Vec<Ready>,
     conns: Slots<Conn<I::Stream>>,
+    /// Where connections come from that a balancer has passed on.
+    sources: Sources,
+    /// Agents that sent something of late, where they have a rate.
+    throttle: Throttle,
     /// Counts accepts: a connection's generation.
     generation: u32,
     half_open: u32,
@@ -145,6 +161,8 @@ pub struct EventLoop<I: Io> {
     stopping: bool,
     /// Ends of connections that are logged.
     ends_logged: Pace,
+    /// Connections refused by a limit that are logged.
+    sheds_logged: Pace,
     meter: Meter,
 }
 
@@ -162,10 +180,14 @@ impl<I: Io> EventLoop<I> {
             status: parts.status,
             room: parts.room,
             budget: parts.budget,
+            has_balancers: parts.arrivals.has_balancers(),
+            arrivals: parts.arrivals,
             told_connections: 0,
             now: Now::default(),
             ready: Vec::new(),
             conns: Slots::default(),
+            sources: Sources::default(),
+            throttle: Throttle::default(),
             generation: 0,
             half_open: 0,
             links: 0,
@@ -187,6 +209,7 @@ impl<I: Io> EventLoop<I> {
             workers_behind: false,
             stopping: false,
             ends_logged: Pace::new(ENDS_LOGGED_A_SECOND),
+            sheds_logged: Pace::new(SHEDS_LOGGED_A_SECOND),
             meter: Meter::new(parts.index),
         }
     }
@@ -239,6 +262,7 @@ impl<I: Io> EventLoop<I> {
             return Some(Duration::ZERO);
         }
         let resumes = self.accepting.iter().filter_map(Accepting::resumes_at);
+        let resumes = resumes.chain(self.throttle.next());
         resumes.chain(self.sweep.next(&self.conns)).min().map(|at| at.since(self.now))
     }
 
@@ -261,7 +285,8 @@ impl<I: Io> EventLoop<I> {
     /// Tells what holds this loop's memory. Looks at nothing but counts.
     fn tell_memory(&self) {
         let memory = &self.status.memory;
-        memory.slots.store(self.conns.bytes(), Ordering::Relaxed);
+        let beside = self.sources.bytes() + self.throttle.bytes();
+        memory.slots.store(self.conns.bytes() + beside, Ordering::Relaxed);
         memory.promised.store(self.conns.promised_bytes(), Ordering::Relaxed);
         memory.leases.store(self.pool.bytes(), Ordering::Relaxed);
         let idle: usize = self.spare_outboxes.iter().map(|outbox| outbox.bytes()).sum();

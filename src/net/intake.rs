@@ -348,7 +348,16 @@ mod tests {
         let greeting = |token: String| {
             let accept = [0; 28];
             let door = Door::Agents;
-            Box::new(Greeting { door, token: Some(token), agent: None, origin: None, accept, offer: Offer::Nothing })
+            let peer = None;
+            Box::new(Greeting {
+                door,
+                peer,
+                token: Some(token),
+                agent: None,
+                origin: None,
+                accept,
+                offer: Offer::Nothing,
+            })
         };
         let weight =
             |token: &str| Event::Knock { conn: ConnId::new(0, 0, 1), greeting: greeting(token.into()) }.weight();

@@ -64,11 +64,11 @@ pub trait Io {
         Took::default()
     }
 
-    /// Takes the next connection off a listener.
+    /// Takes the next connection off a listener, and where its other end is.
     ///
     /// # Errors
     /// `WouldBlock` when there is none, or no such listener; others of the accept system call.
-    fn accept(&mut self, door: Door) -> io::Result<Self::Stream>;
+    fn accept(&mut self, door: Door) -> io::Result<(Self::Stream, SocketAddr)>;
 
     /// Ends listening at all doors: connections that were not accepted are reset by the kernel.
     fn stop_listening(&mut self);

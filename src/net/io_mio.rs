@@ -123,9 +123,9 @@ impl Io for MioIo {
         self.clock.took()
     }
 
-    fn accept(&mut self, door: Door) -> io::Result<TcpStream> {
+    fn accept(&mut self, door: Door) -> io::Result<(TcpStream, SocketAddr)> {
         let listener = self.listeners[door as usize].as_ref().ok_or(io::ErrorKind::WouldBlock)?;
-        listener.accept().map(|(stream, _)| stream)
+        listener.accept()
     }
 
     fn stop_listening(&mut self) {

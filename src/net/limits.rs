@@ -2,6 +2,8 @@
 
 use crate::session::rules::Door;
 
+use super::throttle::AgentRates;
+
 /// What a loop allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -20,6 +22,8 @@ pub struct Limits {
     pub lease_bytes: usize,
     /// Bytes read from one connection in a turn.
     pub turn_bytes: usize,
+    /// How fast each agent may send.
+    pub agent_rates: AgentRates,
     /// What is other for links.
     pub link: LinkLimits,
 }

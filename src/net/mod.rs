@@ -1,6 +1,7 @@
 //! Floor 2, the io wing: event loops that hold connections. It knows bytes and sessions, and nothing of agents' names,
 //! calls or tokens.
 
+pub mod arrivals;
 pub mod conn;
 pub mod event_loop;
 pub mod fd_table;
@@ -11,4 +12,6 @@ pub mod limits;
 pub mod listener;
 pub mod mailbox;
 pub mod outbox;
+pub mod sources;
+pub mod throttle;
 pub mod wake;

@@ -1,5 +1,6 @@
 //! What a session wants done: values in a list that the event loop lends and carries out in order.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub enum Body {
 pub struct Greeting {
     /// What it wants to be: an agent, or a backend's link.
     pub door: Door,
+    /// Where it comes from; the session does not know it.
+    pub peer: Option<SocketAddr>,
     /// The token, from the `Authorization` header or, of an agent, from `?access_token=`.
     pub token: Option<String>,
     /// `?agent=`: an id without proof, for development.

@@ -56,6 +56,10 @@ pub enum Reason {
     Shutdown,
     /// The API key of a link is none any more.
     Revoked,
+    /// What came first on a port of balancers was no PROXY header.
+    ProxyHeader,
+    /// Where it comes from too many have come.
+    Shed,
 }
 
 /// One row of the table.
@@ -73,7 +77,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 20] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,
@@ -92,6 +96,8 @@ impl Reason {
         Self::Disconnected,
         Self::Shutdown,
         Self::Revoked,
+        Self::ProxyHeader,
+        Self::Shed,
     ];
 
     /// The row of the table: codes 4000–4499 say "come back, with back-off", 4500–4999 "not until something changes".
@@ -116,6 +122,8 @@ impl Reason {
             Self::Disconnected => (Some(4005), "disconnected", "disconnected by the operator", Info),
             Self::Replaced => (Some(4500), "replaced", "replaced by a newer connection", Info),
             Self::Revoked => (Some(4501), "revoked", "API key is no longer valid", Info),
+            Self::ProxyHeader => (None, "proxy_header", "", Debug),
+            Self::Shed => (None, "shed", "", Debug),
             Self::Shutdown => (Some(1001), "shutdown", "going away", Debug),
         };
         Row { code, label, text, loudness }

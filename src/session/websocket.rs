@@ -73,6 +73,11 @@ impl Session {
         }
     }
 
+    /// Keeps what came before a request and has not come whole: it comes back with [`Session::restore`].
+    pub fn put_by(&mut self, bytes: &[u8], lent: &mut Lent<'_>) {
+        self.keep(Purpose::Head, bytes, lent);
+    }
+
     fn asked(&mut self, head: &[u8], request: &Upgrade, lent: &mut Lent<'_>) {
         let text = |range: &std::ops::Range<usize>| std::str::from_utf8(&head[range.clone()]).unwrap_or_default();
         match (lent.door, text(&request.path)) {
@@ -83,6 +88,7 @@ impl Session {
                 let in_query = || upgrade::query_value(query, "access_token").filter(|_| lent.door == Door::Agents);
                 let greeting = Greeting {
                     door: lent.door,
+                    peer: None,
                     token: bearer.or_else(in_query),
                     agent: upgrade::query_value(query, "agent"),
                     origin: request.origin.as_ref().map(text).map(str::to_owned),

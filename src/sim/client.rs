@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use fastrand::Rng;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use crate::session::rules::Door;
 use crate::wire::envelope::Encoding;
 
 use super::backend::Ledger;
 use super::frames::{Reader, Said, masked, masked_fragment};
 use super::kernel::{Kernel, SocketId};
-use super::life::request;
+use super::life::{header, page, request};
 use super::socket::{Piece, Read};
 
 /// What a peer is.
@@ -124,7 +125,14 @@ impl Client {
         };
         let now = around.kernel.now;
         around.kernel.note(format_args!("socket {socket} is {role:?}, {hearing:?}"));
-        let request = request(role);
+        let mut request = request(role);
+        if role == Role::Stranger && around.rng.bool() {
+            request = page();
+        }
+        let door = if matches!(role, Role::Link(_)) { Door::Links } else { Door::Agents };
+        if around.kernel.proxied[door as usize] && role != Role::Stranger {
+            request = [header(around.rng), request].concat();
+        }
         if role == Role::Loiterer {
             let half = around.rng.usize(1..request.len());
             client.plan(now, Act::Raw(request[..half].to_vec()));
@@ -308,7 +316,11 @@ impl Client {
     fn heard(&mut self, said: Said, around: &mut Surroundings<'_>) {
         match said {
             Said::Response(101) => self.plan_life(around),
-            Said::Response(_) => {}
+            Said::Response(status) => {
+                // A loiterer may send a ping in the middle of its request.
+                let good = !matches!(self.role, Role::Stranger | Role::Loiterer);
+                assert!(!good || status != 400, "socket {}: a good request was not understood", self.socket);
+            }
             Said::Ping(payload) if !self.ended.is_silent() => {
                 let frame = masked(OpCode::Control(Control::Pong), &payload, around.rng);
                 self.send(frame, around);

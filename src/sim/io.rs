@@ -57,10 +57,10 @@ impl Io for SimIo {
         Now(kernel.now)
     }
 
-    fn accept(&mut self, door: Door) -> io::Result<SimStream> {
+    fn accept(&mut self, door: Door) -> io::Result<(SimStream, SocketAddr)> {
         let id = self.kernel.borrow_mut().accept(self.door, door)?;
         let kernel = Rc::clone(&self.kernel);
-        Ok(SimStream { kernel, id })
+        Ok((SimStream { kernel, id }, address(id)))
     }
 
     fn stop_listening(&mut self) {
@@ -87,7 +87,12 @@ impl Io for SimIo {
         self.kernel.borrow_mut().sockets[stream.id].shut = true;
     }
 
-    fn peer(&self, _stream: &SimStream) -> Option<SocketAddr> {
-        None
+    fn peer(&self, stream: &SimStream) -> Option<SocketAddr> {
+        Some(address(stream.id))
     }
+}
+
+/// Where a socket's other end is: of four networks, the last of which is no balancer's.
+fn address(id: SocketId) -> SocketAddr {
+    SocketAddr::from(([10, (id % 4) as u8 / 2 + (id % 4) as u8 / 3, 0, id as u8], 7))
 }

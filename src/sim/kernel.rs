@@ -49,6 +49,8 @@ pub(super) struct Kernel {
     pub(super) rng: Rng,
     pub(super) sockets: Vec<Socket>,
     pub(super) doors: Vec<Place>,
+    /// Whether peers come with a balancer's header, by door.
+    pub(super) proxied: [bool; 2],
     /// Counts what moved: a turn that leaves it as it was did nothing.
     pub(super) progress: u64,
     trace: Trace,
@@ -76,6 +78,7 @@ impl Kernel {
             rng,
             sockets: Vec::new(),
             doors: (0..doors).map(door).collect(),
+            proxied: [false; 2],
             progress: 0,
             trace,
             digest: std::collections::hash_map::DefaultHasher::new(),

@@ -1,5 +1,7 @@
 //! How a peer begins, and what it plans for its time on a connection.
 
+use fastrand::Rng;
+
 use super::client::{Act, Client, Role, Surroundings};
 
 impl Client {
@@ -52,4 +54,26 @@ pub(super) fn request(role: Role) -> Vec<u8> {
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
     )
     .into_bytes()
+}
+
+/// The request that a web page of another site has a browser make.
+pub(super) fn page() -> Vec<u8> {
+    let head = request(Role::Loiterer);
+    let end = head.len() - 2;
+    [&head[..end], b"Origin: https://evil.example\r\n\r\n"].concat()
+}
+
+/// What a balancer writes before a peer's own bytes.
+pub(super) fn header(rng: &mut Rng) -> Vec<u8> {
+    let source = [192, 0, rng.u8(2..5), rng.u8(..)];
+    let [a, b, c, d] = source;
+    match rng.u8(..4) {
+        0 => b"PROXY UNKNOWN\r\n".to_vec(),
+        1 => format!("PROXY TCP4 {a}.{b}.{c}.{d} 198.51.100.1 50000 443\r\n").into_bytes(),
+        kind => {
+            let command = if kind == 2 { 0x20 } else { 0x21 };
+            let head = [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, 0x11, 0, 12]].concat();
+            [&head[..], &source, &[198, 51, 100, 1, 0xc3, 0x50, 1, 0xbb]].concat()
+        }
+    }
 }

@@ -7,15 +7,20 @@ use fastrand::Rng;
 
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
-use crate::directory::Directory;
+use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
+use crate::kit::network::{Network, Networks, PrefixBits};
 use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
+use crate::kit::token_bucket::Rate;
+use crate::net::arrivals::{ArrivalLimits, Arrivals, Balancers};
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{Intake, QueueLimits, Tray, queue};
 use crate::net::limits::{Limits, LinkLimits};
 use crate::net::mailbox::Mailbox;
+use crate::net::throttle::AgentRates;
 use crate::session::rules::Rules;
+use crate::wire::origins::AllowedOrigins;
 use crate::wire::upgrade::HeadLimits;
 use crate::work::alarm::{Alarm, Sleeper};
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
@@ -63,8 +68,44 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         write_deadline_ms: rng.u32(200..900),
         lease_bytes: rng.usize(16_384..60_000),
         turn_bytes: rng.usize(50..5000),
+        agent_rates: agent_rates(rng),
         link: LinkLimits { connections_max: rng.u32(1..5), queue_soft, queue_hard: queue_soft + rng.usize(500..6000) },
     }
+}
+
+/// How fast agents may send: half of the time as fast as they like.
+fn agent_rates(rng: &mut Rng) -> AgentRates {
+    let depth = Duration::from_millis(rng.u64(100..2000));
+    let mut rate = |most: u64| {
+        let units = rng.u64(most / 10..most);
+        Rate::new(if rng.bool() { 0 } else { units }, Duration::from_secs(1), depth)
+    };
+    AgentRates { messages: rate(400), bytes: rate(200_000) }
+}
+
+/// How often peers may come: half of the time as often as they like.
+fn arrival_limits(rng: &mut Rng) -> ArrivalLimits {
+    let mut rate = |most: u64| {
+        let units = rng.u64(1..most);
+        Rate::new(if rng.bool() { 0 } else { units }, Duration::from_secs(1), Duration::from_secs(2))
+    };
+    ArrivalLimits {
+        accepts: rate(20),
+        prefix_accepts: rate(10),
+        prefix_failed_logins: rate(3),
+        prefix: PrefixBits { v4: 24, v6: 56 },
+        prefixes: 128,
+        exempt: Networks(network("192.0.2.0/24").into_iter().collect()),
+    }
+}
+
+/// Whose headers are believed: half of the time nobody's, and never everybody's.
+fn balancers(rng: &mut Rng) -> Balancers {
+    [rng.bool(), rng.bool()].map(|proxied| proxied.then(|| Networks(network("10.0.0.0/15").into_iter().collect())))
+}
+
+fn network(text: &str) -> Option<Network> {
+    text.parse().ok()
 }
 
 /// Builds loops, queues and dispatch on a kernel that has as many doors as there are to be loops.
@@ -74,6 +115,9 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let (hatches, trays): (Vec<_>, Vec<_>) = (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
     let budget = Budget::new(BudgetLimit::NONE);
     let doors = kernel.borrow().doors.len();
+    let balancers = balancers(rng);
+    kernel.borrow_mut().proxied = [balancers[0].is_some(), balancers[1].is_some()];
+    let arrivals = Arc::new(Arrivals::new(balancers, arrival_limits(rng)));
     let room = Quota::new(rng.u32(4..20 * doors as u32));
     let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
     for door in 0..doors {
@@ -92,6 +136,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
             status,
             room: Arc::clone(&room),
             budget: Arc::clone(&budget),
+            arrivals: Arc::clone(&arrivals),
         }));
     }
     let (alarm, sleeper) = Alarm::new();
@@ -99,16 +144,19 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         name: "sim".to_owned(),
         epoch: 1,
         clock: Clock::at_unix_ms(1_700_000_000_000),
-        directory: Directory::new(rng.u32(5..60), 64),
+        directory: Directory::new(TenantLimits { calls: rng.u32(5..60), agents: rng.u32(2..8) }, 64),
         calls: Calls::new(rng.u64(..), rng.u32(1..10)),
         loops: dispatch_doors,
         queues: Vec::new(),
         budget,
+        arrivals,
+        key_calls: None,
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
             leeway_secs: 0,
             openness: Openness::Dev,
             backends: Backends::Dev,
+            origins: AllowedOrigins::default(),
         },
         links: LinkTerms {
             window: rng.u32(1..12),
@@ -141,6 +189,7 @@ pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -
         queue_soft: 1 << 20,
         queue_hard: 2 << 20,
         turn_bytes: 1 << 20,
+        agent_rates: AgentRates::default(),
         ..limits(&mut rng)
     };
     let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[0].woken)));
@@ -156,6 +205,7 @@ pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -
         status: Arc::new(LoopStatus::default()),
         room: Quota::new(50),
         budget: Budget::new(BudgetLimit::NONE),
+        arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
     });
     OneLoop { body, mailbox, tray }
 }

@@ -7,6 +7,7 @@ use super::envelope::agent_side::decode_from_gateway;
 use super::envelope::link_side::client::FromLink;
 use super::envelope::link_side::{self, Ended, Ending, FromBackend};
 use super::envelope::{self, Encoding, Inbound, Outbound, Payload};
+use super::proxy;
 use super::rules::Violation;
 use super::upgrade::{self, HeadLimits};
 use crate::kit::ids::is_name;
@@ -99,6 +100,23 @@ pub fn upgrade(bytes: &[u8]) {
         if let Ok(query) = std::str::from_utf8(part) {
             let _ = upgrade::query_value(query, "agent");
         }
+    }
+}
+
+/// A PROXY header that is cut waits or is refused as the whole one is, within its bound; what comes behind it changes nothing.
+pub fn proxy(bytes: &[u8]) {
+    let whole = proxy::parse(bytes);
+    let (most, step) = (bytes.len().min(2 * proxy::HEADER_BYTES_MAX), 1 + bytes.len() / 64);
+    for cut in (0..most).step_by(step) {
+        match (proxy::parse(&bytes[..cut]), whole) {
+            (Ok(None), Ok(Some(header))) => assert!(cut < header.bytes),
+            (Ok(None), _) => assert!(cut < proxy::HEADER_BYTES_MAX, "nobody waits for more than a header can have"),
+            (short, long) => assert_eq!(short, long),
+        }
+    }
+    if let Ok(Some(header)) = whole {
+        assert!(header.bytes <= bytes.len() && header.bytes <= proxy::HEADER_BYTES_MAX);
+        assert_eq!(proxy::parse(&bytes[..header.bytes]), whole);
     }
 }
 
@@ -209,6 +227,16 @@ mod tests {
                 "Origin: x\r\n", "Authorization: Bearer x\r\n"]),
         ]) {
             super::upgrade(&bytes);
+        }
+
+        #[test]
+        fn proxy(bytes in prop_oneof![
+            words(&["PROXY ", "TCP4", "TCP6", "UNKNOWN", " ", "1.2.3.4", "::1", "7", "\r\n", "\r", "\n"]),
+            (words(&["\r\n\r\n\0\r\nQUIT\n"]), bytes(b"\x20\x21\x11\x00\x0c\x24\x10"))
+                .prop_map(|(start, rest)| [start, rest].concat()),
+            bytes(b"PROXY TCP4\r\n"),
+        ]) {
+            super::proxy(&bytes);
         }
 
         #[test]

@@ -9,6 +9,8 @@ pub mod fuzz_bodies;
 pub mod head;
 pub mod mask;
 pub mod origin;
+pub mod origins;
+pub mod proxy;
 pub mod rules;
 pub mod upgrade;
 pub mod url;

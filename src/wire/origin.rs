@@ -29,7 +29,7 @@ pub fn is_loopback_host(authority: &str) -> bool {
 }
 
 /// RFC 3986, section 3.1.
-fn is_scheme(text: &str) -> bool {
+pub(super) fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
@@ -45,7 +45,8 @@ fn is_loopback_name(host: &str) -> bool {
     labels.next().is_some_and(|last| last.eq_ignore_ascii_case("localhost")) && labels.all(is_label)
 }
 
-fn is_label(text: &str) -> bool {
+/// A part of a name between its dots, as loosely as resolvers take it.
+pub(super) fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 

@@ -68,6 +68,8 @@ pub enum Refusal {
     Malformed(&'static str),
     /// The token was refused; the same words for every cause: 401 with `WWW-Authenticate: Bearer`.
     Unauthorized,
+    /// A browser's page that may not: 403.
+    Forbidden,
     /// No such path: 404.
     NotFound,
     /// Not GET: 405 with `Allow: GET`.
@@ -78,6 +80,16 @@ pub enum Refusal {
     HeadTooLarge,
     /// Not HTTP/1.1: 505.
     Version,
+    /// Too many logins have failed where it comes from: 429 with `Retry-After`.
+    TooManyFailures {
+        /// Seconds.
+        retry_after_secs: u32,
+    },
+    /// Its tenant has as many agents as it may: 429 with `Retry-After`.
+    TenantFull {
+        /// Seconds.
+        retry_after_secs: u32,
+    },
     /// The node is full or stopping: 503 with `Retry-After`.
     Unavailable,
     /// The head did not arrive in time: 408.
@@ -91,10 +103,12 @@ impl Refusal {
         match self {
             Self::Malformed(_) => 400,
             Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Method => 405,
             Self::Timeout => 408,
             Self::UpgradeRequired => 426,
+            Self::TooManyFailures { .. } | Self::TenantFull { .. } => 429,
             Self::HeadTooLarge => 431,
             Self::Unavailable => 503,
             Self::Version => 505,
@@ -122,6 +136,11 @@ impl Refusal {
                 "WWW-Authenticate: Bearer\r\n".into(),
                 "The token is missing or not accepted: send a valid one as `Authorization: Bearer …` or `?access_token=…`.",
             ),
+            Self::Forbidden => (
+                "Forbidden",
+                "".into(),
+                "Pages of this origin may not connect: have it added to `server.origins`, or send no Origin.",
+            ),
             Self::NotFound => ("Not Found", "".into(), "There is nothing here: agents connect to /v1/agent."),
             Self::Method => ("Method Not Allowed", "Allow: GET\r\n".into(), "A WebSocket is opened with GET."),
             Self::Timeout => ("Request Timeout", "".into(), "The request did not arrive in time."),
@@ -134,6 +153,16 @@ impl Refusal {
                 "Request Header Fields Too Large",
                 "".into(),
                 "The request head is too large: send fewer or shorter header fields.",
+            ),
+            Self::TooManyFailures { retry_after_secs } => (
+                "Too Many Requests",
+                format!("Retry-After: {retry_after_secs}\r\n").into(),
+                "Too many logins from this network have failed: come back later, with a valid token.",
+            ),
+            Self::TenantFull { retry_after_secs } => (
+                "Too Many Requests",
+                format!("Retry-After: {retry_after_secs}\r\n").into(),
+                "This tenant has as many agents connected as it may: come back later.",
             ),
             Self::Unavailable => (
                 "Service Unavailable",
@@ -148,7 +177,7 @@ impl Refusal {
 /// Reads a request at the start of `bytes`; `None` when the head is cut.
 ///
 /// # Errors
-/// Why it cannot be upgraded. `NotFound`, `Unauthorized`, `Unavailable` and `Timeout` are never returned: they are not for the parser to say.
+/// Why it cannot be upgraded. `NotFound`, `Unauthorized`, `Forbidden`, `Unavailable`, `Timeout` and those of 429 are never returned: they are not for the parser to say.
 pub fn parse(bytes: &[u8], limits: HeadLimits) -> Result<Option<Upgrade>, Refusal> {
     // What lies behind the limit is not looked at, so a head that is cut there is too large, wherever the input ends.
     let bytes = &bytes[..bytes.len().min(limits.bytes_max)];

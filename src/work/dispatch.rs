@@ -13,15 +13,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use metrics::counter;
 
+use crate::auth::api_key::Fingerprint;
 use crate::calls::{Abandoned, Calls, End, NewCall, OnEnd, Outcome};
-use crate::directory::{Directory, Located};
+use crate::directory::{Directory, Located, TenantLimits};
 use crate::kit::budget::Budget;
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{CallId, ConnId, TenantId};
 use crate::kit::lock::lock;
+use crate::kit::metric;
 use crate::kit::pace::Pace;
 use crate::kit::tick::{Clock, Now, millis};
+use crate::kit::token_bucket::Rate;
+use crate::net::arrivals::Arrivals;
 use crate::net::event_loop::LoopStatus;
 use crate::net::intake::QueueBytes;
 use crate::net::io::Wake;
@@ -34,6 +39,7 @@ use super::alarm::{Alarm, Due};
 use super::answers::Answers;
 use super::call_log;
 use super::gate::Gate;
+use super::key_rates::KeyRates;
 use super::links::{LinkTerms, Links};
 
 /// Refused upgrades that are logged in a second: strangers can cause them.
@@ -87,6 +93,10 @@ pub struct DispatchParts {
     pub queues: Vec<QueueBytes>,
     /// What all of it may take.
     pub budget: Arc<Budget>,
+    /// How often somebody may come.
+    pub arrivals: Arc<Arrivals>,
+    /// Calls with each API key; `None` for no limit.
+    pub key_calls: Option<Rate>,
     /// Who is let in.
     pub gate: Gate,
     /// What links are promised.
@@ -112,6 +122,8 @@ pub struct Dispatch {
     loops: Vec<LoopDoor>,
     queues: Vec<QueueBytes>,
     budget: Arc<Budget>,
+    arrivals: Arc<Arrivals>,
+    key_calls: KeyRates,
     gate: RwLock<Arc<Gate>>,
     heartbeat_ms: AtomicU32,
     connections_max: u32,
@@ -138,6 +150,8 @@ impl Dispatch {
             loops: parts.loops,
             queues: parts.queues,
             budget: parts.budget,
+            arrivals: parts.arrivals,
+            key_calls: KeyRates::new(parts.key_calls),
             gate: RwLock::new(Arc::new(parts.gate)),
             heartbeat_ms: AtomicU32::new(parts.heartbeat_ms),
             connections_max: parts.connections_max,
@@ -279,10 +293,18 @@ impl Dispatch {
     }
 
     /// Changes the limits that are kept here.
-    pub fn set_limits(&self, calls_per_agent: u32, calls_per_tenant: u32, heartbeat_ms: u32, links: LinkTerms) {
+    pub fn set_limits(
+        &self,
+        calls_per_agent: u32,
+        tenants: TenantLimits,
+        heartbeat_ms: u32,
+        links: LinkTerms,
+        key_calls: Option<Rate>,
+    ) {
         self.links.set_terms(links);
+        self.key_calls.set(key_calls);
         self.calls.set_per_agent_max(calls_per_agent);
-        self.directory.set_calls_per_tenant_max(calls_per_tenant);
+        self.directory.set_tenant_limits(tenants);
         self.heartbeat_ms.store(heartbeat_ms, Ordering::Relaxed);
     }
 
@@ -295,6 +317,27 @@ impl Dispatch {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// How often somebody may come.
+    #[must_use]
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    /// One more call with this key; without a key, in development, there is no limit.
+    ///
+    /// # Errors
+    /// There were too many: how long until there may be one.
+    pub fn may_call(&self, key: Option<Fingerprint>, now: Now) -> Result<(), Duration> {
+        let allowed = key.map_or(Ok(()), |key| self.key_calls.take(key, now));
+        if allowed.is_err() {
+            counter!(metric::SHED, "limit" => "key_calls").increment(1);
+            if let Some(left_out) = self.may_log_refusal(now) {
+                tracing::info!(limit = "key_calls", left_out, "call refused by a limit");
+            }
+        }
+        allowed
     }
 
     /// The process' clock.

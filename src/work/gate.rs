@@ -5,6 +5,7 @@ use crate::auth::token::{Claims, Refused, Verifier};
 use crate::kit::ids::is_name;
 use crate::session::effect::Greeting;
 use crate::wire::origin;
+use crate::wire::origins::AllowedOrigins;
 
 /// The tenant of agents and backends that come without proof, in development.
 pub const DEV_TENANT: &str = "default";
@@ -45,6 +46,8 @@ pub struct Gate {
     pub openness: Openness,
     /// Whose links are let in.
     pub backends: Backends,
+    /// Which web pages may connect.
+    pub origins: AllowedOrigins,
 }
 
 impl Gate {
@@ -53,9 +56,10 @@ impl Gate {
     /// # Errors
     /// Why it is not let in: for the log and the metric, never for the peer.
     pub fn identify(&self, greeting: &Greeting, now_unix: u64) -> Result<Claims, Refused> {
+        self.check_origin(greeting, self.openness == Openness::Dev)?;
         match (&greeting.token, &greeting.agent) {
             (Some(token), _) => self.verifier.verify(token, now_unix),
-            (None, Some(agent)) if self.openness == Openness::Dev && is_name(agent) => believed(agent, greeting),
+            (None, Some(agent)) if self.openness == Openness::Dev && is_name(agent) => Ok(believed(agent)),
             (None, _) => Err(Refused::Missing),
         }
     }
@@ -67,9 +71,8 @@ impl Gate {
     /// # Errors
     /// Why it is not let in: for the log and the metric, never for the peer.
     pub fn identify_backend(&self, greeting: &Greeting) -> Result<Linker, Refused> {
+        self.check_origin(greeting, matches!(self.backends, Backends::Dev))?;
         match &self.backends {
-            // As on the control port: a page of another site must not get in through a browser of this machine.
-            Backends::Dev if is_foreign(greeting) => Err(Refused::Origin),
             Backends::Dev => Ok(Linker { tenant: DEV_TENANT.to_owned(), key: None }),
             Backends::Keys(keys) => {
                 let key = Fingerprint::of(greeting.token.as_deref().ok_or(Refused::Missing)?);
@@ -77,6 +80,16 @@ impl Gate {
                 Ok(Linker { tenant: backend.tenant.clone(), key: Some(key) })
             }
         }
+    }
+
+    /// A browser says which page asks. Before tokens and keys, so that a page learns nothing about those that it may have brought. In
+    /// development pages of this machine pass: others must not get in through a browser of this machine.
+    fn check_origin(&self, greeting: &Greeting, dev: bool) -> Result<(), Refused> {
+        let Some(page) = greeting.origin.as_deref() else {
+            return Ok(());
+        };
+        let allowed = self.origins.allow(page) || dev && origin::is_loopback(page);
+        if allowed { Ok(()) } else { Err(Refused::Origin) }
     }
 
     /// Whether a link that was let in would be let in again.
@@ -90,16 +103,9 @@ impl Gate {
     }
 }
 
-fn is_foreign(greeting: &Greeting) -> bool {
-    greeting.origin.as_deref().is_some_and(|origin| !origin::is_loopback(origin))
-}
-
-/// Believes an id without proof, but not when the page of another site brings it through a browser of this machine.
-fn believed(agent: &str, greeting: &Greeting) -> Result<Claims, Refused> {
-    if is_foreign(greeting) {
-        return Err(Refused::Origin);
-    }
-    Ok(Claims { agent: agent.to_owned(), tenant: DEV_TENANT.to_owned(), labels: Vec::new(), expires_unix: u64::MAX })
+/// Believes an id without proof.
+fn believed(agent: &str) -> Claims {
+    Claims { agent: agent.to_owned(), tenant: DEV_TENANT.to_owned(), labels: Vec::new(), expires_unix: u64::MAX }
 }
 
 #[cfg(test)]
@@ -108,25 +114,37 @@ mod tests {
     use crate::session::rules::Door;
     use crate::wire::upgrade::Offer;
 
-    #[test]
-    fn development_believes_this_machine_alone() {
-        let gate = |openness| Gate {
+    fn gate(openness: Openness) -> Gate {
+        Gate {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
             leeway_secs: 0,
             openness,
-            backends: Backends::Dev,
-        };
-        let asked = |agent: &str, origin: Option<&str>| Greeting {
+            backends: match openness {
+                Openness::Dev => Backends::Dev,
+                Openness::TokensOnly => Backends::Keys(ApiKeys::new(&[]).expect("no keys are no wrong keys")),
+            },
+            origins: AllowedOrigins(vec!["https://*.good.example".parse().expect("an origin")]),
+        }
+    }
+
+    fn asked(agent: &str, origin: Option<&str>) -> Greeting {
+        Greeting {
             door: Door::Agents,
+            peer: None,
             token: None,
             agent: Some(agent.to_owned()),
             origin: origin.map(str::to_owned),
             accept: [0; 28],
             offer: Offer::Nothing,
-        };
+        }
+    }
+
+    #[test]
+    fn development_believes_this_machine_and_listed_pages_alone() {
         for (openness, agent, origin, expected) in [
             (Openness::Dev, "web-1", None, Ok("web-1")),
             (Openness::Dev, "web-1", Some("http://localhost:3000"), Ok("web-1")),
+            (Openness::Dev, "web-1", Some("https://app.good.example"), Ok("web-1")),
             (Openness::Dev, "web-1", Some("https://evil.example"), Err(Refused::Origin)),
             (Openness::Dev, "web-1", Some("null"), Err(Refused::Origin)),
             (Openness::Dev, "no name", None, Err(Refused::Missing)),
@@ -134,6 +152,25 @@ mod tests {
         ] {
             let identified = gate(openness).identify(&asked(agent, origin), 0).map(|claims| claims.agent);
             assert_eq!(identified, expected.map(str::to_owned), "{openness:?} {agent} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn pages_are_turned_away_before_anything_else_is_looked_at() {
+        for (openness, origin, refused) in [
+            (Openness::TokensOnly, None, Refused::Missing),
+            (Openness::TokensOnly, Some("https://app.good.example"), Refused::Missing),
+            (Openness::TokensOnly, Some("http://localhost:3000"), Refused::Origin),
+            (Openness::TokensOnly, Some("https://evil.example"), Refused::Origin),
+        ] {
+            let gate = gate(openness);
+            for token in [None, Some("a token that is none".to_owned())] {
+                let greeting = Greeting { token: token.clone(), agent: None, ..asked("", origin) };
+                let expected =
+                    if token.is_some() && refused == Refused::Missing { Refused::Unverified } else { refused };
+                assert_eq!(gate.identify(&greeting, 0).err(), Some(expected), "{origin:?} {token:?}");
+                assert_eq!(gate.identify_backend(&greeting).err(), Some(expected), "{origin:?} {token:?}");
+            }
         }
     }
 }

@@ -78,7 +78,7 @@ impl Dispatch {
             self.links.bytes(),
             control,
             mailboxes + self.worker_queue_bytes(),
-            of_loops(|memory| &memory.turn),
+            of_loops(|memory| &memory.turn) + self.arrivals().bytes(),
         ];
         let resident = memory::look();
         let live = memory::live_bytes().saturating_sub(of_loops(|memory| &memory.promised));

@@ -10,6 +10,7 @@ pub mod drain;
 pub mod gate;
 mod handlers;
 pub mod holdings;
+mod key_rates;
 pub mod links;
 pub mod pool;
 #[cfg(test)]

@@ -133,6 +133,7 @@ mod tests {
     fn knock(number: u32) -> Event {
         let greeting = Greeting {
             door: Door::Agents,
+            peer: None,
             token: None,
             agent: Some(format!("web-{number}")),
             origin: None,

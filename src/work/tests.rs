@@ -17,11 +17,12 @@ use super::links::LinkTerms;
 use super::pool;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
-use crate::directory::Directory;
+use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::ids::ConnId;
 use crate::kit::lock::lock;
 use crate::kit::tick::{Clock, Now};
+use crate::net::arrivals::{ArrivalLimits, Arrivals};
 use crate::net::event_loop::LoopStatus;
 use crate::net::intake::Event;
 use crate::net::io::Wake;
@@ -30,6 +31,7 @@ use crate::session::effect::Greeting;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
 use crate::wire::envelope::{Encoding, Payload};
+use crate::wire::origins::AllowedOrigins;
 use crate::wire::upgrade::Offer;
 
 struct Deaf;
@@ -77,16 +79,19 @@ pub(super) fn node() -> (Dispatch, Letters) {
         name: "n1".to_owned(),
         epoch: 0x6058_6658,
         clock: Clock::start(),
-        directory: Directory::new(100, 10),
+        directory: Directory::new(TenantLimits { calls: 100, agents: u32::MAX }, 10),
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
         queues: Vec::new(),
         budget: Budget::new(BudgetLimit::NONE),
+        arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
+        key_calls: None,
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).unwrap(),
             openness: Openness::Dev,
             leeway_secs: 0,
             backends: Backends::Dev,
+            origins: AllowedOrigins::default(),
         },
         links: LinkTerms { window: 10, timeout: Duration::from_secs(1), timeout_max: Duration::from_secs(9) },
         heartbeat_ms: 1000,
@@ -100,6 +105,7 @@ pub(super) fn node() -> (Dispatch, Letters) {
 fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
     let greeting = Greeting {
         door: Door::Agents,
+        peer: None,
         token: token.map(str::to_owned),
         agent: Some("web-1".to_owned()),
         origin: None,

@@ -260,7 +260,7 @@ fn each_door_serves_its_own() {
     assert_eq!(refused(link, to(link, "/dev/echo")), 404);
     assert_eq!(refused(gateway.agents, to(gateway.agents, "/v1/link")), 404);
     let foreign = request(&gateway, Encoding::Json).with_header("Origin", "https://evil.example");
-    assert_eq!(refused(link, foreign), 401);
+    assert_eq!(refused(link, foreign), 403);
     let ours = request(&gateway, Encoding::Json).with_header("Origin", "http://localhost:3000");
     let one = Linker::with(&gateway, ours, Encoding::Json);
     until(|| gateway.metric("holdfast_links", "") == 1, "the refused are gone");

@@ -4,6 +4,7 @@
 //! another's latency. What the tests need beside Rust (`scripts/test` installs it) is never skipped: a test without it fails.
 
 mod agent;
+mod arrivals;
 mod backend;
 mod budget;
 mod endings;
@@ -20,6 +21,7 @@ mod memory;
 mod outcomes;
 mod peer;
 mod polyglot;
+mod rates;
 mod reloading;
 mod replies;
 mod starting;

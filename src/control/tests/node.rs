@@ -16,15 +16,17 @@ use super::super::{Access, IdempotencyBounds, Limits, Live, Runtime, Setup, Shar
 use crate::auth::api_key::{ApiKeySource, ApiKeys};
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
-use crate::directory::{Directory, NewAgent};
+use crate::directory::{Directory, NewAgent, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::ids::{CallId, ConnId};
 use crate::kit::tick::{Clock, Now};
+use crate::net::arrivals::{ArrivalLimits, Arrivals};
 use crate::net::event_loop::LoopStatus;
 use crate::net::intake::Event;
 use crate::net::io::Wake;
 use crate::net::mailbox::{Described, Letters, Mailbox, Order};
 use crate::wire::envelope::Encoding;
+use crate::wire::origins::AllowedOrigins;
 use crate::work::alarm::Alarm;
 use crate::work::answers::Answers;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
@@ -95,14 +97,15 @@ pub fn start(access: Access, limits: Limits) -> Node {
     let clock = Clock::start();
     let (ring, bell) = unbounded();
     let (mailbox, letters) = Mailbox::new(MAILBOX, Arc::new(Bell(ring)));
-    let directory = Directory::new(100, 10);
-    directory.join(&NewAgent {
+    let directory = Directory::new(TenantLimits { calls: 100, agents: 100 }, 10);
+    let joined = directory.join(&NewAgent {
         tenant: directory.tenant("default"),
         id: "web-1",
         labels: &[("region".to_owned(), "eu".to_owned())],
         conn: ConnId::new(0, 1, 1),
         encoding: Encoding::Json,
     });
+    assert!(joined.is_ok());
     let status = Arc::new(LoopStatus { connections: AtomicU32::new(1), ..LoopStatus::default() });
     let dispatch = Arc::new(Dispatch::new(DispatchParts {
         name: "n1".to_owned(),
@@ -113,11 +116,14 @@ pub fn start(access: Access, limits: Limits) -> Node {
         loops: vec![LoopDoor { mailbox, status }],
         queues: Vec::new(),
         budget: Budget::new(BudgetLimit::NONE),
+        arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
+        key_calls: None,
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).unwrap(),
             leeway_secs: 0,
             openness: Openness::Dev,
             backends: Backends::Dev,
+            origins: AllowedOrigins::default(),
         },
         links: LinkTerms { window: 10, timeout: PATIENCE, timeout_max: PATIENCE },
         heartbeat_ms: 1000,

@@ -9,6 +9,7 @@ use crate::kit::budget::Verdict;
 use crate::kit::ids::SLOTS_MAX;
 use crate::kit::memory;
 use crate::kit::tick::Now;
+use crate::net::arrivals::Header;
 use crate::net::conn::{Conn, mark};
 use crate::net::io::{Io, Ready, Token};
 use crate::session::reason::Reason;
@@ -73,9 +74,9 @@ impl<I: Io> EventLoop<I> {
     fn accept_at(&mut self, door: Door) {
         for _ in 0..ACCEPTS_A_TURN {
             match self.io.accept(door) {
-                Ok(stream) => {
+                Ok((stream, peer)) => {
                     self.accepting[door as usize].worked();
-                    self.welcome(stream, door);
+                    self.arrive(stream, peer, door);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.accepting[door as usize].more = false;
@@ -117,8 +118,7 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    fn welcome(&mut self, stream: I::Stream, door: Door) {
-        self.meter.accepted.increment(1);
+    pub(super) fn welcome(&mut self, stream: I::Stream, door: Door, header: Header) {
         let turn_away = self.is_full(door) || (door == Door::Agents && !self.room.take());
         if turn_away && self.turned_away == TURNED_AWAY_MAX {
             self.meter.turned_away.increment(1);
@@ -129,8 +129,11 @@ impl<I: Io> EventLoop<I> {
         if turn_away {
             conn.session.owner_marks |= mark::TURNED_AWAY;
             self.turned_away += 1;
-        } else if door == Door::Links {
-            self.links += 1;
+        } else {
+            self.links += u32::from(door == Door::Links);
+            if header == Header::First {
+                conn.session.owner_marks |= mark::AWAITS_HEADER;
+            }
         }
         self.sweep.busy = true;
         let slot = self.conns.insert(conn);

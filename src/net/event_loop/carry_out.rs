@@ -76,7 +76,7 @@ impl<I: Io> EventLoop<I> {
                     self.meter.messages_in += 1;
                     self.intake.push(conn, Event::LinkMessage { conn, encoding, body });
                 }
-                Effect::Authenticate(greeting) => self.intake.push(conn, Event::Knock { conn, greeting }),
+                Effect::Authenticate(greeting) => self.knock(token, greeting),
                 Effect::Ping => {
                     let bytes = self.ping();
                     self.enqueue(token, Segment { bytes, call: None });

@@ -27,7 +27,7 @@ pub(crate) struct Seen {
     pub(crate) armed: bool,
     /// Whether bytes that were read wait in its session.
     pub(crate) keeps_bytes: bool,
-    /// Whether it is not read because of what is queued for it.
+    /// Whether it is not read because of what is queued for it, or because it has used up its rate.
     pub(crate) held_back: bool,
 }
 
@@ -42,14 +42,16 @@ impl<I: Io> EventLoop<I> {
                 again: self.again.contains(&conn.token(slot)),
                 armed: conn.outbox.as_ref().is_some_and(|outbox| outbox.armed),
                 keeps_bytes: conn.session.keeps_bytes(),
-                held_back: conn.session.phase().is_open() && conn.queued_bytes() > self.limits.queue_soft(conn.door()),
+                held_back: conn.session.phase().is_open()
+                    && (conn.queued_bytes() > self.limits.queue_soft(conn.door()) || self.throttle.rests(slot)),
             })
             .collect()
     }
 
     /// Whether it owns nothing of any connection.
     pub(crate) fn is_idle(&self) -> bool {
-        self.conns.is_empty() && self.pool.lent() == 0 && self.early.is_empty()
+        let beside = self.sources.held() + self.throttle.held();
+        self.conns.is_empty() && self.pool.lent() == 0 && self.early.is_empty() && beside == 0
     }
 
     /// Whether it rests only because others do not go on: full workers, or an admission on its way.
@@ -77,6 +79,9 @@ impl<I: Io> EventLoop<I> {
             half_open += u32::from(phase.is_half_open() && conn.door() == Door::Agents);
             links += u32::from(conn.door() == Door::Links && conn.session.owner_marks & mark::TURNED_AWAY == 0);
             leases += conn.session.leases();
+            let heard = phase == Phase::Verifying || phase.is_open();
+            let awaits_header = conn.session.owner_marks & mark::AWAITS_HEADER != 0;
+            assert!(!(heard && awaits_header), "{token:?} was heard before its balancer");
             assert!(phase != Phase::Dead, "{token:?} is dead and still there");
             let marked = conn.session.owner_marks & mark::IN_AGAIN;
             let listed = again.get(&(token.slot, token.generation)).copied().unwrap_or(0);

@@ -106,11 +106,15 @@ impl<I: Io> EventLoop<I> {
         // Slices come a millisecond apart at least, so a long table has larger ones.
         self.sweep.slice = next_slice(slice, due.len()).max(span.div_ceil(self.whole_ms()));
         for token in due {
+            let awaits_header = self.awaits_header(token);
             let Some(conn) = live(&mut self.conns, token) else {
                 continue;
             };
             if is_too_slow(conn, now, patience_ms) {
                 self.slow_consumer(token);
+            } else if awaits_header {
+                // Whoever speaks to a balancer has not spoken yet, and would be shown what is not for it.
+                self.lose(token, Reason::HandshakeTimeout);
             } else if holds_up(conn) && self.pool.lent_bytes(message_purpose(conn.door())) > half {
                 self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
             } else {
@@ -120,6 +124,7 @@ impl<I: Io> EventLoop<I> {
         }
         if self.sweep.cursor == 0 {
             self.sweep.outbox_bytes = std::mem::take(&mut self.sweep.outbox_bytes_seen);
+            self.throttle.sweep(now);
             self.rest_after_burst();
             self.tell_memory();
         }

@@ -124,11 +124,11 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn describe(&mut self, token: Token) -> Option<Described> {
-        let now = self.now;
+        let (now, peer) = (self.now, self.peer(token));
         let conn = live(&mut self.conns, token)?;
         Some(Described {
             since: Now(u64::from(conn.since_secs) * 1000),
-            peer: self.io.peer(&conn.stream),
+            peer,
             round_trip_ms: conn.session.round_trip_ms(),
             bytes_in: conn.bytes_in,
             bytes_out: conn.bytes_out,

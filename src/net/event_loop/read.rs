@@ -5,10 +5,13 @@ use std::io;
 use crate::kit::buffer_pool::{LEASE_BYTES, Purpose};
 use crate::net::conn::{Conn, mark};
 use crate::net::io::{Io, Ready, Token};
+use crate::net::throttle::{Rest, Room};
 use crate::session::message_purpose;
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
+use crate::session::rules::Door;
 use crate::session::websocket::Flow;
+use crate::wire::proxy;
 
 use super::carry_out::live;
 use super::{EventLoop, SCRATCH_BYTES};
@@ -54,6 +57,12 @@ enum Got {
 
 impl<I: Io> EventLoop<I> {
     pub(super) fn read(&mut self) {
+        while let Some(token) = self.throttle.rested(self.now) {
+            if live(&mut self.conns, token).is_some() {
+                self.throttle.wake(token.slot);
+                self.read_again(token);
+            }
+        }
         // Those that waited since the last turn come first; whoever is not done joins the end of the list.
         for _ in 0..self.again.len().min(AGAIN_A_TURN) {
             let Some(token) = self.again.pop_front() else {
@@ -91,19 +100,19 @@ impl<I: Io> EventLoop<I> {
 
     fn read_conn(&mut self, token: Token, until: Until) {
         let mut budget = self.limits.turn_bytes;
-        while self.may_read(token) {
-            let (count, behind) = match self.read_once(token) {
+        while let Some(room) = self.may_read(token) {
+            let (count, behind) = match self.read_once(token, room) {
                 Got::Bytes { count, behind } => (count, behind),
                 // It is kept again, and is no reason to come back.
                 Got::Head { count } => {
-                    self.receive(token, count);
+                    self.receive(token, count, room);
                     return;
                 }
                 Got::Nothing => return,
                 Got::End(reason) => return self.lose(token, reason),
             };
             budget = budget.saturating_sub(count);
-            let flow = self.receive(token, count);
+            let flow = self.receive(token, count, room);
             if flow == Some(Flow::Budget) || budget == 0 || behind == Behind::MoreLater {
                 return self.read_again(token);
             }
@@ -113,8 +122,21 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    fn receive(&mut self, token: Token, count: usize) -> Option<Flow> {
+    fn receive(&mut self, token: Token, count: usize, room: Room) -> Option<Flow> {
+        let Some(count) = self.past_header(token, count) else {
+            return Some(Flow::Drained);
+        };
+        let said_before = self.meter.messages_in + self.meter.frames_out;
+        // Whoever has a rate is heard as far as that goes, and no further in this turn.
+        let turn_frames = self.rules.turn_frames;
+        self.rules.turn_frames = turn_frames.min(room.messages);
         let flow = self.with_session(token, |session, scratch, lent| session.received(&mut scratch[..count], lent));
+        self.rules.turn_frames = turn_frames;
+        if room != Room::ENDLESS {
+            // What it made us send counts as well: a ping asks for a pong.
+            let said = self.meter.messages_in + self.meter.frames_out - said_before;
+            self.throttle.sent(&self.limits.agent_rates, token.slot, self.now, said, 0);
+        }
         self.bound_leases(token);
         flow
     }
@@ -146,7 +168,7 @@ impl<I: Io> EventLoop<I> {
                 return;
             };
             let count = conn.session.restore(&mut self.scratch, &mut self.pool);
-            if count == 0 || self.receive(token, count) != Some(Flow::Budget) {
+            if count == 0 || self.receive(token, count, Room::ENDLESS) != Some(Flow::Budget) {
                 return;
             }
         }
@@ -154,32 +176,50 @@ impl<I: Io> EventLoop<I> {
 
     /// Whether this connection may bring in more now. One whose worker is full comes again; one that does not take what
     /// is queued for it is read again when it has.
-    fn may_read(&mut self, token: Token) -> bool {
-        let Some(conn) = live(&mut self.conns, token) else {
-            return false;
-        };
+    fn may_read(&mut self, token: Token) -> Option<Room> {
+        let conn = live(&mut self.conns, token)?;
         let phase = conn.session.phase();
         if !phase.reads() || (phase.is_open() && conn.queued_bytes() > self.limits.queue_soft(conn.door())) {
             conn.session.owner_marks |= mark::PASSED_OVER;
-            return false;
+            return None;
         }
+        let has_rate = phase.is_open() && conn.door() == Door::Agents && self.limits.agent_rates.any();
+        let keeps_bytes = conn.session.keeps_bytes();
         if self.intake.is_full(self.conn_id(token)) {
             self.meter.workers_full.increment(1);
             self.starved = true;
             self.read_again(token);
-            return false;
+            return None;
         }
-        true
+        if !has_rate {
+            return Some(Room::ENDLESS);
+        }
+        let mut rates = self.limits.agent_rates;
+        if keeps_bytes {
+            // They were counted when they were read.
+            rates.bytes = None;
+        }
+        let room = self.throttle.room(&rates, token, self.now);
+        if room == Err(Rest::Begins) {
+            self.meter.slowed.increment(1);
+            tracing::debug!(conn = ?self.conn_id(token), "agent is over its rate, and is read later");
+        }
+        room.ok()
     }
 
-    fn read_once(&mut self, token: Token) -> Got {
+    fn read_once(&mut self, token: Token, room: Room) -> Got {
         let Some(conn) = live(&mut self.conns, token) else {
             return Got::Nothing;
         };
         let kept = conn.session.restore(&mut self.scratch, &mut self.pool);
+        let awaits_header = conn.session.owner_marks & mark::AWAITS_HEADER != 0;
         let (until, then) = match conn.session.phase() {
             // Before the upgrade no more is taken in than a head and a little: who is not known yet owns little memory.
-            Phase::Handshake => (kept.max(self.rules.head.bytes_max + EARLY_BYTES).min(SCRATCH_BYTES), Behind::More),
+            Phase::Handshake => {
+                let head = self.rules.head.bytes_max + EARLY_BYTES;
+                let header = if awaits_header { proxy::HEADER_BYTES_MAX } else { 0 };
+                (kept.max(head).max(header).min(SCRATCH_BYTES), Behind::More)
+            }
             // What came before is heard before more is taken in: what the peer goes on to send waits in the kernel.
             _ if kept > 0 => (kept, Behind::More),
             _ => match self.rules.kept_bytes_max.saturating_sub(self.pool.lent_bytes(Purpose::Kept)) {
@@ -191,6 +231,9 @@ impl<I: Io> EventLoop<I> {
                 }
             },
         };
+        // Whoever has a rate is read as far as that goes.
+        let until = until.min(kept.saturating_add(room.bytes));
+        let has_rate = room != Room::ENDLESS;
         let room = &mut self.scratch[kept..until];
         if room.is_empty() {
             return Got::Bytes { count: kept, behind: then };
@@ -202,6 +245,9 @@ impl<I: Io> EventLoop<I> {
                 Ok(count) => {
                     conn.bytes_in += count as u64;
                     self.meter.bytes_in += count as u64;
+                    if has_rate {
+                        self.throttle.sent(&self.limits.agent_rates, token.slot, self.now, 0, count as u64);
+                    }
                     Got::Bytes { count: kept + count, behind: if count == room.len() { then } else { Behind::Nothing } }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

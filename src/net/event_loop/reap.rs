@@ -1,5 +1,7 @@
 //! The verb `reap`: whoever died in this turn is freed at its end, and the workers get what the turn heard.
 
+use std::net::SocketAddr;
+
 use crate::kit::ids::ConnId;
 use crate::net::conn::mark;
 use crate::net::intake::Event;
@@ -34,7 +36,9 @@ impl<I: Io> EventLoop<I> {
             return;
         }
         self.sweep.busy = true;
-        let id = self.conn_id(token);
+        let (id, source) = (self.conn_id(token), self.sources.get(token.slot));
+        self.sources.forget(token.slot);
+        self.throttle.forget(token.slot);
         let Some(mut conn) = self.conns.remove(token.slot) else {
             return;
         };
@@ -63,11 +67,11 @@ impl<I: Io> EventLoop<I> {
         if conn.is_linked() {
             self.intake.push(id, Event::LinkEnded { conn: id, reason });
         }
-        self.log_end(id, reason);
+        self.log_end(id, reason, &conn.stream, source);
     }
 
     /// Every end is counted; in the log each has its line up to so many in a second.
-    fn log_end(&mut self, id: ConnId, reason: Reason) {
+    fn log_end(&mut self, id: ConnId, reason: Reason, stream: &I::Stream, source: Option<SocketAddr>) {
         let Row { label, loudness, .. } = reason.row();
         if loudness == Loudness::Debug {
             return tracing::debug!(conn = ?id, reason = label, "connection ended");
@@ -75,9 +79,10 @@ impl<I: Io> EventLoop<I> {
         let Some(left_out) = self.ends_logged.step(self.now) else {
             return;
         };
+        let peer = source.or_else(|| self.io.peer(stream)).map(tracing::field::display);
         match loudness {
-            Loudness::Warn => tracing::warn!(conn = ?id, reason = label, left_out, "connection ended"),
-            _ => tracing::info!(conn = ?id, reason = label, left_out, "connection ended"),
+            Loudness::Warn => tracing::warn!(conn = ?id, reason = label, peer, left_out, "connection ended"),
+            _ => tracing::info!(conn = ?id, reason = label, peer, left_out, "connection ended"),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Somebody wants to come in: who is it, and is it let in?
 
+use std::time::Duration;
+
 use metrics::counter;
 
 use crate::auth::token::{Claims, Refused};
 use crate::directory::NewAgent;
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
+use crate::kit::retry_after::retry_after_secs;
 use crate::kit::tick::Now;
 use crate::net::mailbox::{Admission, Order};
 use crate::session::effect::Greeting;
@@ -18,6 +21,11 @@ use crate::work::dispatch::Dispatch;
 
 use super::link;
 
+/// The limit on a tenant's agents, in the metric and in the log.
+const TENANT_AGENTS: &str = "tenant_connections";
+/// Nobody knows when an agent of a tenant will leave: those who wait ask again at this pace.
+const TENANT_FULL_WAIT: Duration = Duration::from_secs(30);
+
 pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: ConnId, greeting: &Greeting, now: Now) {
     if dispatch.is_draining() {
         return answers.push(conn, Order::Refuse { conn, refusal: Refusal::Unavailable });
@@ -26,7 +34,7 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: C
     if greeting.door == Door::Links {
         return match gate.identify_backend(greeting) {
             Ok(linker) => link::admit(dispatch, answers, conn, greeting, &linker),
-            Err(refused) => refuse(dispatch, answers, conn, refused, now),
+            Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
         };
     }
     match gate.identify(greeting, clock.unix_ms(now) / 1000) {
@@ -34,28 +42,47 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: C
         Ok(claims) => {
             let ends_unix = claims.expires_unix.saturating_add(gate.leeway_secs);
             let expires = (claims.expires_unix != u64::MAX).then(|| clock.at_unix_secs(ends_unix));
-            admit(dispatch, answers, conn, greeting, &claims, expires);
+            admit(dispatch, answers, (conn, greeting), &claims, expires, now);
         }
-        Err(refused) => refuse(dispatch, answers, conn, refused, now),
+        Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
     }
 }
 
-fn refuse(dispatch: &Dispatch, answers: &mut Answers, conn: ConnId, refused: Refused, now: Now) {
-    // The cause is for the operator alone; every peer reads the same 401.
+/// Who asks, and on which connection.
+type Knocking<'a> = (ConnId, &'a Greeting);
+
+fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, refused: Refused, now: Now) {
+    // The cause is for the operator alone; every peer reads the same 401. A browser knows which page it shows.
     if let Some(left_out) = dispatch.may_log_refusal(now) {
-        tracing::info!(?conn, cause = ?refused, left_out, "upgrade refused");
+        let peer = greeting.peer.map(tracing::field::display);
+        tracing::info!(?conn, peer, cause = ?refused, left_out, "upgrade refused");
     }
     counter!(metric::AUTH_FAILURES, "cause" => refused.label()).increment(1);
-    answers.push(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
+    if let Some(peer) = greeting.peer {
+        dispatch.arrivals().login_failed(now, peer.ip());
+    }
+    let refusal = if refused == Refused::Origin { Refusal::Forbidden } else { Refusal::Unauthorized };
+    answers.push(conn, Order::Refuse { conn, refusal });
+}
+
+/// The tenant has as many agents as it may.
+fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, tenant: &str, now: Now) {
+    if let Some(left_out) = dispatch.may_log_refusal(now) {
+        let peer = greeting.peer.map(tracing::field::display);
+        tracing::info!(?conn, peer, tenant, limit = TENANT_AGENTS, left_out, "connection refused by a limit");
+    }
+    counter!(metric::SHED, "limit" => TENANT_AGENTS).increment(1);
+    let retry_after_secs = retry_after_secs(TENANT_FULL_WAIT, conn.bits());
+    answers.push(conn, Order::Refuse { conn, refusal: Refusal::TenantFull { retry_after_secs } });
 }
 
 fn admit(
     dispatch: &Dispatch,
     answers: &mut Answers,
-    conn: ConnId,
-    greeting: &Greeting,
+    (conn, greeting): Knocking<'_>,
     claims: &Claims,
     expires: Option<Now>,
+    now: Now,
 ) {
     let encoding = match greeting.offer {
         Offer::Nothing => Encoding::Json,
@@ -63,13 +90,16 @@ fn admit(
     };
     let tenant = dispatch.directory.tenant(&claims.tenant);
     let agent = NewAgent { tenant, id: &claims.agent, labels: &claims.labels, conn, encoding };
-    let joined = dispatch.directory.join(&agent);
+    let Ok(joined) = dispatch.directory.join(&agent) else {
+        return turn_away(dispatch, answers, (conn, greeting), &claims.tenant, now);
+    };
     if let Some(old) = joined.replaced {
         counter!(metric::REPLACED).increment(1);
         tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
         answers.push(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
     }
-    tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, "agent connected");
+    let peer = greeting.peer.map(tracing::field::display);
+    tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, peer, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
     let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };

@@ -91,6 +91,10 @@ fn apply_one<'a>(
             if timeout.is_zero() || timeout > terms.timeout_max {
                 return Some((id, Fault::Params));
             }
+            if dispatch.may_call(link.owner.1, now).is_err() {
+                link.refuse(id, &agent, &Outcome::Busy);
+                return None;
+            }
             let Some(ticket) = link.begin(id, &agent) else {
                 link.refuse(id, &agent, &Outcome::Busy);
                 return None;

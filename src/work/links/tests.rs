@@ -4,10 +4,11 @@ use super::*;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
-use crate::directory::Directory;
+use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::ids::AgentSlot;
 use crate::kit::tick::Clock;
+use crate::net::arrivals::{ArrivalLimits, Arrivals};
 use crate::net::event_loop::LoopStatus;
 use crate::net::intake::Event;
 use crate::net::io::Wake;
@@ -17,6 +18,7 @@ use crate::session::reason::Reason;
 use crate::session::rules::Door;
 use crate::wire::envelope::agent_side::{FromAgent, encode_from_agent};
 use crate::wire::envelope::link_side::client::{self, EndedAs, FromLink, ToLink};
+use crate::wire::origins::AllowedOrigins;
 use crate::wire::upgrade::Offer;
 use crate::work::alarm::Alarm;
 use crate::work::dispatch::{CallRequest, Dispatch, DispatchParts, LoopDoor};
@@ -48,16 +50,19 @@ impl Bench {
             name: "n1".to_owned(),
             epoch: 1,
             clock: Clock::start(),
-            directory: Directory::new(100, 10),
+            directory: Directory::new(TenantLimits { calls: 100, agents: u32::MAX }, 10),
             calls: Calls::new(7, 100),
             loops: vec![LoopDoor { mailbox, status: Arc::new(LoopStatus::default()) }],
             queues: Vec::new(),
             budget: Budget::new(BudgetLimit::NONE),
+            arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
+            key_calls: None,
             gate: Gate {
                 verifier: Verifier::new(&[], None, 0).unwrap(),
                 openness: Openness::Dev,
                 leeway_secs: 0,
                 backends: Backends::Dev,
+                origins: AllowedOrigins::default(),
             },
             links: LinkTerms { window, timeout: Duration::from_secs(1), timeout_max: Duration::from_secs(9) },
             heartbeat_ms: 1000,
@@ -82,7 +87,7 @@ impl Bench {
             Door::Links => (self.link, None),
         };
         let offer = Offer::Ours(ENCODING);
-        let greeting = Greeting { door, token: None, agent, origin: None, accept: [b'a'; 28], offer };
+        let greeting = Greeting { door, peer: None, token: None, agent, origin: None, accept: [b'a'; 28], offer };
         Event::Knock { conn, greeting: Box::new(greeting) }
     }
 
@@ -234,7 +239,7 @@ fn a_link_that_ended_leaves_no_call_behind_and_is_told_nothing() {
 fn closed_gate() -> Gate {
     let verifier = Verifier::new(&[], None, 0).unwrap();
     let backends = Backends::Keys(ApiKeys::new(&[]).unwrap());
-    Gate { verifier, openness: Openness::TokensOnly, leeway_secs: 0, backends }
+    Gate { verifier, openness: Openness::TokensOnly, leeway_secs: 0, backends, origins: AllowedOrigins::default() }
 }
 
 #[test]
