@@ -11,4 +11,5 @@ pub mod limits;
 pub mod listener;
 pub mod mailbox;
 pub mod outbox;
+pub mod tls;
 pub mod wake;
