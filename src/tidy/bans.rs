@@ -6,13 +6,14 @@ use super::imports::named;
 use super::source::Source;
 
 /// Crates that stay in one place: the crate, the beginnings of the paths where it may be named, and where that is.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("mio", &["src/net/io_mio.rs"]),
     ("tokio", &["src/control/", "src/broker/", "src/registry/"]),
     ("axum", &["src/control/"]),
     ("hyper", &["src/control/"]),
     ("mimalloc", &["src/main.rs"]),
     ("rustls", &["src/net/tls/"]),
+    ("webpki", &["src/net/tls/"]),
     ("ring", &[]),
 ];
 

@@ -11,6 +11,7 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 
 use super::captured::Captured;
 use super::failure::Failure;
+use super::live::Live;
 use super::record::{BODY_BYTES_MAX, Front, HEAD_BYTES, front};
 use super::rest::Rest;
 use super::server::Server;
@@ -185,6 +186,20 @@ impl Handshake {
             return Err(Failure::not_at_rest());
         }
         Rest::new(suite, (&secrets.client, *rx_number), (&secrets.server, *tx_number)).ok_or_else(Failure::not_at_rest)
+    }
+}
+
+impl Handshake {
+    /// Keeps the rustls session of a finished TLS 1.2 handshake.
+    ///
+    /// # Errors
+    ///
+    /// The handshake is not done, or not of TLS 1.2.
+    pub fn into_live(self: Box<Self>) -> Result<Live, Failure> {
+        if self.connection.is_handshaking() || !self.is_tls12() {
+            return Err(Failure::not_at_rest());
+        }
+        Ok(Live::new(Box::new(self.connection)))
     }
 }
 

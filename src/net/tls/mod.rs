@@ -11,9 +11,12 @@
 
 pub mod alert;
 pub mod at_rest;
+pub mod certificate_files;
+pub mod certificates;
 pub mod ciphers;
 pub mod handshake;
 pub mod inner;
+pub mod live;
 pub mod record;
 pub mod records;
 pub mod rest;

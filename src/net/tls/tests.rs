@@ -19,10 +19,12 @@ use super::rest::Rest;
 use super::server::{Oldest, Parts, Server};
 use super::suite::Suite;
 
+mod files;
 mod handshakes;
 mod hostile;
 mod keys;
 mod resting;
+mod tls12;
 
 const NAME: &str = "agents.test";
 
