@@ -187,6 +187,22 @@ impl<const N: usize> AtRest<N> {
         }
     }
 
+    /// Appends a record that says anything at all, and takes the next key if that was a key update. For fuzzing: the other end
+    /// of a connection is a peer that keeps no rule. Whether it could be sent.
+    pub(super) fn say(&mut self, ciphers: &mut Ciphers, plain: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some((kind, content)) = plain.split_last() else {
+            return false;
+        };
+        if self.closed() || self.put(ciphers, *kind, &mut Pieces::new(&[content]), out).is_err() {
+            return false;
+        }
+        if matches!(inner::read(plain), Ok(Inner::KeyUpdate { .. })) {
+            self.tx.counter.restart();
+            return self.suite().next_secret(&mut self.tx.secret).is_ok();
+        }
+        true
+    }
+
     fn closed(&self) -> bool {
         self.tx.counter.marks(CLOSED) != 0
     }

@@ -18,6 +18,10 @@ impl Failure {
         Self::new("too_long", "the handshake is longer than allowed")
     }
 
+    pub(super) fn not_tls() -> Self {
+        Self::new("message", "what came is no record of TLS")
+    }
+
     pub(super) fn closed() -> Self {
         Self::new("closed", "the client closed in the middle of the handshake")
     }

@@ -31,6 +31,15 @@ pub enum Step {
     Failed(Failure),
 }
 
+/// What the bytes that were taken end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Nothing,
+    Record,
+    /// A head that no record has.
+    Refused,
+}
+
 /// A handshake under way.
 pub struct Handshake {
     connection: ServerConnection,
@@ -86,8 +95,8 @@ impl Handshake {
             if !self.connection.is_handshaking() {
                 return (taken, Step::Done);
             }
-            let (part, whole) = self.part(&bytes[taken..]);
-            let result = self.give(&bytes[taken..taken + part], whole);
+            let (part, end) = self.part(&bytes[taken..]);
+            let result = self.give(&bytes[taken..taken + part], end);
             taken += part;
             self.drain(out);
             if let Err(failure) = result {
@@ -98,36 +107,33 @@ impl Handshake {
         (taken, step)
     }
 
-    /// How many of the bytes, at least one, belong to the record at hand, and whether they end it.
-    fn part(&mut self, bytes: &[u8]) -> (usize, bool) {
+    /// How many of the bytes, at least one, belong to the record at hand, and what they end. A head is judged when it is whole,
+    /// so that cuts make no difference.
+    fn part(&mut self, bytes: &[u8]) -> (usize, End) {
         let mut part = 0;
         if self.body_left == 0 {
             let have = usize::from(self.head_bytes);
             part = bytes.len().min(HEAD_BYTES - have);
             self.head[have..have + part].copy_from_slice(&bytes[..part]);
             self.head_bytes += part as u8;
-            match front(&self.head[..have + part]) {
-                Front::Part(whole) if have + part == HEAD_BYTES => self.body_left = (whole - HEAD_BYTES) as u16,
-                Front::Part(_) => return (part, false),
-                // rustls refuses a bad head too, with an alert that the peer can read at this stage. An empty record is
-                // whole with its head.
-                Front::Whole(_) | Front::Refused(_) => {
-                    self.head_bytes = 0;
-                    return (part, true);
-                }
+            if have + part < HEAD_BYTES {
+                return (part, End::Nothing);
+            }
+            self.head_bytes = 0;
+            match front(&self.head) {
+                Front::Part(whole) => self.body_left = (whole - HEAD_BYTES) as u16,
+                Front::Whole(_) => return (part, End::Record),
+                Front::Refused(_) => return (part, End::Refused),
             }
         }
         let body = usize::from(self.body_left).min(bytes.len() - part);
         self.body_left -= body as u16;
-        let whole = self.body_left == 0;
-        if whole {
-            self.head_bytes = 0;
-        }
-        (part + body, whole)
+        (part + body, if self.body_left == 0 { End::Record } else { End::Nothing })
     }
 
-    /// Gives bytes to rustls, and lets it act on them when they end a record.
-    fn give(&mut self, mut bytes: &[u8], whole: bool) -> Result<(), Failure> {
+    /// Gives bytes to rustls, and lets it act on them when they end a record. It refuses a bad head too, as a rule, and has the
+    /// alert that the client can read at this stage.
+    fn give(&mut self, mut bytes: &[u8], end: End) -> Result<(), Failure> {
         let left = usize::try_from(self.bytes_left).unwrap_or(usize::MAX).checked_sub(bytes.len());
         self.bytes_left = left.ok_or_else(Failure::too_long)? as u32;
         while !bytes.is_empty() {
@@ -136,11 +142,15 @@ impl Handshake {
                 return Err(Failure::closed());
             }
         }
-        if !whole {
+        if end == End::Nothing {
             return Ok(());
         }
         let state = self.connection.process_new_packets()?;
-        if state.peer_has_closed() { Err(Failure::closed()) } else { Ok(()) }
+        match end {
+            End::Refused => Err(Failure::not_tls()),
+            _ if state.peer_has_closed() => Err(Failure::closed()),
+            _ => Ok(()),
+        }
     }
 
     fn drain(&mut self, out: &mut Vec<u8>) {

@@ -32,6 +32,14 @@ impl Rest {
         }
     }
 
+    /// Says anything at all, for fuzzing: [`AtRest::say`].
+    pub(super) fn say(&mut self, ciphers: &mut Ciphers, plain: &[u8], out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Short(rest) => rest.say(ciphers, plain, out),
+            Self::Long(rest) => rest.say(ciphers, plain, out),
+        }
+    }
+
     /// The suite in use.
     #[must_use]
     pub fn suite(&self) -> Suite {

@@ -132,8 +132,7 @@ fn shown(folder: &Folder, server: &Server, name: &str, schemes: &[SignatureSchem
     let name = ServerName::try_from(name.to_owned()).expect("it is a name");
     let mut client = ClientConnection::new(Arc::new(config), name).expect("the settings serve");
     shake(&mut client, server, |_| Vec::new());
-    let seen = lock(&witness.seen).clone();
-    seen
+    lock(&witness.seen).clone()
 }
 
 fn der(folder: &Folder, file: &CertificateFiles) -> Vec<u8> {
