@@ -8,7 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::error::Unspecified;
 use zeroize::Zeroizing;
 
-use super::suite::{Cipher, Suite};
+use super::suite::{Cipher, SECRET_BYTES_MAX, Suite};
 
 /// Ready ciphers, shared by all connections of a loop.
 pub struct Ciphers {
@@ -17,8 +17,22 @@ pub struct Ciphers {
 
 struct Ready {
     suite: Suite,
-    secret: Zeroizing<Vec<u8>>,
+    /// As many bytes of it as the suite's secrets have.
+    secret: Zeroizing<[u8; SECRET_BYTES_MAX]>,
     cipher: Cipher,
+}
+
+impl Ready {
+    fn new(suite: Suite, secret: &[u8]) -> Result<Self, Unspecified> {
+        let mut kept = Zeroizing::new([0; SECRET_BYTES_MAX]);
+        kept.get_mut(..secret.len()).ok_or(Unspecified)?.copy_from_slice(secret);
+        Ok(Self { suite, secret: kept, cipher: Cipher::new(suite, secret)? })
+    }
+
+    fn is_of(&self, suite: Suite, secret: &[u8]) -> bool {
+        let kept = self.secret.get(..secret.len()).unwrap_or_default();
+        self.suite == suite && verify_slices_are_equal(kept, secret).is_ok()
+    }
 }
 
 impl Ciphers {
@@ -38,11 +52,9 @@ impl Ciphers {
         let first = secret.first_chunk().ok_or(Unspecified)?;
         let at = (u64::from_le_bytes(*first) % self.places.len() as u64) as usize;
         let place = &mut self.places[at];
-        let ready =
-            place.take().filter(|ready| ready.suite == suite && verify_slices_are_equal(&ready.secret, secret).is_ok());
-        let ready = match ready {
-            Some(ready) => ready,
-            None => Ready { suite, secret: Zeroizing::new(secret.to_vec()), cipher: Cipher::new(suite, secret)? },
+        let ready = match place.take() {
+            Some(ready) if ready.is_of(suite, secret) => ready,
+            _ => Ready::new(suite, secret)?,
         };
         Ok(&place.insert(ready).cipher)
     }

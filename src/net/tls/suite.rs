@@ -17,6 +17,9 @@ use super::record::HEAD_BYTES;
 /// Bytes that each cipher adds to what it seals.
 pub(super) const TAG_BYTES: usize = 16;
 
+/// Bytes of the longest traffic secret.
+pub(super) const SECRET_BYTES_MAX: usize = 48;
+
 const IV_BYTES: usize = 12;
 const KEY_BYTES_MAX: usize = 32;
 
