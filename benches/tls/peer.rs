@@ -10,7 +10,7 @@ use holdfast::net::tls::server::{Oldest, Parts, Server};
 use holdfast::net::tls::suite::Suite;
 use holdfast::net::tls::tickets::Tickets;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoClientAuth, ResolvesServerCertUsingSni};
 use rustls::sign::CertifiedKey;
@@ -41,7 +41,7 @@ impl Identity {
         Arc::new(resolver)
     }
 
-    pub fn server(&self, suite: Suite) -> Server {
+    pub fn server(&self, suite: Suite) -> Arc<Server> {
         let tickets = Some(Arc::new(Tickets::random(3600).expect("there are random bytes")));
         let parts = Parts {
             certificates: self.resolver(),
@@ -51,7 +51,7 @@ impl Identity {
             tickets,
             protocols: vec![b"http/1.1".to_vec()],
         };
-        Server::new(parts).expect("the parts fit")
+        Arc::new(Server::new(parts).expect("the parts fit"))
     }
 
     /// The same choices for rustls alone.
@@ -63,7 +63,7 @@ impl Identity {
             .with_cert_resolver(self.resolver());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.send_tls13_tickets = 1;
-        config.ticketer = Arc::new(Tickets::random(3600).expect("there are random bytes"));
+        config.ticketer = Ticketer::new().expect("there are random bytes");
         Arc::new(config)
     }
 
@@ -112,7 +112,7 @@ pub fn give(client: &mut ClientConnection, mut bytes: &[u8]) {
 }
 
 /// One handshake to rest, and the CPU of its server.
-pub fn shake(client: &mut ClientConnection, server: &Server) -> (Duration, Rest) {
+pub fn shake(client: &mut ClientConnection, server: &Arc<Server>) -> (Duration, Rest) {
     let (mut spent, mut handshake) = timed(|| Handshake::new(server).expect("the settings serve"));
     loop {
         let flight = sent(client);

@@ -63,7 +63,7 @@ impl Echo {
             tickets: Some(Arc::new(tickets)),
             protocols: vec![b"http/1.1".to_vec()],
         };
-        let server = Server::new(parts).expect("the parts fit");
+        let server = Arc::new(Server::new(parts).expect("the parts fit"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
         let port = listener.local_addr().expect("it has one").port();
         let server = thread::spawn(move || {
@@ -79,7 +79,7 @@ impl Echo {
     }
 }
 
-fn serve(mut stream: TcpStream, server: &Server) -> Seen {
+fn serve(mut stream: TcpStream, server: &Arc<Server>) -> Seen {
     stream.set_read_timeout(Some(PATIENCE)).expect("it can be set");
     let (mut rest, mut bytes, resumed) = shake(&mut stream, server);
     let mut ciphers = Ciphers::new(2);
@@ -114,7 +114,7 @@ fn serve(mut stream: TcpStream, server: &Server) -> Seen {
 }
 
 /// Shakes hands: the connection at rest, what came after the handshake, and whether it resumed another.
-fn shake(stream: &mut TcpStream, server: &Server) -> (Rest, Vec<u8>, bool) {
+fn shake(stream: &mut TcpStream, server: &Arc<Server>) -> (Rest, Vec<u8>, bool) {
     let mut handshake = Handshake::new(server).expect("the settings serve");
     // Small, so that records are cut.
     let mut part = [0; 100];

@@ -212,13 +212,17 @@ pub fn handshake(bytes: &[u8]) {
         protocols: Vec::new(),
     };
     let Ok(server) = Server::new(parts) else { return };
+    let server = Arc::new(server);
     let whole = shake(&server, [stream]);
     let cut = shake(&server, stream.chunks(usize::from(step).max(1)));
     assert_eq!(whole, cut);
 }
 
 /// How many bytes were taken, what was sent, and why it failed, if it did.
-fn shake<'a>(server: &Server, chunks: impl IntoIterator<Item = &'a [u8]>) -> (usize, Vec<u8>, Option<&'static str>) {
+fn shake<'a>(
+    server: &Arc<Server>,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (usize, Vec<u8>, Option<&'static str>) {
     let (mut taken, mut out) = (0, Vec::new());
     let Ok(mut handshake) = Handshake::new(server) else {
         return (0, out, None);

@@ -43,6 +43,7 @@ enum End {
 /// A handshake under way.
 pub struct Handshake {
     connection: ServerConnection,
+    server: Arc<Server>,
     captured: Arc<Captured>,
     /// Bytes of the next record's head that are here.
     head: [u8; HEAD_BYTES],
@@ -74,11 +75,12 @@ impl Handshake {
     /// # Errors
     ///
     /// The settings of `server` do not serve, which its own checks have ruled out.
-    pub fn new(server: &Server) -> Result<Box<Self>, Failure> {
+    pub fn new(server: &Arc<Server>) -> Result<Box<Self>, Failure> {
         let captured = Arc::new(Captured::default());
         let connection = ServerConnection::new(server.config(Arc::clone(&captured)))?;
         Ok(Box::new(Self {
             connection,
+            server: Arc::clone(server),
             captured,
             head: [0; HEAD_BYTES],
             head_bytes: 0,
@@ -149,8 +151,22 @@ impl Handshake {
         match end {
             End::Refused => Err(Failure::not_tls()),
             _ if state.peer_has_closed() => Err(Failure::closed()),
-            _ => Ok(()),
+            _ if self.connection.is_handshaking() => Ok(()),
+            _ => self.check_resumed(),
         }
+    }
+
+    /// rustls does not look at the certificates of a client again that resumes.
+    fn check_resumed(&mut self) -> Result<(), Failure> {
+        let client = self.client();
+        if !client.resumed {
+            return Ok(());
+        }
+        let checked = self.server.check_resumed(client.certificates);
+        checked.map_err(|error| {
+            self.connection.send_close_notify();
+            Failure::from(error)
+        })
     }
 
     fn drain(&mut self, out: &mut Vec<u8>) {

@@ -29,6 +29,7 @@ pub mod tickets;
 
 mod captured;
 mod counter;
+mod resumption;
 
 #[cfg(test)]
 mod tests;

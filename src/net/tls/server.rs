@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{Error, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::captured::Captured;
 use super::failure::Failure;
+use super::resumption::Resumption;
 use super::suite::Suite;
 use super::tickets::Tickets;
 
@@ -46,6 +48,7 @@ pub struct Parts {
 #[derive(Clone, Debug)]
 pub struct Server {
     config: ServerConfig,
+    clients: Arc<dyn ClientCertVerifier>,
 }
 
 /// The one crypto backend, with these suites.
@@ -77,7 +80,7 @@ impl Server {
         };
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider(&parts.suites, parts.oldest)))
             .with_protocol_versions(versions)?
-            .with_client_cert_verifier(parts.clients)
+            .with_client_cert_verifier(Arc::clone(&parts.clients))
             .with_cert_resolver(parts.certificates);
         config.ignore_client_order = true;
         config.alpn_protocols = parts.protocols;
@@ -86,12 +89,26 @@ impl Server {
         // A ticket serves one reconnect, and the next handshake brings the next.
         config.send_tls13_tickets = usize::from(parts.tickets.is_some());
         if let Some(tickets) = parts.tickets {
-            config.ticketer = tickets;
+            let time = Arc::clone(&config.time_provider);
+            config.ticketer = Arc::new(Resumption::new(tickets, &*parts.clients, time));
         }
         // Early data can be replayed by whoever saw it (RFC 8446 section 8), and would arrive before the handshake is done.
         config.max_early_data_size = 0;
         config.send_half_rtt_data = false;
-        Ok(Self { config })
+        Ok(Self { config, clients: parts.clients })
+    }
+
+    /// Checks again the certificates that a ticket brought with it: since it was given, they may have been revoked, or their root
+    /// taken out.
+    pub(super) fn check_resumed(&self, certificates: &[CertificateDer<'_>]) -> Result<(), Error> {
+        match certificates {
+            [] if self.clients.client_auth_mandatory() => Err(Error::NoCertificatesPresented),
+            [] => Ok(()),
+            [own, others @ ..] => {
+                let now = self.config.time_provider.current_time().ok_or(Error::FailedToGetCurrentTime)?;
+                self.clients.verify_client_cert(own, others, now).map(drop)
+            }
+        }
     }
 
     /// The settings of one handshake, which alone catches its secrets.

@@ -66,8 +66,8 @@ fn parts() -> Parts {
     }
 }
 
-fn server(parts: Parts) -> Server {
-    Server::new(parts).expect("the parts fit")
+fn server(parts: Parts) -> Arc<Server> {
+    Arc::new(Server::new(parts).expect("the parts fit"))
 }
 
 /// Settings of a client that offers this one suite.
@@ -117,7 +117,7 @@ fn give(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<Vec<u8>, rust
 /// Shakes hands, with the client's bytes cut by `cuts`; gives the handshake when it is done and what came after it.
 fn shake(
     client: &mut ClientConnection,
-    server: &Server,
+    server: &Arc<Server>,
     cuts: impl Fn(&[u8]) -> Vec<usize>,
 ) -> (Box<Handshake>, Vec<u8>) {
     let mut handshake = Handshake::new(server).expect("the settings serve");
@@ -164,7 +164,7 @@ impl Pair {
         Self::of(client(suite), &server(parts()))
     }
 
-    fn of(mut client: ClientConnection, server: &Server) -> Self {
+    fn of(mut client: ClientConnection, server: &Arc<Server>) -> Self {
         let (handshake, bytes) = shake(&mut client, server, |_| Vec::new());
         let rest = handshake.into_rest().expect("it is done");
         Self { client, rest, ciphers: Ciphers::new(2), bytes }

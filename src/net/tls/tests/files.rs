@@ -118,7 +118,7 @@ impl ServerCertVerifier for Witness {
 }
 
 /// Which certificate a client is shown that asks for this name and checks these signatures, and the response beside it.
-fn shown(folder: &Folder, server: &Server, name: &str, schemes: &[SignatureScheme]) -> (Vec<u8>, Vec<u8>) {
+fn shown(folder: &Folder, server: &Arc<Server>, name: &str, schemes: &[SignatureScheme]) -> (Vec<u8>, Vec<u8>) {
     let provider = Arc::new(default_provider());
     let real = WebPkiServerVerifier::builder_with_provider(folder.roots(), Arc::clone(&provider)).build();
     let real = real.expect("there is a root");
@@ -340,4 +340,58 @@ fn wrong_files_for_client_certificates_are_named() {
         let told = clients(&files, &|path| folder.read(path)).expect_err("it is wrong");
         assert!(told.starts_with(expected), "{told}");
     }
+}
+
+/// Connects with this certificate, or none, and settings that remember tickets; whether it resumed.
+fn again(config: &Arc<ClientConfig>, server: &Arc<Server>) -> Result<bool, &'static str> {
+    let mut client = connect(Arc::clone(config));
+    let mut handshake = Handshake::new(server).expect("the settings serve");
+    loop {
+        let mut out = Vec::new();
+        match handshake.take(&sent(&mut client), &mut out).1 {
+            Step::More => give(&mut client, &out).map(drop).expect("it is right"),
+            Step::Done => {
+                give(&mut client, &out).expect("it is right");
+                return Ok(handshake.client().resumed);
+            }
+            Step::Failed(failure) => return Err(failure.label()),
+        }
+    }
+}
+
+#[test]
+fn a_ticket_does_not_let_in_who_would_not_be_let_in_without_it() {
+    let mut folder = Folder::new();
+    let one = folder.certify("one", &["one.test"], p256(), 12);
+    revoke(&mut folder, "revoked.pem", 12, 4000);
+    let tickets = Some(Arc::new(crate::net::tls::tickets::Tickets::random(3600).expect("there are random bytes")));
+    let listener = |files: Option<&ClientFiles>| {
+        let clients = files.map(|files| clients(files, &|path| folder.read(path)).expect("the files are right"));
+        let clients = clients.unwrap_or_else(|| Arc::new(NoClientAuth));
+        server(Parts { clients, tickets: tickets.clone(), ..parts() })
+    };
+    let required = ClientFiles { roots: "ca.pem".into(), revoked: None, without: Without::Refused };
+    let listed = ClientFiles { revoked: Some("revoked.pem".into()), ..required.clone() };
+    let optional = ClientFiles { without: Without::LetIn, ..required.clone() };
+    let [required, listed, optional] = [&required, &listed, &optional].map(|files| listener(Some(files)));
+    let anybody = listener(None);
+
+    let base = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .expect("there are suites")
+        .with_root_certificates(super::roots());
+    let key = PrivateKeyDer::from_pem_slice(&folder.read(&one.key).expect("it is there")).expect("it is a key");
+    let chain = vec![CertificateDer::from(der(&folder, &one))];
+    let with = Arc::new(base.clone().with_client_auth_cert(chain, key).expect("they fit"));
+    assert_eq!(again(&with, &required), Ok(false));
+    assert_eq!(again(&with, &required), Ok(true));
+    assert_eq!(again(&with, &listed), Err("certificate"), "revoked since its ticket was given");
+
+    let without = Arc::new(base.with_no_client_auth());
+    assert_eq!(again(&without, &anybody), Ok(false));
+    assert_eq!(again(&without, &anybody), Ok(true));
+    assert_eq!(again(&without, &required), Err("no_certificate"), "a ticket from a listener that asks for none");
+    assert_eq!(again(&without, &optional), Ok(false), "there it does no harm, and is no use");
+    assert_eq!(again(&without, &optional), Ok(true));
+    assert_eq!(again(&without, &required), Err("no_certificate"));
 }

@@ -69,13 +69,13 @@ fn the_servers_order_of_suites_counts() {
     }
 }
 
-fn with_tickets(text: &str) -> Server {
+fn with_tickets(text: &str) -> Arc<Server> {
     let tickets = Tickets::read(text, 3600).expect("they are keys");
     server(Parts { tickets: Some(Arc::new(tickets)), ..parts() })
 }
 
 /// Connects once and says whether that resumed; data goes both ways.
-fn resumes(config: &Arc<ClientConfig>, server: &Server) -> bool {
+fn resumes(config: &Arc<ClientConfig>, server: &Arc<Server>) -> bool {
     let mut client = connect(Arc::clone(config));
     let (handshake, bytes) = shake(&mut client, server, |_| Vec::new());
     let resumed = handshake.client().resumed;
@@ -102,7 +102,7 @@ fn a_ticket_serves_at_any_node_that_has_its_key_and_at_no_other() {
 }
 
 /// Shakes hands until it fails: our failure's label, and what the client says of it.
-fn refused(client: &mut ClientConnection, server: &Server) -> (&'static str, Option<Error>) {
+fn refused(client: &mut ClientConnection, server: &Arc<Server>) -> (&'static str, Option<Error>) {
     let mut handshake = Handshake::new(server).expect("the settings serve");
     for _ in 0..4 {
         let mut out = Vec::new();
