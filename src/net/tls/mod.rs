@@ -21,6 +21,7 @@ pub mod live;
 pub mod record;
 pub mod records;
 pub mod rest;
+pub mod subject;
 pub mod suite;
 
 pub mod failure;
