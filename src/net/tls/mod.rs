@@ -16,6 +16,7 @@ pub mod certificates;
 pub mod ciphers;
 pub mod fuzz_bodies;
 pub mod handshake;
+pub mod identity;
 pub mod inner;
 pub mod live;
 pub mod record;
