@@ -136,9 +136,9 @@ impl<const N: usize> AtRest<N> {
                 self.idle()?;
                 self.suite().next_secret(&mut self.rx.secret).map_err(|_| Alert::InternalError)?;
                 self.rx.counter.restart();
-                if asks && self.tx.counter.marks(OWED) == 0 {
-                    self.tx.counter.mark(OWED, OWED_TOLD);
-                }
+                // What we wanted to ask for, if we did, has come.
+                let owed = self.tx.counter.marks(OWED) & OWED_TOLD;
+                self.tx.counter.mark(OWED, if asks { OWED_TOLD } else { owed });
                 Ok(Opened::Nothing)
             }
             Inner::UserCanceled => self.idle().map(|()| Opened::Nothing),
@@ -226,9 +226,9 @@ impl<const N: usize> AtRest<N> {
         if self.closed() {
             return;
         }
-        // A key update that is owed goes first, as before any record; whether either can be sent any more changes nothing:
-        // this side has ended.
-        let _ = self.pay(ciphers, out).and_then(|()| self.put(ciphers, ALERT, &mut Pieces::new(&[&alert.body()]), out));
+        // A key update that is owed is owed before data alone (section 4.6.3). Whether the alert could be sealed changes
+        // nothing: this side has ended.
+        let _ = self.put(ciphers, ALERT, &mut Pieces::new(&[&alert.body()]), out);
         self.tx.counter.mark(CLOSED | OWED, CLOSED);
     }
 }
@@ -239,7 +239,7 @@ impl<const N: usize> Records for AtRest<N> {
             return Opened::Closed;
         }
         let opened = self.read(ciphers, record).and_then(|inner| self.heed(inner));
-        if self.rx.counter.number() == OPENED_RECORDS_MAX && !self.closed() {
+        if self.rx.counter.number() == OPENED_RECORDS_MAX {
             self.tx.counter.mark(OWED, OWED_ASKED);
         }
         opened.unwrap_or_else(|alert| {

@@ -35,7 +35,7 @@ impl Resumption {
 }
 
 /// A hash over how clients' certificates are asked for, and whose.
-fn context(clients: &dyn ClientCertVerifier) -> [u8; CONTEXT_BYTES] {
+pub(super) fn context(clients: &dyn ClientCertVerifier) -> [u8; CONTEXT_BYTES] {
     let mut hash = Context::new(&SHA256);
     hash.update(&[u8::from(clients.offer_client_auth()), u8::from(clients.client_auth_mandatory())]);
     if clients.offer_client_auth() {

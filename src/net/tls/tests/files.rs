@@ -19,6 +19,7 @@ use super::*;
 use crate::kit::lock::lock;
 use crate::net::tls::certificate_files::{CertificateFiles, ClientFiles, Without, certificates, clients};
 use crate::net::tls::certificates::Certificates;
+use crate::net::tls::resumption::context as context_of;
 
 /// An authority and the files that a test has, by name.
 struct Folder {
@@ -373,6 +374,11 @@ fn a_ticket_does_not_let_in_who_would_not_be_let_in_without_it() {
     let required = ClientFiles { roots: "ca.pem".into(), revoked: None, without: Without::Refused };
     let listed = ClientFiles { revoked: Some("revoked.pem".into()), ..required.clone() };
     let optional = ClientFiles { without: Without::LetIn, ..required.clone() };
+    let context =
+        |files: &ClientFiles| context_of(&*clients(files, &|path| folder.read(path)).expect("the files are right"));
+    let contexts = [context(&required), context(&optional), context_of(&NoClientAuth)];
+    assert_eq!(context(&required), context(&listed), "a new list takes no tickets away");
+    assert!(contexts[0] != contexts[1] && contexts[1] != contexts[2] && contexts[0] != contexts[2]);
     let [required, listed, optional] = [&required, &listed, &optional].map(|files| listener(Some(files)));
     let anybody = listener(None);
 

@@ -39,6 +39,13 @@ fn what_is_against_the_rules_is_refused_with_its_alert() {
 }
 
 #[test]
+fn what_follows_a_close_or_a_failure_is_not_looked_at() {
+    let data: &[u8] = &[b'x', 23];
+    assert_eq!(open_all(&[&[1, 0, 21], data, &[99]]), [Opened::Closed, Opened::Closed, Opened::Closed]);
+    assert_eq!(open_all(&[&[2, 40, 21], data]), [Opened::Failed(40), Opened::Closed]);
+}
+
+#[test]
 fn records_that_bring_nothing_are_counted_until_one_brings_something() {
     let most = usize::from(IDLE_RECORDS_MAX);
     for idle in [EMPTY, CANCELED] {
@@ -120,12 +127,14 @@ fn a_record_that_is_cut_repeated_left_out_or_from_elsewhere_does_not_open() {
 #[test]
 fn what_is_no_handshake_is_refused_and_answered_with_an_alert_that_can_be_read() {
     let server = server(parts());
-    let cases: [&[u8]; 5] = [
+    let cases: [&[u8]; 6] = [
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         &[22, 3, 1, 0xff, 0xff, 1],
         &[22, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff],
         &[23, 3, 3, 0, 1, 0],
         &[21, 3, 1, 0, 2, 2, 40],
+        // Longer than a record may be, though rustls would wait for the rest of it.
+        &[22, 3, 1, 0x41, 1],
     ];
     for bytes in cases {
         let mut out = Vec::new();

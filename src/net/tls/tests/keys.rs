@@ -64,6 +64,20 @@ fn a_peer_that_keeps_its_key_for_too_long_is_asked_once_for_the_next() {
     assert!(!client.owes());
 }
 
+#[test]
+fn a_peer_that_changes_its_key_by_itself_is_not_asked_any_more() {
+    let (suite, last) = (Suite::ChaCha20Poly1305, OPENED_RECORDS_MAX - 1);
+    for asks in [0, 1] {
+        let (mut server, _) = ends(suite, last, 0);
+        let mut ciphers = Ciphers::new(4);
+        assert_eq!(open(&mut server, &mut ciphers, &mut one_record(suite, last, &[b'x', 23])).0, b"x");
+        assert!(server.owes());
+        let mut update = one_record(suite, last + 1, &[24, 0, 0, 1, asks, 22]);
+        assert_eq!(open(&mut server, &mut ciphers, &mut update).1, [Opened::Nothing]);
+        assert_eq!(server.owes(), asks == 1);
+    }
+}
+
 /// A record with this TLSInnerPlaintext, sealed as the client end of [`ends`] would.
 pub(super) fn one_record(suite: Suite, number: u64, inner: &[u8]) -> Vec<u8> {
     use crate::net::tls::suite::{Cipher, TAG_BYTES};
