@@ -52,6 +52,8 @@ pub struct Handshake {
     body_left: u16,
     /// Bytes that may still come before the handshake must be done.
     bytes_left: u32,
+    /// Why it has failed: rustls may think that it is done, and nothing must come of it.
+    failed: Option<Failure>,
 }
 
 const _: () = assert!(BODY_BYTES_MAX <= u16::MAX as usize && HANDSHAKE_BYTES_MAX <= u32::MAX as usize);
@@ -86,12 +88,16 @@ impl Handshake {
             head_bytes: 0,
             body_left: 0,
             bytes_left: HANDSHAKE_BYTES_MAX as u32,
+            failed: None,
         }))
     }
 
     /// Takes bytes up to the end of the record that ends the handshake, appends what is to be sent, and says how many bytes
     /// were taken: all of them, unless it is done or has failed.
     pub fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Step) {
+        if let Some(failure) = &self.failed {
+            return (0, Step::Failed(failure.clone()));
+        }
         let mut taken = 0;
         while taken < bytes.len() {
             if !self.connection.is_handshaking() {
@@ -102,6 +108,7 @@ impl Handshake {
             taken += part;
             self.drain(out);
             if let Err(failure) = result {
+                self.failed = Some(failure.clone());
                 return (taken, Step::Failed(failure));
             }
         }
@@ -199,9 +206,12 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// The handshake is not done, or of TLS 1.2, or the secrets that were caught are not those that rustls uses.
+    /// The handshake has failed or is not done, or is of TLS 1.2, or the secrets that were caught are not those that rustls uses.
     pub fn into_rest(self: Box<Self>) -> Result<Rest, Failure> {
-        let Self { connection, captured, .. } = *self;
+        let Self { connection, captured, failed, .. } = *self;
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
         let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
         let suite = suite.and_then(Suite::of).ok_or_else(Failure::not_at_rest)?;
         let extracted = connection.dangerous_extract_secrets()?;
@@ -220,8 +230,11 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// The handshake is not done, or not of TLS 1.2.
+    /// The handshake has failed or is not done, or is not of TLS 1.2.
     pub fn into_live(self: Box<Self>) -> Result<Live, Failure> {
+        if let Some(failure) = self.failed {
+            return Err(failure);
+        }
         if self.connection.is_handshaking() || !self.is_tls12() {
             return Err(Failure::not_at_rest());
         }

@@ -355,7 +355,11 @@ fn again(config: &Arc<ClientConfig>, server: &Arc<Server>) -> Result<bool, &'sta
                 give(&mut client, &out).expect("it is right");
                 return Ok(handshake.client().resumed);
             }
-            Step::Failed(failure) => return Err(failure.label()),
+            Step::Failed(failure) => {
+                assert!(matches!(handshake.take(&[23], &mut out), (0, Step::Failed(_))), "it stays so");
+                assert_eq!(handshake.into_rest().map(drop), Err(failure.clone()));
+                return Err(failure.label());
+            }
         }
     }
 }
