@@ -24,6 +24,7 @@ use super::alert::Alert;
 use super::ciphers::Ciphers;
 use super::counter::Counter;
 use super::inner::{self, Inner, KEY_UPDATE_ASKED, KEY_UPDATE_TOLD};
+use super::pieces::Pieces;
 use super::record::{ALERT, APPLICATION_DATA, Front, HANDSHAKE, HEAD_BYTES, PLAIN_BYTES_MAX, front, sealed_head};
 use super::records::{Opened, Records, Spent};
 use super::suite::{Suite, TAG_BYTES};
@@ -174,7 +175,7 @@ impl<const N: usize> AtRest<N> {
         let suite = self.suite();
         let cipher = ciphers.of(suite, &self.tx.secret).map_err(|_| Spent)?;
         let number = self.tx.counter.take().ok_or(Spent)?;
-        let inner_bytes = pieces.left.min(PLAIN_BYTES_MAX) + 1;
+        let inner_bytes = pieces.left().min(PLAIN_BYTES_MAX) + 1;
         let head = sealed_head(inner_bytes + TAG_BYTES);
         let start = out.len();
         out.reserve(HEAD_BYTES + inner_bytes + TAG_BYTES);
@@ -258,7 +259,7 @@ impl<const N: usize> Records for AtRest<N> {
         }
         self.pay(ciphers, out)?;
         let mut pieces = Pieces::new(fragments);
-        while pieces.left > 0 {
+        while pieces.left() > 0 {
             self.put(ciphers, APPLICATION_DATA, &mut pieces, out)?;
             self.pay(ciphers, out)?;
         }
@@ -282,38 +283,5 @@ impl<const N: usize> std::fmt::Debug for AtRest<N> {
             .field("rx", &self.rx.counter)
             .field("tx", &self.tx.counter)
             .finish_non_exhaustive()
-    }
-}
-
-/// Fragments that are read as one run of bytes.
-struct Pieces<'a> {
-    fragments: &'a [&'a [u8]],
-    /// Bytes of the first fragment that are taken already.
-    taken: usize,
-    left: usize,
-}
-
-impl<'a> Pieces<'a> {
-    fn new(fragments: &'a [&'a [u8]]) -> Self {
-        Self { fragments, taken: 0, left: fragments.iter().map(|fragment| fragment.len()).sum() }
-    }
-
-    /// Appends the next `bytes` of the run.
-    fn copy(&mut self, bytes: usize, out: &mut Vec<u8>) {
-        self.left -= bytes;
-        let mut wanted = bytes;
-        while wanted > 0
-            && let Some((first, rest)) = self.fragments.split_first()
-        {
-            let part = &first[self.taken..];
-            if part.len() > wanted {
-                out.extend_from_slice(&part[..wanted]);
-                self.taken += wanted;
-                return;
-            }
-            out.extend_from_slice(part);
-            wanted -= part.len();
-            (self.fragments, self.taken) = (rest, 0);
-        }
     }
 }

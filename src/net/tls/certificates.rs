@@ -12,6 +12,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 
+use super::subject;
+
 /// The certificates of a listener.
 #[derive(Debug)]
 pub struct Certificates {
@@ -41,6 +43,13 @@ impl Certificates {
         let mut names: Vec<&str> = self.names.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    /// When the first of them ends its life, in seconds since 1970: to warn of it in time.
+    #[must_use]
+    pub fn first_end(&self) -> Option<u64> {
+        let owners = self.all.iter().filter_map(|certified| subject::read(certified.cert.first()?));
+        owners.map(|owner| owner.not_after).min()
     }
 
     /// The certificates that fit a name, the best first; the default ones without a name, or with one that is not here.

@@ -31,6 +31,7 @@ pub mod tickets;
 
 mod captured;
 mod counter;
+mod pieces;
 mod resumption;
 
 #[cfg(test)]

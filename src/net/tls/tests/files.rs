@@ -43,11 +43,12 @@ impl Folder {
         self.files.insert(name.to_owned(), bytes.into());
     }
 
-    /// Makes `NAME.pem` and `NAME.key`.
+    /// Makes `FILE.pem` and `FILE.key`; the serial number is also how many years after 4000 it ends.
     fn certify(&mut self, file: &str, names: &[&str], key: KeyPair, serial: u64) -> CertificateFiles {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("they are names");
         params.serial_number = Some(SerialNumber::from(serial));
+        params.not_after = date_time_ymd(4000 + i32::try_from(serial).expect("it is small"), 1, 1);
         let certificate = params.signed_by(&key, &self.authority).expect("it is signed");
         self.put(&format!("{file}.pem"), certificate.pem());
         self.put(&format!("{file}.key"), key.serialize_pem());
@@ -144,11 +145,12 @@ fn der(folder: &Folder, file: &CertificateFiles) -> Vec<u8> {
 #[test]
 fn names_wildcards_and_the_default() {
     let mut folder = Folder::new();
-    let first = folder.certify("first", &["first.test"], p256(), 1);
-    let wild = folder.certify("wild", &["*.Wild.test", "wild.test"], p256(), 2);
+    let first = folder.certify("first", &["first.test"], p256(), 2);
+    let wild = folder.certify("wild", &["*.Wild.test", "wild.test"], p256(), 1);
     let exact = folder.certify("exact", &["exact.wild.test"], p256(), 3);
     let certificates = folder.certificates(&[first.clone(), wild.clone(), exact.clone()]).expect("they are right");
     assert_eq!(certificates.names(), ["*.wild.test", "exact.wild.test", "first.test", "wild.test"]);
+    assert_eq!(certificates.first_end(), Some(64_092_211_200), "the first day of 4001");
     let server = server(Parts { certificates: Arc::new(certificates), ..parts() });
     let cases = [
         ("first.test", &first),
