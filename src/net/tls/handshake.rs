@@ -17,8 +17,12 @@ use super::rest::Rest;
 use super::server::Server;
 use super::suite::{Suite, agrees};
 
-/// Most bytes that a client may send before its handshake is done: a hello of a few kB, and a chain of certificates.
-pub const HANDSHAKE_BYTES_MAX: usize = 128 << 10;
+/// Most bytes that a client may send before its handshake is done: a hello takes up to some 4 kB, half of it for a post-quantum
+/// key. rustls keeps a message until it is whole, so this bounds what half a handshake costs.
+pub const HANDSHAKE_BYTES_MAX: usize = 16 << 10;
+
+/// The same where certificates of clients are asked for: a chain, and a ticket that has it inside.
+pub const HANDSHAKE_BYTES_MAX_WITH_CERTIFICATES: usize = 48 << 10;
 
 /// How far a handshake has come.
 #[derive(Debug)]
@@ -56,7 +60,8 @@ pub struct Handshake {
     failed: Option<Failure>,
 }
 
-const _: () = assert!(BODY_BYTES_MAX <= u16::MAX as usize && HANDSHAKE_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(BODY_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(HANDSHAKE_BYTES_MAX_WITH_CERTIFICATES <= u32::MAX as usize);
 
 /// What a handshake has found out about the client.
 #[derive(Debug)]
@@ -87,7 +92,11 @@ impl Handshake {
             head: [0; HEAD_BYTES],
             head_bytes: 0,
             body_left: 0,
-            bytes_left: HANDSHAKE_BYTES_MAX as u32,
+            bytes_left: if server.asks_for_certificates() {
+                HANDSHAKE_BYTES_MAX_WITH_CERTIFICATES
+            } else {
+                HANDSHAKE_BYTES_MAX
+            } as u32,
             failed: None,
         }))
     }

@@ -98,6 +98,11 @@ impl Server {
         Ok(Self { config, clients: parts.clients })
     }
 
+    /// Whether clients may show certificates.
+    pub(super) fn asks_for_certificates(&self) -> bool {
+        self.clients.offer_client_auth()
+    }
+
     /// Checks again the certificates that a ticket brought with it: since it was given, they may have been revoked, or their root
     /// taken out.
     pub(super) fn check_resumed(&self, certificates: &[CertificateDer<'_>]) -> Result<(), Error> {

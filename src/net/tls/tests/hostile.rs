@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::keys::{client_end, one_record, server_end};
 use super::*;
 use crate::net::tls::at_rest::IDLE_RECORDS_MAX;
-use crate::net::tls::handshake::HANDSHAKE_BYTES_MAX;
+use crate::net::tls::handshake::{HANDSHAKE_BYTES_MAX, HANDSHAKE_BYTES_MAX_WITH_CERTIFICATES};
 
 /// Opens records in turn, the numbers counted from 0; what each was.
 fn open_all(inners: &[&[u8]]) -> Vec<Opened> {
@@ -147,20 +147,25 @@ fn what_is_no_handshake_is_refused_and_answered_with_an_alert_that_can_be_read()
 
 #[test]
 fn a_handshake_has_a_length_that_it_must_not_pass() {
-    let server = server(parts());
-    let mut handshake = Handshake::new(&server).expect("the settings serve");
-    // A hello of 16 MB, in records of 16 kB.
-    let mut record = vec![22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff];
-    record.resize(5 + 16_384, 0);
-    let mut given = 0;
-    loop {
-        let (taken, step) = handshake.take(&record, &mut Vec::new());
-        given += taken;
-        if let Step::Failed(_) = step {
-            break;
-        }
-        record[5..9].fill(0);
-        assert!(given <= HANDSHAKE_BYTES_MAX);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots()), Arc::new(default_provider()));
+    let clients = verifier.build().expect("there is a root");
+    let cases = [(parts(), HANDSHAKE_BYTES_MAX), (Parts { clients, ..parts() }, HANDSHAKE_BYTES_MAX_WITH_CERTIFICATES)];
+    for (parts, most) in cases {
+        let mut handshake = Handshake::new(&server(parts)).expect("the settings serve");
+        // A hello that says it has 65,000 bytes, in records of 1,000, byte by byte.
+        let (mut given, mut body) = (0, vec![1, 0, 0xfd, 0xe8]);
+        let failure = 'all: loop {
+            body.resize(1000, 0);
+            for byte in [&[22, 3, 1, 3, 0xe8][..], &body].concat() {
+                match handshake.take(&[byte], &mut Vec::new()).1 {
+                    Step::More => given += 1,
+                    Step::Failed(failure) => break 'all failure,
+                    Step::Done => panic!("it is not done"),
+                }
+            }
+            body.clear();
+        };
+        assert_eq!((given, failure.label()), (most, "too_long"));
     }
 }
 
