@@ -14,4 +14,5 @@ pub mod mailbox;
 pub mod outbox;
 pub mod sources;
 pub mod throttle;
+pub mod tls;
 pub mod wake;

@@ -1,0 +1,76 @@
+//! A connection at rest, whichever its suite. Owns the choice between the two sizes of secrets, and nothing else.
+
+use super::alert::Alert;
+use super::at_rest::AtRest;
+use super::ciphers::Ciphers;
+use super::records::{Opened, Records, Spent};
+use super::suite::Suite;
+
+/// A connection at rest as the handshake leaves it. A loop that keeps many puts the two kinds into tables of their own, so
+/// that the small ones stay small.
+#[derive(Debug)]
+pub enum Rest {
+    /// AES-128-GCM or ChaCha20-Poly1305: 80 bytes.
+    Short(AtRest<32>),
+    /// AES-256-GCM: 112 bytes.
+    Long(AtRest<48>),
+}
+
+impl Rest {
+    pub(super) fn new(suite: Suite, rx: (&[u8], u64), tx: (&[u8], u64)) -> Option<Self> {
+        match suite {
+            Suite::Aes128Gcm | Suite::ChaCha20Poly1305 => AtRest::new(suite, rx, tx).map(Self::Short),
+            Suite::Aes256Gcm => AtRest::new(suite, rx, tx).map(Self::Long),
+        }
+    }
+
+    /// The records of it.
+    pub fn records(&mut self) -> &mut dyn Records {
+        match self {
+            Self::Short(rest) => rest,
+            Self::Long(rest) => rest,
+        }
+    }
+
+    /// Says anything at all, for fuzzing: [`AtRest::say`].
+    pub(super) fn say(&mut self, ciphers: &mut Ciphers, plain: &[u8], out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Short(rest) => rest.say(ciphers, plain, out),
+            Self::Long(rest) => rest.say(ciphers, plain, out),
+        }
+    }
+
+    /// The suite in use.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        match self {
+            Self::Short(rest) => rest.suite(),
+            Self::Long(rest) => rest.suite(),
+        }
+    }
+}
+
+impl Records for Rest {
+    fn open(&mut self, ciphers: &mut Ciphers, record: &mut [u8]) -> Opened {
+        self.records().open(ciphers, record)
+    }
+
+    fn owes(&self) -> bool {
+        match self {
+            Self::Short(rest) => rest.owes(),
+            Self::Long(rest) => rest.owes(),
+        }
+    }
+
+    fn seal(&mut self, ciphers: &mut Ciphers, fragments: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Spent> {
+        self.records().seal(ciphers, fragments, out)
+    }
+
+    fn close(&mut self, ciphers: &mut Ciphers, out: &mut Vec<u8>) {
+        self.records().close(ciphers, out);
+    }
+
+    fn fail(&mut self, ciphers: &mut Ciphers, alert: Alert, out: &mut Vec<u8>) {
+        self.records().fail(ciphers, alert, out);
+    }
+}
