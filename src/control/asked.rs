@@ -5,16 +5,13 @@
 use axum::http::HeaderMap;
 
 use super::setup::Live;
-use crate::auth::api_key::Fingerprint;
-use crate::kit::ids::TenantId;
 use crate::kit::tick::Now;
+use crate::work::caller::Caller;
 
 /// A request that may come in.
 pub struct Asked<'a> {
-    /// Whose key it has.
-    pub tenant: TenantId,
-    /// That key; `None` in development.
-    pub key: Option<Fingerprint>,
+    /// Who asks.
+    pub by: Caller,
     /// The agent's segment of the path, as it was written.
     pub agent: &'a str,
     /// The query, without its question mark.

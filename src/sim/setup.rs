@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::audit::Audit;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
@@ -167,6 +168,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         connections_max: room.max(),
         connections_max_per_loop: limits.connections_max,
         alarm,
+        audit: Audit::off(),
     }));
     Gateway { loops, mailboxes, trays, dispatch, sleeper, rules, limits, room }
 }
