@@ -5,6 +5,7 @@
 use axum::http::{HeaderMap, header};
 use metrics::counter;
 
+use super::asked::Arrived;
 use super::problem::{Kind, Problem};
 use super::query;
 use super::setup::{Access, Live, Shared};
@@ -15,8 +16,6 @@ use crate::kit::metric;
 use crate::kit::retry_after::retry_after_secs;
 use crate::net::arrivals::Shed;
 use crate::work::caller::Caller;
-
-use super::request::Arrived;
 
 /// This port, in the audit log.
 const DOOR: &str = "control";

@@ -12,13 +12,12 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::admit;
-use super::asked::Asked;
+use super::asked::{Arrived, Asked};
 use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
 use super::route::{Found, Keyed, OBSERVE, Open, Route, TABLE, find};
 use super::setup::{MetricsAccess, Shared};
 use super::{agents, answer::Answer, call, foreign, operate};
-use crate::kit::tick::Now;
 
 /// The status under which a request is counted whose caller went away.
 const CALLER_WENT_AWAY: u16 = 499;
@@ -49,18 +48,6 @@ pub async fn handle(
     drop(counting);
     patience.wait_for(Wait::Idle, shared.clock.now());
     Ok(answer.into_response())
-}
-
-/// A request that has a route, before anybody knows who sends it.
-pub struct Arrived<'a> {
-    /// Its route's row in the table.
-    pub row: usize,
-    /// The agent's segment of the path, as it was written.
-    pub agent: &'a str,
-    /// Where it comes from.
-    pub peer: SocketAddr,
-    /// When it came.
-    pub now: Now,
 }
 
 async fn route(

@@ -8,7 +8,7 @@ use crate::calls::{End, OnEnd, Outcome};
 use crate::kit::tick::{Now, millis};
 
 use super::call_request::CallRequest;
-use super::dispatch::Reached;
+use super::reached::Reached;
 
 /// What the log calls a call that was answered `offline` because its agent was hidden from the caller.
 const HIDDEN: &str = "hidden";

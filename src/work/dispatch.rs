@@ -9,7 +9,6 @@ mod view;
 
 pub use super::call_request::{CallRequest, Forbidden, Permitted};
 pub use look::{AgentView, Look, SentAway, disconnection};
-pub(in crate::work) use reach::Reached;
 pub use view::{NodeView, TurnsView};
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -46,6 +45,7 @@ use super::call_log;
 use super::gate::Gate;
 use super::key_rates::KeyRates;
 use super::links::{LinkTerms, Links};
+use super::reached::Reached;
 
 /// Refused upgrades that are logged in a second: strangers can cause them.
 const REFUSALS_LOGGED_A_SECOND: u32 = 50;

@@ -16,6 +16,7 @@ pub mod holdings;
 mod key_rates;
 pub mod links;
 pub mod pool;
+mod reached;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

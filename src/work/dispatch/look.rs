@@ -11,9 +11,9 @@ use crate::net::mailbox::{Described, Full, OnDescribed, Order, Undescribed};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound};
 use crate::work::caller::Caller;
+use crate::work::reached::Reached;
 
 use super::Dispatch;
-use super::reach::Reached;
 
 /// What is known about a connected agent.
 #[derive(Clone, Debug)]

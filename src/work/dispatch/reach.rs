@@ -1,22 +1,12 @@
 //! Finding an agent for somebody who may reach it.
 //!
-//! Owns the difference between an agent that is not there and one that is hidden, which nobody but the audit log is told of.
+//! Owns the order: whether it is there first, and its labels only where the key is bound to some.
 
 use super::Dispatch;
 use crate::auth::permissions::{Act, Ruling};
 use crate::directory::{Labels, Located};
 use crate::work::caller::Caller;
-
-/// What came of looking for an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::work) enum Reached {
-    /// It is here.
-    There(Located),
-    /// It is not connected.
-    Nowhere,
-    /// It is connected, and whoever asked must not know.
-    Hidden,
-}
+use crate::work::reached::Reached;
 
 impl Dispatch {
     /// Looks for an agent. Who reaches all agents of its tenant has no look at labels.
