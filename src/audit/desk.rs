@@ -142,7 +142,7 @@ impl Audit {
         let Some(desk) = &self.0 else {
             return on_written(true);
         };
-        if let Err(entry) = desk.push(Entry { at, event: Event::Act(Box::new(act)), on_written: Some(on_written) }) {
+        if let Some(entry) = desk.push(Entry { at, event: Event::Act(Box::new(act)), on_written: Some(on_written) }) {
             entry.on_written.into_iter().for_each(|tell| tell(false));
         }
     }
@@ -169,11 +169,8 @@ impl Audit {
 }
 
 impl Desk {
-    /// Puts an event on the list.
-    ///
-    /// # Errors
-    /// It does not fit, and is counted; here it is.
-    fn push(&self, entry: Entry) -> Result<(), Entry> {
+    /// Puts an event on the list. Hands back the one that does not fit, and is counted.
+    fn push(&self, entry: Entry) -> Option<Entry> {
         let kind = entry.event.kind();
         let wake = {
             let mut state = lock(&self.state);
@@ -181,7 +178,7 @@ impl Desk {
                 state.more += 1;
             } else if state.entries.len() >= self.room(kind) {
                 state.missed.count(kind);
-                return Err(entry);
+                return Some(entry);
             } else {
                 state.is_waited_for |= entry.on_written.is_some();
                 state.entries.push(entry);
@@ -192,7 +189,7 @@ impl Desk {
         if wake {
             self.bell.notify_one();
         }
-        Ok(())
+        None
     }
 
     /// Takes what there is, once there is something; waits for `patience` at most, where one is given. `entries` is empty, and its

@@ -1,8 +1,7 @@
 //! The audit log, as an operator reads it: what is in it, what never is, and what becomes of it when the disk is full, the file is
 //! moved away, or the process is killed.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -263,8 +262,7 @@ fn a_flood_of_refused_logins_is_a_few_lines_and_a_number() {
 fn a_log_that_cannot_be_opened_stops_the_start() {
     let folder = fresh_folder();
     let config = folder.join("holdfast.toml");
-    let mut text = OpenOptions::new().create(true).write(true).open(&config).expect("a file");
-    writeln!(text, "[audit]\nfile = \"no/such/folder/audit\"").expect("written");
+    fs::write(&config, "[audit]\nfile = \"no/such/folder/audit\"\n").expect("written");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast"))
         .args(["serve", "--config"])
         .arg(&config)
