@@ -7,7 +7,7 @@ use std::io;
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-use super::event::{Entry, Kind, Missed, OnWritten};
+use super::event::{Entry, Kind, OnWritten, Tally};
 use super::file::{Sink, Tail};
 use super::line;
 use crate::kit::metric;
@@ -24,8 +24,8 @@ pub(super) struct Book<S> {
     node: String,
     clock: Clock,
     tail: Tail,
-    missed: Missed,
-    more: u64,
+    missed: Tally,
+    more: Tally,
     more_told: Option<Now>,
     state: State,
     text: Vec<u8>,
@@ -43,8 +43,8 @@ enum State {
 /// A line of the piece that is being put together: what is lost with it.
 enum Line {
     Event(Kind, Option<OnWritten>),
-    Missed(Missed),
-    More(u64),
+    Missed(Tally),
+    More(Tally),
 }
 
 /// Handles of the metrics.
@@ -68,8 +68,8 @@ impl<S: Sink> Book<S> {
             node,
             clock,
             tail,
-            missed: Missed::default(),
-            more: 0,
+            missed: Tally::default(),
+            more: Tally::default(),
             more_told: None,
             state: State::Fine,
             text: Vec::new(),
@@ -78,11 +78,12 @@ impl<S: Sink> Book<S> {
         }
     }
 
-    /// Writes what there is: events in their order, what was `missed` on the way here, and how many `more` refusals there were.
-    pub(super) fn enter(&mut self, entries: &mut Vec<Entry>, missed: Missed, more: u64, now: Now) {
+    /// Writes what there is: events in their order, what was `missed` on the way here, and how many `more` refusals there were than have
+    /// lines.
+    pub(super) fn enter(&mut self, entries: &mut Vec<Entry>, missed: Tally, more: Tally, now: Now) {
         self.missed.add(missed);
         self.count_missed(missed);
-        self.more += more;
+        self.more.add(more);
         if self.missed.any() {
             let missed = std::mem::take(&mut self.missed);
             self.put(now, Line::Missed(missed), |out, unix_ms, node| line::write_missed(out, unix_ms, node, missed));
@@ -95,7 +96,7 @@ impl<S: Sink> Book<S> {
             }
         }
         let is_due = self.more_told.is_none_or(|told| now.0 >= told.0 + MORE_EVERY_MS);
-        if self.more > 0 && is_due {
+        if self.more.any() && is_due {
             let more = std::mem::take(&mut self.more);
             self.more_told = Some(now);
             self.put(now, Line::More(more), |out, unix_ms, node| line::write_more(out, unix_ms, node, more));
@@ -105,7 +106,7 @@ impl<S: Sink> Book<S> {
 
     /// Whether something is still to be said that no event will bring: ask again in a while.
     pub(super) fn owes(&self) -> bool {
-        self.missed.any() || self.more > 0
+        self.missed.any() || self.more.any()
     }
 
     /// Opens the file again by its name.
@@ -145,7 +146,7 @@ impl<S: Sink> Book<S> {
             self.tail = if *last == b'\n' { Tail::Whole } else { Tail::Cut };
         }
         self.text.clear();
-        let mut lost = Missed::default();
+        let mut lost = Tally::default();
         for (place, line) in self.lines.drain(..).enumerate() {
             let is_written = place < whole;
             match line {
@@ -156,7 +157,7 @@ impl<S: Sink> Book<S> {
                     }
                 }
                 Line::Missed(missed) if !is_written => self.missed.add(missed),
-                Line::More(more) if !is_written => self.more += more,
+                Line::More(more) if !is_written => self.more.add(more),
                 Line::Missed(_) | Line::More(_) => {}
             }
         }
@@ -182,7 +183,7 @@ impl<S: Sink> Book<S> {
         self.counts.failing.set(f64::from(u8::from(self.state == State::Failing)));
     }
 
-    fn count_missed(&self, missed: Missed) {
+    fn count_missed(&self, missed: Tally) {
         self.counts
             .missed
             .iter()
@@ -272,7 +273,7 @@ mod tests {
 
     fn enter(book: &mut Book<Disk>, entries: Vec<Entry>) {
         let mut entries = entries;
-        book.enter(&mut entries, Missed::default(), 0, Now(10));
+        book.enter(&mut entries, Tally::default(), Tally::default(), Now(10));
         assert!(entries.is_empty());
     }
 
@@ -297,7 +298,7 @@ mod tests {
         assert_eq!(events(&disk), ["missed", "stop"]);
         let missed = disk.lines()[0].clone().unwrap();
         assert_eq!(
-            (missed["calls"].as_u64(), missed["refusals"].as_u64(), missed["acts"].as_u64()),
+            (missed["calls"].as_u64(), missed["logins"].as_u64(), missed["acts"].as_u64()),
             (Some(0), Some(2), Some(1))
         );
         assert!(!book.owes());
@@ -340,11 +341,11 @@ mod tests {
     fn further_refusals_are_one_line_a_second() {
         let disk = Disk::with_room(usize::MAX);
         let mut book = book(&disk, Tail::Whole);
-        for (now, more) in [(0, 3), (100, 4), (900, 5), (1000, 6), (1500, 0)] {
-            book.enter(&mut Vec::new(), Missed::default(), more, Now(now));
-            assert_eq!(book.owes(), now == 100 || now == 900, "{now}");
+        for (now, more) in [(0, 3), (100, 4), (900, 5), (1000, 6), (1500, 2)] {
+            book.enter(&mut Vec::new(), Tally::default(), Tally([0, more, 1, 0]), Now(now));
+            assert_eq!(book.owes(), now % 1000 != 0, "{now}");
         }
-        let counts: Vec<_> = disk.lines().into_iter().map(|line| line.unwrap()["count"].as_u64()).collect();
+        let counts: Vec<_> = disk.lines().into_iter().map(|line| line.unwrap()["logins"].as_u64()).collect();
         assert_eq!(counts, [Some(3), Some(15)]);
     }
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::event::{Act, Call, Entry, Event, Kind, Login, Missed, OnWritten, Trespass};
+use super::event::{Act, Call, Entry, Event, Kind, Login, OnWritten, Tally, Trespass};
 use crate::kit::lock::lock;
 use crate::kit::pace::Pace;
 use crate::kit::tick::Now;
@@ -43,7 +43,7 @@ pub struct Terms {
     pub acts: Strictness,
     /// Most events that wait to be written.
     pub queue: usize,
-    /// Most lines of refusals a second; the others are one line together.
+    /// Most lines of refused logins a second, and as many of forbidden requests; the others are one line together.
     pub refusals_a_second: u32,
 }
 
@@ -60,9 +60,10 @@ pub(super) struct Desk {
 
 struct State {
     entries: Vec<Entry>,
-    missed: Missed,
-    more: u64,
-    pace: Pace,
+    missed: Tally,
+    more: Tally,
+    /// Of refused logins, and of forbidden requests apart: strangers must not hide what a key was used for.
+    paces: [Pace; 2],
     /// The writer waits without knowing for how long.
     asleep: bool,
     /// Somebody waits for a line.
@@ -74,8 +75,8 @@ struct State {
 /// What the writer took from the desk, beside the events.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
-    pub(super) missed: Missed,
-    pub(super) more: u64,
+    pub(super) missed: Tally,
+    pub(super) more: Tally,
     pub(super) reopen: bool,
     pub(super) closed: bool,
     /// There was nothing for as long as was waited.
@@ -93,9 +94,9 @@ impl Audit {
     pub(super) fn new(terms: Terms) -> (Self, Arc<Desk>) {
         let state = State {
             entries: Vec::new(),
-            missed: Missed::default(),
-            more: 0,
-            pace: Pace::new(terms.refusals_a_second),
+            missed: Tally::default(),
+            more: Tally::default(),
+            paces: [(); 2].map(|()| Pace::new(terms.refusals_a_second)),
             asleep: false,
             is_waited_for: false,
             reopen: false,
@@ -174,8 +175,8 @@ impl Desk {
         let kind = entry.event.kind();
         let wake = {
             let mut state = lock(&self.state);
-            if kind == Kind::Refusal && state.pace.step(entry.at).is_none() {
-                state.more += 1;
+            if state.is_over_its_pace(kind, entry.at) {
+                state.more.count(kind);
             } else if state.entries.len() >= self.room(kind) {
                 state.missed.count(kind);
                 return Some(entry);
@@ -232,7 +233,7 @@ impl Desk {
     fn room(&self, kind: Kind) -> usize {
         match kind {
             Kind::Call => self.terms.queue - self.terms.queue / RESERVED_PART,
-            Kind::Refusal | Kind::Act => self.terms.queue,
+            Kind::Login | Kind::Trespass | Kind::Act => self.terms.queue,
         }
     }
 
@@ -243,7 +244,17 @@ impl Desk {
 
 impl State {
     fn has_news(&self) -> bool {
-        !self.entries.is_empty() || self.missed.any() || self.more > 0 || self.reopen || self.closed
+        !self.entries.is_empty() || self.missed.any() || self.more.any() || self.reopen || self.closed
+    }
+
+    /// Whether there were so many of this kind in this second that one more has no line.
+    fn is_over_its_pace(&mut self, kind: Kind, at: Now) -> bool {
+        let [logins, trespasses] = &mut self.paces;
+        match kind {
+            Kind::Login => logins.step(at).is_none(),
+            Kind::Trespass => trespasses.step(at).is_none(),
+            Kind::Call | Kind::Act => false,
+        }
     }
 
     /// Whether the batch grows no longer.
@@ -298,7 +309,7 @@ mod tests {
         audit.login_refused(Now(0), Login::of_a_stranger("links", "missing", None));
         audit.act(Now(0), act());
         let (entries, taken) = taken(&desk);
-        assert_eq!((entries, taken.missed), (16, Missed([6, 0, 1])));
+        assert_eq!((entries, taken.missed), (16, Tally([6, 0, 0, 1])));
     }
 
     #[test]
@@ -307,8 +318,11 @@ mod tests {
         for now in [0, 1, 2, 3, 4, 999, 1000] {
             audit.login_refused(Now(now), Login::of_a_stranger("agents", "missing", None));
         }
+        // A flood of strangers leaves the lines of trespasses alone.
+        let who = Who { over: "http", key: None, tenant: "t".into(), remote: None };
+        audit.forbidden(Now(1000), Trespass { who, right: "list", agent: None, method: None });
         let (entries, taken) = taken(&desk);
-        assert_eq!((entries, taken.more, taken.missed), (4, 3, Missed::default()));
+        assert_eq!((entries, taken.more, taken.missed), (5, Tally([0, 3, 0, 0]), Tally::default()));
     }
 
     #[test]

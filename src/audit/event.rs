@@ -109,18 +109,20 @@ pub(super) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Call = 0,
-    Refusal = 1,
-    Act = 2,
+    Login = 1,
+    Trespass = 2,
+    Act = 3,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Call, Self::Refusal, Self::Act];
+    pub(super) const ALL: [Self; 4] = [Self::Call, Self::Login, Self::Trespass, Self::Act];
 
     /// The metric's label, and in the log.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Call => "calls",
-            Self::Refusal => "refusals",
+            Self::Login => "logins",
+            Self::Trespass => "forbidden",
             Self::Act => "acts",
         }
     }
@@ -130,7 +132,8 @@ impl Event {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Call(_) => Kind::Call,
-            Self::Login(_) | Self::Trespass(_) => Kind::Refusal,
+            Self::Login(_) => Kind::Login,
+            Self::Trespass(_) => Kind::Trespass,
             Self::Act(_) => Kind::Act,
         }
     }
@@ -146,11 +149,11 @@ pub(super) struct Entry {
 // A queue of calls is as many of these: what a call costs in memory while it waits.
 const _: () = assert!(size_of::<Entry>() <= 208);
 
-/// Lines that are not in the file, by [`Kind`].
+/// Events that have no line in the file, by [`Kind`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Missed(pub(super) [u64; Kind::ALL.len()]);
+pub(super) struct Tally(pub(super) [u64; Kind::ALL.len()]);
 
-impl Missed {
+impl Tally {
     pub(super) fn count(&mut self, kind: Kind) {
         self.0[kind as usize] += 1;
     }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::event::{Act, Call, Event, Kind, Login, Missed, Trespass, Who};
+use super::event::{Act, Call, Event, Kind, Login, Tally, Trespass, Who};
 
 /// A line while it is written.
 struct Line<'a>(&'a mut Vec<u8>);
@@ -65,7 +65,7 @@ pub(super) fn write(out: &mut Vec<u8>, unix_ms: u64, node: &str, event: &Event) 
 }
 
 /// Appends the line that says how many lines are not there.
-pub(super) fn write_missed(out: &mut Vec<u8>, unix_ms: u64, node: &str, missed: Missed) {
+pub(super) fn write_missed(out: &mut Vec<u8>, unix_ms: u64, node: &str, missed: Tally) {
     let mut line = begin(out, unix_ms, node, "missed");
     for kind in Kind::ALL {
         line.number(kind.word(), missed.0[kind as usize]);
@@ -74,8 +74,11 @@ pub(super) fn write_missed(out: &mut Vec<u8>, unix_ms: u64, node: &str, missed: 
 }
 
 /// Appends the line that says how many refusals there were beside those that have lines.
-pub(super) fn write_more(out: &mut Vec<u8>, unix_ms: u64, node: &str, more: u64) {
-    begin(out, unix_ms, node, "more_refusals").number("count", more);
+pub(super) fn write_more(out: &mut Vec<u8>, unix_ms: u64, node: &str, more: Tally) {
+    let mut line = begin(out, unix_ms, node, "more_refusals");
+    for kind in [Kind::Login, Kind::Trespass] {
+        line.number(kind.word(), more.0[kind as usize]);
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -185,17 +188,20 @@ mod tests {
     #[test]
     fn what_is_missing_is_a_line_too() {
         let mut out = Vec::new();
-        write_missed(&mut out, 0, "n", Missed([3, 2, 1]));
-        write_more(&mut out, 0, "n", 12_345);
+        write_missed(&mut out, 0, "n", Tally([3, 2, 0, 1]));
+        write_more(&mut out, 0, "n", Tally([0, 12_345, 6, 0]));
         let lines: Vec<Value> = out
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
             .map(|line| serde_json::from_slice(line).unwrap())
             .collect();
         assert_eq!(
-            (&lines[0]["event"], &lines[0]["calls"], &lines[0]["refusals"], &lines[0]["acts"]),
+            (&lines[0]["event"], &lines[0]["calls"], &lines[0]["logins"], &lines[0]["acts"]),
             (&json!("missed"), &json!(3), &json!(2), &json!(1))
         );
-        assert_eq!((&lines[1]["event"], &lines[1]["count"]), (&json!("more_refusals"), &json!(12_345)));
+        assert_eq!(
+            (&lines[1]["event"], &lines[1]["logins"], &lines[1]["forbidden"]),
+            (&json!("more_refusals"), &json!(12_345), &json!(6))
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::book::Book;
 use super::desk::{Audit, Desk, Terms};
-use super::event::{Act, Entry, Event, Missed};
+use super::event::{Act, Entry, Event, Tally};
 use super::file::AuditFile;
 use crate::kit::memory;
 use crate::kit::tick::{Clock, Now};
@@ -49,7 +49,7 @@ impl Writer {
                     }
                 }
                 let outcome = opened.map_or("failed", |()| "done");
-                book.enter(&mut vec![reopened(now, outcome)], Missed::default(), 0, now);
+                book.enter(&mut vec![reopened(now, outcome)], Tally::default(), Tally::default(), now);
             }
             if taken.closed {
                 return;

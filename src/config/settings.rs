@@ -197,7 +197,7 @@ sections! {
         required: Switch = "off",
         /// Lines that wait to be written; calls leave an eighth of it to others. What does not fit is counted, and its number is written later.
         queue: Places [64, 1_048_576] = 16_384,
-        /// Refused logins and forbidden requests that have a line of their own, a second. Of more than that the number is written.
+        /// Refused logins that have a line of their own, a second, and as many forbidden requests. Of more than that the number is written.
         refusals: Count [1, 100_000] = 100,
     }
 

@@ -249,7 +249,7 @@ fn a_flood_of_refused_logins_is_a_few_lines_and_a_number() {
     let count = || {
         let all = lines(&file);
         let more: u64 =
-            all.iter().filter(|line| line["event"] == "more_refusals").filter_map(|line| line["count"].as_u64()).sum();
+            all.iter().filter(|line| line["event"] == "more_refusals").filter_map(|line| line["logins"].as_u64()).sum();
         (all.iter().filter(|line| line["event"] == "login_refused").count() as u64, more)
     };
     until(|| count().0 + count().1 == 200, "each is a line or in the number");

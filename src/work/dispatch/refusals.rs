@@ -6,7 +6,7 @@ use metrics::counter;
 
 use super::Dispatch;
 use crate::audit::{Audit, Login, Trespass};
-use crate::auth::permissions::Right;
+use crate::auth::permissions::{Act, Right, Ruling};
 use crate::kit::lock::lock;
 use crate::kit::metric;
 use crate::kit::tick::Now;
@@ -36,7 +36,8 @@ impl Dispatch {
 
     /// A key was used for what it may not do with this right, or with this method.
     pub fn forbidden(&self, now: Now, by: &Caller, right: Right, agent: Option<&str>, method: Option<&str>) {
-        let what = if method.is_some() { "method" } else { right.word() };
+        let lacks_right = by.permissions().may(Act::Use(right)) != Ruling::Allowed;
+        let what = if lacks_right { right.word() } else { "method" };
         counter!(metric::FORBIDDEN, "what" => what).increment(1);
         if let Some(left_out) = self.may_log_refusal(now) {
             let (key, tenant): (&str, &str) = (&by.backend.name, &by.backend.tenant);
