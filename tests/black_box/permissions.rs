@@ -1,13 +1,17 @@
 //! What API keys may do, over HTTP and over links: the same rules, and nobody learns of agents that are not for them.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, ENCODINGS, Encoding};
 use crate::backend::{Backend, to_do};
-use crate::gateway::{ANY_PORTS_AND_LINK, Gateway};
+use crate::gateway::{ANY_PORTS_AND_LINK, Gateway, json_of, until};
 use crate::keys::{Key, api_key, claims_with};
 use crate::linker::{Linker, request};
 use crate::peer::to;
+use crate::polyglot::{Running, tools};
 
 /// The code of a call over a link that the key may not make.
 const FORBIDDEN: i64 = -32009;
@@ -134,4 +138,47 @@ fn metrics_can_be_kept_for_keys_that_observe() {
     assert_eq!(status(Backend::with_key(&gateway, "prometheus"), "/v1/node"), 200);
     assert_eq!(status(Backend::with_key(&gateway, "prometheus"), "/v1/agents"), 403);
     assert_eq!(status(Backend::of(&gateway), "/readyz"), 200);
+}
+
+/// What a backend in Python hears of each method of an agent, over HTTP and over a link.
+fn python_hears(gateway: &Gateway, key: &str, agent: &str) -> Value {
+    let link = gateway.link.expect("a link port").to_string();
+    let mut python = Command::new(tools().join("python/bin/python"));
+    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/black_box/backend.py"));
+    json_of(python.args([&gateway.control.to_string(), &link, key, agent, "ping", "echo"]))
+}
+
+#[test]
+fn a_backend_and_an_agent_in_python_are_held_to_the_same_rules() {
+    let key = Key::hs256("key");
+    let narrow = key_that("narrow", "allow = [\"call\"]\nmethods = [\"pi*\"]\nagents = [\"site=ams\"]");
+    let gateway = Gateway::launch(&format!("{}{narrow}{}", key.settings, key_that("wide", "")), &ANY_PORTS_AND_LINK);
+    let agent = |id: &str, site: &str| {
+        let mut python = Command::new(tools().join("python/bin/python"));
+        python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/agents/agent.py"));
+        let token = key.token(&claims_with(id, json!({"labels": {"site": site}})));
+        let python = python.arg(format!("ws://{}", gateway.agents)).env("HOLDFAST_TOKEN", token);
+        Running(python.stdin(Stdio::null()).spawn().expect("run scripts/test"))
+    };
+    let _agents = [agent("ours", "ams"), agent("them", "fra")];
+    let wide = Backend::with_key(&gateway, "wide");
+    let connected = || wide.get("/v1/agents").body["agents"].as_array().map(Vec::len) == Some(2);
+    until(connected, "two agents");
+    let forbidden = json!({"status": 403, "problem": "forbidden"});
+    let offline = json!({"status": 404, "problem": "offline"});
+    assert_eq!(
+        python_hears(&gateway, "narrow", "ours"),
+        json!([[{"status": 200, "result": "pong"}, forbidden], ["pong", FORBIDDEN]])
+    );
+    for hidden in ["them", "none"] {
+        assert_eq!(
+            python_hears(&gateway, "narrow", hidden),
+            json!([[offline, forbidden], [-32001, FORBIDDEN]]),
+            "{hidden}"
+        );
+    }
+    assert_eq!(
+        python_hears(&gateway, "wide", "them"),
+        json!([[{"status": 200, "result": "pong"}, {"status": 200, "result": null}], ["pong", null]])
+    );
 }
