@@ -273,3 +273,47 @@ fn a_log_that_cannot_be_opened_stops_the_start() {
     assert!(!output.status.success() && said.contains("`audit.file`") && said.contains("no/such/folder"), "{said}");
     let _ = fs::remove_dir_all(folder);
 }
+
+#[test]
+fn each_call_has_one_line_however_it_ends() {
+    let file = file();
+    let key = Key::hs256("key");
+    let keys = format!("{}{}", key_that("k", ""), key_that("bound", "allow = [\"call\"]\nmethods = [\"none\"]"));
+    let gateway = launch(&file, "", &format!("[link]\nwindow = 1\n{}{keys}", key.settings));
+    let mut agent = agent_with(&gateway, &key, "web-1", json!({}));
+    let mut link = link_with(&gateway, "k", Encoding::Binary);
+    // One in flight, one more than the window has room for, and the first one taken back.
+    link.call(1, "web-1", "m", &json!(1), 0);
+    let number = agent.call().call;
+    link.call(2, "web-1", "m", &json!(1), 0);
+    link.expect(2, "busy");
+    link.cancel(1);
+    link.expect(1, "cancelled");
+    // Nobody is there; nobody answers in time; a key that may not.
+    let backend = Backend::with_key(&gateway, "k");
+    assert_eq!(backend.call("nobody", &to_do("m", "1s")).outcome("nobody"), "offline");
+    assert_eq!(backend.call("web-1", &to_do("m", "1ms")).status / 100, 5);
+    assert_eq!(Backend::with_key(&gateway, "bound").call("web-1", &to_do("m", "1s")).status, 403);
+    let outcomes: Vec<_> = wait(&file, "call", 4).iter().map(|line| line["outcome"].clone()).collect();
+    assert_eq!(outcomes[..3], ["busy", "cancelled", "offline"]);
+    assert!(outcomes[3] == "no_receipt" || outcomes[3] == "not_delivered", "{outcomes:?}");
+    let calls = wait(&file, "call", 4);
+    assert_eq!((calls[0].get("call"), &calls[1]["call"]), (None, &json!(format!("{number:016x}"))));
+    assert_eq!(wait(&file, "forbidden", 1)[0]["method"], "m");
+    let _ = fs::remove_dir_all(file.parent().expect("a folder"));
+}
+
+#[test]
+fn an_act_that_must_be_written_is_written_before_it_is_done() {
+    let file = file();
+    let key = Key::hs256("key");
+    let gateway = launch(&file, "required = \"on\"", &format!("{}{}", key.settings, key_that("k", "")));
+    let agent = agent_with(&gateway, &key, "web-1", json!({}));
+    assert_eq!(Backend::with_key(&gateway, "k").ask("DELETE", "/v1/agents/web-1", None).status, 204);
+    // Whoever was told that it is done finds the line that said so before; the other one follows.
+    assert!(lines(&file).iter().any(|line| line["outcome"] == "asked"));
+    let outcomes: Vec<_> = wait(&file, "disconnect", 2).iter().map(|line| line["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["asked", "told"]);
+    drop(agent);
+    let _ = fs::remove_dir_all(file.parent().expect("a folder"));
+}
