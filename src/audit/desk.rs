@@ -217,6 +217,12 @@ impl Desk {
         state.hand_out(entries)
     }
 
+    /// Takes all events out, without waiting.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        std::mem::take(&mut lock(&self.state).entries)
+    }
+
     /// Gives back the memory of a burst.
     pub(super) fn rest(&self) {
         let mut state = lock(&self.state);

@@ -29,6 +29,16 @@ impl Writer {
         (audit, Self { desk, clock })
     }
 
+    /// The calls that wait to be written, which are taken out: how each came in, and its outcome.
+    #[cfg(test)]
+    pub fn calls(&self) -> Vec<(&'static str, &'static str)> {
+        let call = |entry: Entry| match entry.event {
+            Event::Call(call) => Some((call.who.over, call.outcome)),
+            _ => None,
+        };
+        self.desk.entries().into_iter().filter_map(call).collect()
+    }
+
     /// Writes until the log is closed. `node` is named in each line.
     pub fn run(self, file: AuditFile, node: String) {
         let (path, tail) = (file.path().to_owned(), file.tail());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::audit::Writer;
 use crate::kit::quota::Quota;
 use crate::net::event_loop::EventLoop;
 use crate::net::intake::{Event, Tray};
@@ -82,6 +83,8 @@ pub(super) struct World {
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) workers: Vec<Worker>,
     pub(super) dispatch: Arc<Dispatch>,
+    /// Has the audit log's lines, which nobody writes.
+    pub(super) auditor: Writer,
     pub(super) sleeper: Sleeper,
     pub(super) alarm_at: Option<u64>,
     pub(super) caller: Caller,
@@ -118,6 +121,7 @@ impl World {
             workers: parts.trays.into_iter().map(worker).collect(),
             caller: Caller::without_key(parts.dispatch.tenant(DEV_TENANT)),
             dispatch: parts.dispatch,
+            auditor: parts.auditor,
             sleeper: parts.sleeper,
             alarm_at: None,
             rules: parts.rules,
