@@ -263,15 +263,10 @@ mod tests {
 
     #[test]
     fn seeds() {
-        let bodies: [(&str, fn(&[u8])); 5] = [
-            ("decoder", super::decoder),
-            ("upgrade", super::upgrade),
-            ("proxy", super::proxy),
-            ("envelope", super::envelope),
-            ("link", super::link),
-        ];
-        for (target, body) in bodies {
-            seeds::run(target, body);
-        }
+        seeds::run("decoder", super::decoder);
+        seeds::run("upgrade", super::upgrade);
+        seeds::run("proxy", super::proxy);
+        seeds::run("envelope", super::envelope);
+        seeds::run("link", super::link);
     }
 }

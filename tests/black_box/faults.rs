@@ -205,11 +205,11 @@ fn a_failing_kernel_costs_connections_and_never_the_truth() {
 
         agents.all_answer(&gateway);
         let tally = agents.judge(&called);
-        println!("{what}: {tally:?}");
         assert!(tally.contains_key("ok"), "{what}: {tally:?}");
         gateway.wait_metric("holdfast_agents", "", AGENTS as u64);
         until(|| descriptors(&gateway) <= before, &format!("{what}: descriptors are {before} again"));
         let (calls, seen) = calls_in_a_second(&gateway, &format!("rest-{number}"));
+        println!("{what}: {tally:?}, then {calls} system calls in a second");
         assert!(calls <= AT_REST_MAX, "{what}: {calls} system calls in a second\n{seen:.4000}");
     }
 }
