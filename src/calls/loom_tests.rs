@@ -16,8 +16,11 @@ use crate::kit::delivery::Stage;
 use crate::kit::lock::lock;
 use crate::kit::quota::Quota;
 
-const CONN: ConnId = ConnId::new(0, 1, 1);
 const DUE: Now = Now(10);
+
+fn conn() -> ConnId {
+    ConnId::new(0, 1, 1)
+}
 
 /// One call that waits, and everything that is told of its end.
 struct Case {
@@ -37,7 +40,7 @@ impl Case {
         let (delivery, ends, tenant) = (Delivery::waiting(), std::sync::Arc::default(), Quota::new(1));
         let told: std::sync::Arc<Notes<Vec<Outcome>>> = std::sync::Arc::clone(&ends);
         let call = NewCall {
-            conn: CONN,
+            conn: conn(),
             encoding: Encoding::Json,
             tenant: tenant.hold().unwrap(),
             deadline: DUE,
@@ -63,7 +66,7 @@ impl Case {
         let ends = lock(&self.ends);
         assert_eq!(ends.len(), 1, "{ends:?}");
         assert!(self.calls.is_empty() && self.calls.next_deadline().is_none());
-        assert_eq!((self.tenant.used(), self.calls.in_flight(CONN)), (0, 0));
+        assert_eq!((self.tenant.used(), self.calls.in_flight(conn())), (0, 0));
         ends[0].clone()
     }
 }
@@ -86,7 +89,7 @@ fn a_reply_a_deadline_and_a_disconnect_give_one_outcome() {
         assert!(case.write());
         let replies = {
             let case = Arc::clone(&case);
-            thread::spawn(move || case.calls.reply(CONN, case.id, answer(), DUE))
+            thread::spawn(move || case.calls.reply(conn(), case.id, answer(), DUE))
         };
         let rings = {
             let case = Arc::clone(&case);
@@ -96,7 +99,7 @@ fn a_reply_a_deadline_and_a_disconnect_give_one_outcome() {
                 abandoned.len()
             })
         };
-        case.calls.conn_ended(CONN, DUE);
+        case.calls.conn_ended(conn(), DUE);
         let (replied, abandoned) = (replies.join().unwrap(), rings.join().unwrap());
         match case.outcome() {
             Outcome::Ok(_) => assert!(replied && abandoned == 0),
@@ -146,7 +149,7 @@ fn a_connection_that_ends_in_the_middle_of_the_write_tells_once() {
                     case.delivery.give_up();
                 }
                 case.calls.not_written(case.id, DUE);
-                case.calls.conn_ended(CONN, DUE);
+                case.calls.conn_ended(conn(), DUE);
             })
         };
         case.calls.expire(DUE, &mut Vec::new());
@@ -164,7 +167,7 @@ fn a_receipt_and_a_deadline_agree() {
         assert!(case.write());
         let hears = {
             let case = Arc::clone(&case);
-            thread::spawn(move || case.calls.receipt(CONN, case.id))
+            thread::spawn(move || case.calls.receipt(conn(), case.id))
         };
         case.calls.expire(DUE, &mut Vec::new());
         let heard = hears.join().unwrap();

@@ -78,7 +78,7 @@ fn nor_one_of_two_posters() {
             thread::spawn(move || assert!(mailbox.offer(Order::Stop).is_ok()))
         });
         sleeper.take(2);
-        posters.map(|poster| poster.join().unwrap());
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
     });
 }
 
