@@ -4,30 +4,46 @@
 
 #![cfg(test)]
 
-use loom::sync::Notify;
+use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use super::*;
+use crate::kit::lock::lock_modelled;
 
 /// An eventfd: a wake before the wait ends that wait.
-struct Bell(loom::sync::Arc<Notify>);
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn wait(&self) {
+        let mut rung = lock_modelled(&self.rung);
+        while !*rung {
+            rung = self.changed.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
 
 impl Wake for Bell {
     fn wake(&self) {
-        self.0.notify();
+        *lock_modelled(&self.rung) = true;
+        self.changed.notify_one();
     }
 }
 
 fn mailbox(room: usize) -> (Mailbox, Sleeper) {
-    let bell = loom::sync::Arc::new(Notify::new());
-    let (mailbox, letters) = Mailbox::new(room, Arc::new(Bell(loom::sync::Arc::clone(&bell))));
+    let bell = Arc::new(Bell::default());
+    let (mailbox, letters) = Mailbox::new(room, Arc::<Bell>::clone(&bell));
     (mailbox, Sleeper { letters, bell })
 }
 
 /// A loop that does nothing but take its letters and sleep.
 struct Sleeper {
     letters: Letters,
-    bell: loom::sync::Arc<Notify>,
+    bell: Arc<Bell>,
 }
 
 impl Sleeper {
