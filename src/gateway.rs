@@ -5,6 +5,7 @@
 
 mod auditor;
 mod loops;
+mod panics;
 mod plan;
 mod reload;
 mod stop;
@@ -74,6 +75,7 @@ struct Running {
 /// # Errors
 /// Why it could not start.
 pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
+    panics::end_the_process();
     let settings = &loaded.settings;
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(GatewayError::at("cannot watch for signals"))?;
@@ -177,7 +179,12 @@ fn start_control(
 ) -> io::Result<(Stop, JoinHandle<io::Result<()>>)> {
     let stop = Stop::new();
     let (shared, stopped) = (Arc::clone(shared), stop.clone());
-    let serve = move || runtime.serve(listener, &shared, &stopped);
+    let serve = move || {
+        runtime.serve(listener, &shared, &stopped).inspect_err(|error| {
+            tracing::error!(%error, "the control port cannot be served");
+            panic!("no control port");
+        })
+    };
     let thread = thread::Builder::new().name("control".to_owned()).spawn(serve)?;
     Ok((stop, thread))
 }

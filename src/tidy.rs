@@ -7,6 +7,7 @@ mod bans;
 mod floors;
 mod imports;
 mod resolve;
+mod security;
 mod sizes;
 mod source;
 
@@ -129,6 +130,22 @@ fn there_is_one_crypto_backend() {
 fn the_glossary_holds_every_word() {
     let glossary = fs::read_to_string(root().join("docs/glossary.md")).expect("it is readable");
     hold(bans::glossary("docs/glossary.md", &glossary));
+}
+
+#[test]
+fn the_page_on_security_names_limits_and_tests_that_there_are() {
+    let path = "docs/security.md";
+    let text = fs::read_to_string(root().join(path)).expect("it is readable");
+    let everything: Vec<Source> = ["src", "tests"].into_iter().flat_map(sources).collect();
+    hold(security::tests_exist(path, &text, &everything));
+    let loaded = crate::config::load(&crate::config::Sources::default()).expect("defaults are valid");
+    let known: Vec<(String, String)> = loaded.listing.into_iter().map(|listed| (listed.key, listed.value)).collect();
+    hold(security::defaults_hold(path, &text, &known));
+}
+
+#[test]
+fn secrets_are_compared_in_constant_time_alone() {
+    hold(sources("src/auth").iter().flat_map(security::secrets).collect());
 }
 
 /// Figures of memory hang on the allocator, so a new one is a reason to measure them again.

@@ -4,6 +4,8 @@
 
 pub mod api_key;
 pub mod claims;
+#[doc(hidden)]
+pub mod fuzz_bodies;
 pub mod key;
 pub mod limits;
 mod pem;

@@ -4,14 +4,24 @@
 //! ends a call: whoever got it out holds the only [`Ended`]. It never runs a completion itself.
 
 use std::collections::HashMap;
+#[cfg(not(holdfast_loom))]
 use std::sync::Mutex;
+#[cfg(not(holdfast_loom))]
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+#[cfg(holdfast_loom)]
+use loom::sync::Mutex;
+#[cfg(holdfast_loom)]
+use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::deadlines::Deadlines;
 use super::{End, NewCall, OnEnd, Outcome};
 use crate::kit::delivery::{Delivery, Stage};
 use crate::kit::ids::{CallId, ConnId};
+#[cfg(not(holdfast_loom))]
 use crate::kit::lock::lock;
+#[cfg(holdfast_loom)]
+use crate::kit::lock::lock_modelled as lock;
 use crate::kit::quota::Hold;
 use crate::kit::tick::Now;
 use crate::wire::envelope::Encoding;

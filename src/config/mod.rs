@@ -4,6 +4,8 @@
 //! problems are told at once. This is the only home of defaults; lower floors take plain values. Nothing here starts anything.
 
 pub mod derived;
+#[doc(hidden)]
+pub mod fuzz_bodies;
 pub mod group;
 pub mod host;
 pub mod keys;

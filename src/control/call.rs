@@ -19,6 +19,7 @@ use super::setup::Shared;
 use crate::auth::permissions::Right;
 use crate::calls::End;
 use crate::kit::ids::CallId;
+use crate::kit::planted;
 use crate::kit::retry_after::retry_after_secs;
 use crate::wire::envelope::Payload;
 use crate::work::dispatch::{CallRequest, Dispatch, Permitted};
@@ -36,6 +37,7 @@ pub async fn post(
     body: hyper::body::Incoming,
     patience: &Patience,
 ) -> Result<Answer, Problem> {
+    planted::here(planted::Place::Control);
     let agent = query::agent(asked.agent)?;
     if let Err(wait) = shared.dispatch.may_call(asked.by.key, asked.now) {
         return Err(Problem::new(Kind::RateLimited).retry_after(retry_after_secs(wait, asked.now.0)));

@@ -91,7 +91,10 @@ impl MioIo {
             Ok(()) => ready.extend(self.events.iter().map(told)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // The arguments are right by construction, so this is a broken process: say so and let the supervisor restart it.
-            Err(error) => panic!("epoll_wait failed: {error}"),
+            Err(error) => {
+                tracing::error!(%error, "epoll_wait failed");
+                panic!("a loop cannot wait");
+            }
         }
     }
 

@@ -2,6 +2,10 @@
 //!
 //! A body panics when an invariant breaks. Nothing in the product calls it.
 
+mod addresses;
+
+pub use addresses::{origins, url};
+
 use super::decoder::{Decoder, Piece};
 use super::envelope::agent_side::decode_from_gateway;
 use super::envelope::link_side::client::FromLink;
@@ -149,11 +153,15 @@ pub fn envelope(bytes: &[u8]) {
         assert!(is_json(frame_payload(&frame)));
     }
     let _ = decode_from_gateway(encoding, message);
-    link(encoding, message);
 }
 
-/// What a backend's link reads: agents and parameters are what they are said to be, and each id can be answered.
-fn link(encoding: Encoding, message: &[u8]) {
+/// What a backend's link reads: agents and parameters are what they are said to be, and each id can be answered. The first byte sets
+/// the encoding.
+pub fn link(bytes: &[u8]) {
+    let Some((&first, message)) = bytes.split_first() else {
+        return;
+    };
+    let encoding = if first % 2 == 0 { Encoding::Json } else { Encoding::Binary };
     let mut frames = Vec::new();
     link_side::decode(encoding, message, &mut |said| match said {
         FromBackend::Call { id, agent, method, params, .. } => {
@@ -203,6 +211,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use crate::kit::seeds;
+
     /// Bytes of which many are those that the formats are made of.
     fn bytes(alphabet: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
         vec(prop_oneof![any::<u8>(), proptest::sample::select(alphabet)], 0..200)
@@ -247,6 +257,16 @@ mod tests {
                 "\"params\":{\"id\":\"00000000000000ff\"}"]),
         ]) {
             super::envelope(&bytes);
+            super::link(&bytes);
         }
+    }
+
+    #[test]
+    fn seeds() {
+        seeds::run("decoder", super::decoder);
+        seeds::run("upgrade", super::upgrade);
+        seeds::run("proxy", super::proxy);
+        seeds::run("envelope", super::envelope);
+        seeds::run("link", super::link);
     }
 }

@@ -12,6 +12,7 @@ use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::kit::planted;
 use crate::kit::tick::{Clock, Now};
 
 /// What an alarm rings for.
@@ -89,6 +90,7 @@ pub fn run<D: Due>(due: &std::sync::Weak<D>, sleeper: &Sleeper, clock: Clock) {
         if woken == Err(RecvTimeoutError::Disconnected) {
             return;
         }
+        planted::here(planted::Place::Alarm);
     }
 }
 

@@ -61,6 +61,11 @@ impl Backend {
 
     /// Sends any request.
     pub fn ask(&self, method: &str, path: &str, body: Option<String>) -> Answer {
+        self.try_ask(method, path, body).expect("an HTTP answer")
+    }
+
+    /// The same; `None` when the connection broke before the answer was here.
+    pub fn try_ask(&self, method: &str, path: &str, body: Option<String>) -> Option<Answer> {
         let asked = Instant::now();
         let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.control));
         if let Some(key) = &self.key {
@@ -70,17 +75,17 @@ impl Backend {
             Some(body) => http().run(request.body(body).expect("a request")),
             None => http().run(request.body(()).expect("a request")),
         };
-        let mut response = response.expect("an HTTP answer");
-        let text = response.body_mut().read_to_string().expect("text");
+        let mut response = response.ok()?;
+        let text = response.body_mut().read_to_string().ok()?;
         let field = |name| response.headers().get(name).map(|value| value.as_bytes());
         let media = field("content-type").unwrap_or_default();
-        Answer {
+        Some(Answer {
             status: response.status().as_u16(),
             media: String::from_utf8_lossy(media).into_owned(),
             retry_after: field("retry-after").is_some(),
             body: serde_json::from_str(&text).unwrap_or(Value::Null),
             took: asked.elapsed(),
-        }
+        })
     }
 
     /// Fetches a page.

@@ -62,11 +62,16 @@ impl Gateway {
 
     /// Starts a gateway with this configuration file and these flags, and no more.
     pub fn launch(config: &str, flags: &[&str]) -> Self {
+        Self::launch_by(Command::new(env!("CARGO_BIN_EXE_holdfast")), config, flags)
+    }
+
+    /// As [`Gateway::launch`], by a command that becomes the program: with other variables, or after a shell has set it up.
+    pub fn launch_by(mut command: Command, config: &str, flags: &[&str]) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = fresh_folder();
         fs::write(folder.join("holdfast.toml"), config).expect("config written");
         let log = File::create(folder.join("log")).expect("log created");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        let mut child = command
             .arg("serve")
             .args(flags)
             .arg("--config")

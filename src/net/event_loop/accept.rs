@@ -143,7 +143,10 @@ impl<I: Io> EventLoop<I> {
             return;
         };
         if let Err(error) = self.io.watch(&mut conn.stream, token) {
-            tracing::warn!(%error, "cannot watch a connection");
+            // Out of memory or of watches it is so for every newcomer.
+            if let Some(left_out) = self.sheds_logged.step(self.now) {
+                tracing::warn!(%error, left_out, "cannot watch a connection");
+            }
             return self.lose(token, Reason::SocketError);
         }
         if turn_away {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{AgentSlot, CallId, ConnId};
+use crate::kit::planted;
 use crate::kit::tick::Now;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
@@ -82,6 +83,7 @@ impl<I: Io> EventLoop<I> {
     /// Queues a call. One that does not fit behind what the peer has not taken yet is refused: a backend that asks for
     /// much must not cost an agent its connection. Behind nothing every call fits.
     fn call(&mut self, conn: ConnId, bytes: Bytes, call: CallId, delivery: Delivery) {
+        planted::here(planted::Place::Loop);
         let token = token(conn);
         if !live(&mut self.conns, token).is_some_and(|conn| conn.session.phase().is_open()) {
             return self.intake.push(conn, Event::NotWritten { call });

@@ -244,6 +244,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use crate::kit::seeds;
+
     /// Steps of a talk of which many say what the protocol knows.
     fn script() -> impl Strategy<Value = Vec<u8>> {
         let known: [&[u8]; 9] = [
@@ -295,5 +297,12 @@ mod tests {
         fn handshake(bytes in heads()) {
             super::handshake(&bytes);
         }
+    }
+
+    #[test]
+    fn seeds() {
+        seeds::run("tls_record", super::record);
+        seeds::run("tls_talk", super::talk);
+        seeds::run("tls_handshake", super::handshake);
     }
 }

@@ -7,6 +7,7 @@ use metrics::counter;
 use crate::calls::{Body, Outcome};
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
+use crate::kit::planted;
 use crate::kit::tick::Now;
 use crate::net::mailbox::Order;
 use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
@@ -21,6 +22,7 @@ pub(in crate::work) fn apply(
     message: &Bytes,
     now: Now,
 ) {
+    planted::here(planted::Place::Worker);
     let mut refusals: Vec<Outbound<'_>> = Vec::new();
     let batch = envelope::decode(encoding, message, &mut |inbound| {
         if let Some((id, fault)) = apply_one(dispatch, conn, message, inbound, now) {

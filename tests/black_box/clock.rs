@@ -1,0 +1,87 @@
+//! A wall clock that jumps by days, forwards and back: whoever is in stays in, heartbeats and deadlines go on, and only tokens that
+//! come after it are judged by it.
+//!
+//! libfaketime stands between the program and the wall clock; the monotonic clock it leaves alone, as a real jump does.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::agent::{Agent, Encoding};
+use crate::backend::{Backend, to_do};
+use crate::gateway::{ANY_PORTS, Gateway, SOON, fresh_folder, until};
+
+/// Where Debian and its kin, Fedora and its kin have the library.
+const FOLDERS: [&str; 3] = ["/usr/lib", "/usr/lib64", "/usr/local/lib"];
+const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
+
+fn library() -> PathBuf {
+    let inside =
+        |folder: &Path| fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let folders = FOLDERS.iter().map(PathBuf::from);
+    let folders = folders.flat_map(|folder| inside(&folder).chain([folder.clone()]).collect::<Vec<_>>());
+    let found = folders.map(|folder| folder.join(LIBRARY)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{LIBRARY} is missing: scripts/test installs it"))
+}
+
+/// The first line of what a request with this token is answered with.
+fn knock(gateway: &Gateway, token: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.agents).expect("connects");
+    stream.set_read_timeout(Some(SOON)).expect("a time-out");
+    let head = format!(
+        "GET /v1/agent HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).expect("an answer");
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ends_no_life_and_no_call() {
+    let folder = fresh_folder();
+    let wall = folder.join("wall");
+    let set = |offset: &str| fs::write(&wall, offset).expect("written");
+    set("+0d\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    command
+        .env("LD_PRELOAD", library())
+        .env("FAKETIME_TIMESTAMP_FILE", &wall)
+        .env("FAKETIME_CACHE_DURATION", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let settings = Gateway::config("[heartbeat]\ninterval = \"1m\"\ntimeout = \"30s\"\n");
+    let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
+    let gateway = Gateway::launch_by(command, &settings, &flags);
+    let backend = Backend::of(&gateway);
+    let mut agent = Agent::connect(&gateway, "steady", Encoding::Json);
+    let newcomer = gateway.token("newcomer");
+    assert!(knock(&gateway, &newcomer).ends_with(" 101"));
+
+    for (offset, answer) in [("+2d\n", " 401"), ("-2d\n", " 101")] {
+        let long = backend.begin("steady", to_do("long", "60s"));
+        let order = agent.call();
+        set(offset);
+        // The control thread looks at the wall every few seconds.
+        until(|| knock(&gateway, &newcomer).ends_with(answer), &format!("a newcomer is told{answer}"));
+        let short = backend.begin("steady", to_do("short", "1s"));
+        let unanswered = agent.call();
+        let short = short.end();
+        short.expect("steady", "no_receipt", unanswered.call);
+        assert!(short.took >= Duration::from_secs(1), "{offset}: {short:?}");
+        assert_eq!(agent.cancelled(), unanswered.call);
+        assert!(!long.has_ended(), "{offset}");
+        agent.answer(order.call, &json!(offset));
+        long.end().expect_result("steady", &json!(offset), order.call);
+    }
+    assert!(gateway.metric("holdfast_auth_failures_total", "cause=\"expired\"") > 0);
+    for reason in ["heartbeat_lost", "token_expired"] {
+        assert_eq!(gateway.closed_for(reason), 0, "{reason}");
+    }
+    let _ = fs::remove_dir_all(folder);
+}
