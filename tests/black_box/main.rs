@@ -24,5 +24,8 @@ mod polyglot;
 mod rates;
 mod reloading;
 mod replies;
+mod secured;
+mod secured_clients;
+mod secured_files;
 mod starting;
 mod stopping;
