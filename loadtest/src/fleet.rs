@@ -281,7 +281,8 @@ impl Fleet {
             let digested = match &mut self.secured {
                 None => digest(wire, key, input, batch, &mut self.out).map(|used| wire.keep(&input[used..])),
                 Some(secured) => {
-                    (self.plain.clear(), self.sealed.clear());
+                    self.plain.clear();
+                    self.sealed.clear();
                     let opened = secured.open(key, input, &mut self.plain, &mut self.sealed);
                     wire.write(&self.sealed);
                     opened.map_err(Ending::Malformed).and_then(|used| {

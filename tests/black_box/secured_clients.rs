@@ -178,3 +178,34 @@ fn a_session_of_one_gateway_is_resumed_by_another() {
         client.say(b"Q\n");
     }
 }
+
+#[test]
+fn our_own_agent_and_link_speak_tls() {
+    let authority = Authority::new();
+    let gateway = Gateway::with_link(&authority.settings_with_links());
+    let (root, other) = (authority.file("root.pem"), Authority::new());
+    let program = env!("CARGO_BIN_EXE_holdfast");
+    let url = format!("wss://{NAME}:{}", gateway.agents.port());
+    let agent = |root: &Path| {
+        let mut command = Command::new(program);
+        command.args(["agent", "--url", &url, "--id", "web-1", "--ca"]).arg(root).args(["--", "cat"]);
+        Running(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"))
+    };
+    let stranger = agent(&other.file("root.pem"));
+    crate::gateway::until(|| gateway.metric("holdfast_tls_handshakes_total", "alert") > 0, "a foreign root is refused");
+    drop(stranger);
+    let _agent = agent(&root);
+    gateway.wait_for_agent("web-1");
+    let link = format!("wss://{NAME}:{}", gateway.link.expect("a link port").port());
+    let long = format!("{:?}", "x".repeat(200_000));
+    for params in ["{\"a\":1}", long.as_str()] {
+        let mut call = Command::new(program);
+        call.args(["call", "--link", &link, "--ca"]).arg(&root).args(["web-1", "echo", params]);
+        let output = call.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), params);
+    }
+    let refused = Command::new(program).args(["call", "--link", &link, "web-1", "echo"]).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("TLS: "), "the system does not trust it: {refused:?}");
+}

@@ -64,6 +64,11 @@ impl Authority {
         )
     }
 
+    /// The same, and links have TLS too.
+    pub fn settings_with_links(&self) -> String {
+        format!("[link]\ntls = \"required\"\n{}", self.settings(""))
+    }
+
     /// A client's settings: it trusts this authority, and shows `<shown>.pem`.
     pub fn client(&self, shown: Option<&str>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
