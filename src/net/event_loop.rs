@@ -303,7 +303,7 @@ impl<I: Io> EventLoop<I> {
         self.status.connections.store(agents, Ordering::Relaxed);
         self.status.links.store(self.links, Ordering::Relaxed);
         self.meter.connections(agents, self.links);
-        if self.tls.iter().any(Option::is_some) {
+        if !self.is_plain() {
             self.meter.tls(self.secured.shaking(), self.line.len(), self.secured.established());
         }
         let connections = self.conns.len() as u64;

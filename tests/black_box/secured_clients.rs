@@ -197,7 +197,7 @@ fn our_own_agent_and_link_speak_tls() {
     let _agent = agent(&root);
     gateway.wait_for_agent("web-1");
     let link = format!("wss://{NAME}:{}", gateway.link.expect("a link port").port());
-    let long = format!("{:?}", "x".repeat(200_000));
+    let long = format!("{:?}", "x".repeat(100_000));
     for params in ["{\"a\":1}", long.as_str()] {
         let mut call = Command::new(program);
         call.args(["call", "--link", &link, "--ca"]).arg(&root).args(["web-1", "echo", params]);

@@ -3,25 +3,27 @@
 //! For harnesses that are many clients at once; a gateway is never one. Tickets come before the first bytes, so rustls takes them in
 //! and keeps them for the next connection; after that a record of this protocol is all that is understood. It never touches a socket.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use rustls::client::Resumption;
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, NamedGroup, RootCertStore};
 
 use super::captured::Captured;
 use super::failure::Failure;
 use super::record::{Front, front};
 use super::rest::Rest;
 use super::suite::{Suite, agrees};
+use crate::kit::lock::lock;
 
-/// Sessions that clients with the same settings keep to be resumed.
-const SESSIONS: usize = 1024;
+/// Tickets that clients with the same settings keep for each other.
+const TICKETS_MAX: usize = 4096;
 
 /// Whether a client may come back with a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Client {
         config.enable_secret_extraction = true;
         config.resumption = match comeback {
             Comeback::Full => Resumption::disabled(),
-            Comeback::Resumed => Resumption::in_memory_sessions(SESSIONS),
+            Comeback::Resumed => Resumption::store(Arc::new(Pouch::default())),
         };
         let name = ServerName::try_from(name.to_owned()).map_err(|error| format!("`{name}`: {error}"))?;
         Ok(Self { config, name })
@@ -85,6 +87,38 @@ impl Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Tickets of one server: each brings one client back, whoever it was that got it. rustls' own store keeps eight.
+#[derive(Debug, Default)]
+struct Pouch(Mutex<VecDeque<Tls13ClientSessionValue>>);
+
+impl ClientSessionStore for Pouch {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let mut tickets = lock(&self.0);
+        if tickets.len() == TICKETS_MAX {
+            tickets.pop_front();
+        }
+        tickets.push_back(ticket);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        lock(&self.0).pop_back()
     }
 }
 
