@@ -255,7 +255,9 @@ mod tests {
         let foreign = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ3ZWItMiJ9.x";
         for (line, word) in [
             (&["--id", "a/b"][..], "agent id"),
-            (&["--id", "web-1", "--url", "wss://x"], "proxy"),
+            (&["--id", "web-1", "--url", "wss://x", "--ca", "/nonexistent"], "cannot be read"),
+            (&["--id", "web-1", "--ca", "/nonexistent"], "wss://"),
+            (&["--id", "web-1", "--url", "https://x"], "wss://"),
             (&["--id", "web-1", "--token-file", "/nonexistent"], "token"),
             (&["--id", "web-1", "--token", "a b"], "characters"),
             (&["--id", "web-1", "--token", foreign], "web-2"),

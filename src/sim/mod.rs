@@ -15,6 +15,7 @@ mod io;
 mod kept;
 mod kernel;
 mod life;
+mod line;
 mod link;
 mod rates;
 mod secure;

@@ -95,6 +95,8 @@ pub(super) struct PeerTls {
     sent: u64,
     /// Plaintext that went into records.
     said: u64,
+    /// Whether the gateway has said anything.
+    heard: bool,
     /// Where records ended on the wire, and how much had been said by then.
     marks: VecDeque<(u64, u64)>,
 }
@@ -105,7 +107,7 @@ impl PeerTls {
         let mut connection = ClientConnection::new(Arc::clone(config), name).expect("settings that serve");
         connection.set_buffer_limit(None);
         let stage = if proxied { Stage::Header(Vec::new()) } else { Stage::Speaks };
-        Self { connection, stage, sent: 0, said: 0, marks: VecDeque::new() }
+        Self { connection, stage, sent: 0, said: 0, heard: false, marks: VecDeque::new() }
     }
 
     /// What goes onto the wire when the peer says this.
@@ -164,8 +166,14 @@ impl PeerTls {
         wire
     }
 
+    /// Whether the gateway has said anything.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard
+    }
+
     /// The gateway has written these bytes: what they say.
     pub(super) fn hear(&mut self, mut bytes: &[u8]) -> Vec<u8> {
+        self.heard |= !bytes.is_empty();
         if !matches!(self.stage, Stage::Speaks) {
             // Whatever a gateway says to a peer that speaks no TLS, nobody reads it.
             return Vec::new();

@@ -200,6 +200,7 @@ pub(super) fn secured_loop(kernel: &SharedKernel, tls: DoorTerms, change: impl F
         queue_soft: 1 << 20,
         queue_hard: 2 << 20,
         turn_bytes: 1 << 20,
+        handshakes_max: 50,
         agent_rates: AgentRates::default(),
         ..limits(&mut rng)
     };
