@@ -157,6 +157,10 @@ text_kinds! {
     TlsVersion => OldestTls, |text| one_of(text, &[("1.2", OldestTls::Tls12), ("1.3", OldestTls::Tls13)]);
     /// Whether clients show certificates.
     Certificates => ClientCertificates, parse_client_certificates;
+    /// Something that is done or not.
+    Switch => bool, |text| one_of(text, &[("on", true), ("off", false)]);
+    /// Who may read something.
+    Readers => MetricsReaders, |text| one_of(text, &[("open", MetricsReaders::Everybody), ("keyed", MetricsReaders::KeysThatObserve)]);
     /// Whether a PROXY header comes first.
     ProxyHeader => ProxyProtocol, |text| one_of(text, &[("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)]);
 }
@@ -173,6 +177,15 @@ number_kinds! {
     Count => u32;
     /// A number of places in a table or queue, or of threads.
     Places => usize;
+}
+
+/// Who may read the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum MetricsReaders {
+    /// Everybody who reaches the port.
+    Everybody,
+    /// Holders of a key that may observe.
+    KeysThatObserve,
 }
 
 /// Whether connections at a port begin with a PROXY header.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::Problems;
-use super::schema::{Entries, Field, entry};
+use super::schema::{Entries, Field, FieldKind, entry};
 use crate::net::secured::DoorTerms;
 use crate::net::tls::certificate_files::CertificateFiles;
 use crate::net::tls::tickets::Tickets;

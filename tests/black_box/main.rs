@@ -5,6 +5,7 @@
 
 mod agent;
 mod arrivals;
+mod audit;
 mod backend;
 mod budget;
 mod endings;
@@ -20,6 +21,7 @@ mod linker;
 mod memory;
 mod outcomes;
 mod peer;
+mod permissions;
 mod polyglot;
 mod rates;
 mod reloading;
