@@ -9,6 +9,7 @@ mod panics;
 mod plan;
 mod reload;
 mod stop;
+mod tls_files;
 pub mod welcome;
 
 use std::io::{self, Write};
@@ -34,9 +35,13 @@ use crate::work::pool;
 use auditor::Auditor;
 use loops::Started;
 use plan::Plan;
+use tls_files::TlsFiles;
 
 /// Buckets of the call histogram, in seconds. The clock counts whole milliseconds, so there is none below one.
 const CALL_SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
+
+/// Buckets of the histogram of TLS handshakes, in seconds.
+const HANDSHAKE_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 /// Why the gateway could not start or had to stop.
 #[derive(Debug)]
@@ -63,6 +68,7 @@ struct Running {
     listing: Vec<Listed>,
     dev: bool,
     dispatch: Arc<Dispatch>,
+    tls_files: Arc<TlsFiles>,
     shared: Arc<Shared>,
     control: (Stop, JoinHandle<io::Result<()>>),
     loops: Vec<JoinHandle<()>>,
@@ -122,6 +128,7 @@ fn start(
     if isolated {
         fd_table::close_copies(&listed);
     }
+    let tls_files = TlsFiles::start(&settings, &dispatch).map_err(GatewayError::at("cannot watch the files of TLS"))?;
     // After the loops: none of them keeps a copy of the file.
     let auditor = Auditor::start(&settings, audit, writer, clock)?;
     let workers = pool::start(prepared.trays, &dispatch).map_err(GatewayError::at("cannot start a worker"))?;
@@ -135,13 +142,17 @@ fn start(
     });
     let control =
         start_control(runtime, control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
-    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers, auditor })
+    Ok(Running { settings, listing, dev, dispatch, tls_files, shared, control, loops, workers, auditor })
 }
 
 fn install_metrics() -> Result<PrometheusHandle, GatewayError> {
     let failed = |error: &dyn std::fmt::Display| GatewayError(format!("cannot set metrics up: {error}"));
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(metric::CALL_SECONDS.to_owned()), &CALL_SECONDS)
+        .and_then(|builder| {
+            let handshakes = Matcher::Full(metric::TLS_HANDSHAKE_SECONDS.to_owned());
+            builder.set_buckets_for_metric(handshakes, &HANDSHAKE_SECONDS)
+        })
         .map_err(|error| failed(&error))?
         .install_recorder()
         .map_err(|error| failed(&error))?;

@@ -15,11 +15,17 @@ fn main() -> ExitCode {
     holdfast::cli::run()
 }
 
-/// Returns what this thread's heap does not use.
-#[allow(unsafe_code, reason = "the allocator offers it as a C function alone")]
+/// Returns what this thread's heap does not use, and what the C library's does not: the keys of TLS handshakes are allocated there by
+/// aws-lc, which is written in C.
+#[allow(unsafe_code, reason = "both allocators offer it as a C function alone")]
 fn give_back() {
     // SAFETY: it takes no pointer, and any thread may call it at any time.
     unsafe { libmimalloc_sys::mi_collect(true) }
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number of bytes to keep, locks what it touches, and any thread may call it at any time.
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
 }
 
 /// mimalloc, with a count of the bytes that were asked for. It is built without its own statistics, and those would not

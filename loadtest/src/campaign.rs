@@ -378,6 +378,7 @@ mod tests {
             link: None,
             signer: None,
             api_key: None,
+            tls: None,
         };
         let plan =
             Plan { in_flight: 1, timeout: Duration::from_secs(20), pad_bytes: 0, limit: Duration::from_secs(20) };

@@ -6,13 +6,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast::net::tls::client::Client;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 use tungstenite::protocol::frame::coding::OpCode;
 
 use crate::frame;
+use crate::secured::Secured;
 use crate::source::{self, Window};
 use crate::target;
 use crate::wire::{Ending, Got, Phase, Wire, Written};
@@ -86,6 +89,10 @@ pub struct Fleet {
     wires: Slab<Wire>,
     scratch: Vec<u8>,
     out: Vec<u8>,
+    /// TLS, where the connections have it, with buffers for what it opens and seals.
+    secured: Option<Secured>,
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
     dialled: u32,
     mask_seed: u32,
 }
@@ -102,9 +109,17 @@ impl Fleet {
             wires: Slab::new(),
             scratch: vec![0; READ_BYTES],
             out: Vec::new(),
+            secured: None,
+            plain: Vec::new(),
+            sealed: Vec::new(),
             dialled: fastrand::u32(..),
             mask_seed: fastrand::u32(..),
         })
+    }
+
+    /// Has all connections to come speak TLS, where there are settings for it.
+    pub fn secure(&mut self, client: Option<Arc<Client>>) {
+        self.secured = client.map(Secured::new);
     }
 
     /// Makes room for so many connections, so that the table does not double while they come.
@@ -128,11 +143,18 @@ impl Fleet {
         self.dialled = self.dialled.wrapping_add(1);
         let stream = source::dial(dial.target, self.dialled, dial.window)?;
         let mut wire = Wire::new(stream, dial.tag, dial.mark);
-        // On loopback TCP stands already, so the request can leave before the poll knows of the socket.
-        wire.write(request);
-        let interest = wire.interest();
         let entry = self.wires.vacant_entry();
         let key = entry.key();
+        // On loopback TCP stands already, so the request can leave before the poll knows of the socket.
+        match &mut self.secured {
+            None => wire.write(request),
+            Some(secured) => {
+                self.sealed.clear();
+                secured.begin(key, request, &mut self.sealed).map_err(io::Error::other)?;
+                wire.write(&self.sealed)
+            }
+        };
+        let interest = wire.interest();
         self.poll.registry().register(wire.stream(), Token(key), interest)?;
         entry.insert(wire);
         Ok(key)
@@ -145,8 +167,9 @@ impl Fleet {
         self.out.clear();
         frame::masked(opcode, payload, self.mask_seed.to_be_bytes(), &mut self.out);
         let key = wire;
+        let out = sealed(&mut self.secured, key, &self.out, &mut self.sealed);
         if let Some(wire) = self.wires.get_mut(key)
-            && wire.write(&self.out) == Written::Refused
+            && wire.write(out) == Written::Refused
         {
             // Where this fails the socket is dead, and the next turn says so.
             let interest = wire.interest();
@@ -196,8 +219,15 @@ impl Fleet {
 
     /// Resets a connection's TCP now, without a close frame. Nothing more is heard of it, and the kernel keeps nothing of it.
     pub fn drop_wire(&mut self, wire: usize) {
-        if let Some(wire) = self.wires.try_remove(wire) {
-            wire.reset();
+        if let Some(gone) = self.wires.try_remove(wire) {
+            gone.reset();
+            self.forget(wire);
+        }
+    }
+
+    fn forget(&mut self, wire: usize) {
+        if let Some(secured) = &mut self.secured {
+            secured.forget(wire);
         }
     }
 
@@ -246,10 +276,28 @@ impl Fleet {
                 Got::End if wire.phase == Phase::Upgrading => break Some(Ending::Unreachable),
                 Got::End => break Some(Ending::Vanished),
             };
-            let input = &self.scratch[..have + more];
-            match digest(wire, key, input, batch, &mut self.out) {
-                Ok(used) => wire.keep(&input[used..]),
-                Err(ending) => break Some(ending),
+            self.out.clear();
+            let input = &mut self.scratch[..have + more];
+            let digested = match &mut self.secured {
+                None => digest(wire, key, input, batch, &mut self.out).map(|used| wire.keep(&input[used..])),
+                Some(secured) => {
+                    self.plain.clear();
+                    self.sealed.clear();
+                    let opened = secured.open(key, input, &mut self.plain, &mut self.sealed);
+                    wire.write(&self.sealed);
+                    opened.map_err(Ending::Malformed).and_then(|used| {
+                        wire.keep(&input[used..]);
+                        let used = digest(wire, key, &self.plain, batch, &mut self.out)?;
+                        secured.keep(key, &self.plain[used..]);
+                        Ok(())
+                    })
+                }
+            };
+            if !self.out.is_empty() {
+                wire.write(sealed(&mut self.secured, key, &self.out, &mut self.sealed));
+            }
+            if let Err(ending) = digested {
+                break Some(ending);
             }
             // A short read has emptied the socket, unless the end came in the same event.
             if have + more < self.scratch.len() && !read_closed {
@@ -263,12 +311,23 @@ impl Fleet {
         }
         if let Some(ending) = ending {
             let Wire { tag, mark, .. } = self.wires.remove(key);
+            self.forget(key);
             batch.happenings.push(Happening::Ended { wire: key, tag, mark, ending });
         }
     }
 }
 
-/// Takes whole parts off `input`; returns how many bytes were used.
+/// Frames as they go out.
+fn sealed<'a>(secured: &mut Option<Secured>, wire: usize, frames: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    let Some(secured) = secured else {
+        return frames;
+    };
+    buffer.clear();
+    secured.seal(wire, frames, buffer);
+    buffer
+}
+
+/// Takes whole parts off `input`, and appends answers to heartbeats and to a close to `out`; returns how many bytes were used.
 fn digest(wire: &mut Wire, key: usize, input: &[u8], batch: &mut Batch, out: &mut Vec<u8>) -> Result<usize, Ending> {
     let mut at = 0;
     if wire.phase == Phase::Upgrading {
@@ -297,16 +356,12 @@ fn digest(wire: &mut Wire, key: usize, input: &[u8], batch: &mut Batch, out: &mu
                 let code = payload.first_chunk().map_or(1005, |b| u16::from_be_bytes(*b));
                 // Answered once, as section 5.5.1 asks; TCP is then closed.
                 if wire.phase != Phase::Closing {
-                    out.clear();
                     frame::masked(frame.opcode, &payload[..payload.len().min(2)], [0; 4], out);
-                    wire.write(out);
                 }
                 return Err(Ending::Closed(code));
             }
             9 => {
-                out.clear();
                 frame::masked(OpCode::from(10), payload, [0; 4], out);
-                wire.write(out);
             }
             _ => {
                 let begin = batch.bytes.len();

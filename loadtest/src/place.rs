@@ -3,10 +3,13 @@
 //! Owns the options that say so, and their defaults. Starting and stopping is `server`'s.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use holdfast::net::tls::client::{Client, Comeback};
 
+use crate::certificate::{Certificate, NAME};
 use crate::credentials::Signer;
 use crate::server::{Running, Server};
 use crate::target::Target;
@@ -67,6 +70,18 @@ pub struct Place {
     /// Workers of the gateway that is started; it chooses when this is not given.
     #[arg(long)]
     workers: Option<usize>,
+    /// Agents speak TLS. A gateway that is started gets a certificate (P-256, signs itself); of one that runs, say --ca.
+    #[arg(long)]
+    tls: bool,
+    /// PEM file with the roots that the certificate of a gateway that runs leads to.
+    #[arg(long, requires = "tls")]
+    ca: Option<PathBuf>,
+    /// The name in its certificate.
+    #[arg(long, requires = "tls", default_value = NAME)]
+    tls_name: String,
+    /// Agents come back with a ticket, where they have been there before; else each handshake is a full one.
+    #[arg(long, requires = "tls")]
+    resume: bool,
 }
 
 impl Known {
@@ -89,6 +104,7 @@ impl Known {
             link: self.link,
             signer,
             api_key: self.api_key.clone(),
+            tls: None,
         };
         Ok(Server { target, pid: self.server_pid, running: None })
     }
@@ -120,7 +136,7 @@ impl Place {
     /// # Errors
     /// The gateway does not start.
     pub fn find_or_start_any(&self) -> Result<Server, String> {
-        if self.is_ours() { self.find_or_start(&[]) } else { self.known.find_any() }
+        if self.is_ours() { self.find_or_start(&[]) } else { self.secured(self.known.find_any()?) }
     }
 
     /// Whether a server is to be started.
@@ -135,13 +151,41 @@ impl Place {
     /// As [`Known::find`]; or the gateway does not start.
     pub fn find_or_start(&self, settings: &[(&str, &str)]) -> Result<Server, String> {
         if !self.is_ours() {
-            return self.known.find();
+            return self.secured(self.known.find()?);
         }
-        let running = Running::start(self.gateway.as_deref(), self.loops, self.workers, settings)?;
+        let certificate = if self.tls { Some(Certificate::make()?) } else { None };
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        let files = certificate.as_ref().map(|certificate| (path(certificate.chain()), path(certificate.key())));
+        let mut settings = settings.to_vec();
+        if let Some((chain, key)) = &files {
+            settings.push(("server.tls", "required"));
+            settings.push(("tls.keys.0.certificate", chain));
+            settings.push(("tls.keys.0.key", key));
+        }
+        let tls = match &certificate {
+            Some(certificate) => Some(self.client(&certificate.chain())?),
+            None => None,
+        };
+        let mut running = Running::start(self.gateway.as_deref(), self.loops, self.workers, &settings)?;
+        running.certificate = certificate;
         let signer = Signer::new(&running.secret, &running.key_id, None, &self.known.tenant)?;
         let (listen, control, link) = (running.listen, running.control, running.link);
-        let target = Target { listen, control, link, signer: Some(signer), api_key: None };
+        let target = Target { listen, control, link, signer: Some(signer), api_key: None, tls };
         Ok(Server { target, pid: Some(running.pid()), running: Some(running) })
+    }
+
+    /// A server that runs, with TLS where it was asked for.
+    fn secured(&self, mut server: Server) -> Result<Server, String> {
+        if self.tls {
+            let ca = self.ca.as_ref().ok_or("--tls needs --ca, the roots of the gateway's certificate")?;
+            server.target.tls = Some(self.client(ca)?);
+        }
+        Ok(server)
+    }
+
+    fn client(&self, roots: &Path) -> Result<Arc<Client>, String> {
+        let comeback = if self.resume { Comeback::Resumed } else { Comeback::Full };
+        Client::new(roots, &self.tls_name, comeback).map(Arc::new)
     }
 }
 

@@ -19,6 +19,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
 
+use crate::certificate::Certificate;
 use crate::target::Target;
 
 /// How long a gateway may take until it says that it is ready.
@@ -53,6 +54,8 @@ pub struct Running {
     pub secret: String,
     /// Its id.
     pub key_id: String,
+    /// The certificate that it has, whose files it watches.
+    pub certificate: Option<Certificate>,
 }
 
 impl Running {
@@ -108,7 +111,7 @@ impl Running {
         end_on_panic(&child);
         match addresses(&mut child) {
             Ok(Ready { listen, control, link }) => {
-                Ok(Self { child, listen, control, link, secret, key_id: KEY_ID.to_owned() })
+                Ok(Self { child, listen, control, link, secret, key_id: KEY_ID.to_owned(), certificate: None })
             }
             Err(error) => {
                 end(&mut child);

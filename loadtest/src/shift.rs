@@ -64,6 +64,7 @@ impl<'a> Shift<'a> {
             File::options().create(true).append(true).open(path).map_err(|error| format!("{}: {error}", path.display()))
         };
         let mut fleet = Fleet::new().map_err(|error| error.to_string())?;
+        fleet.secure(target.tls.clone());
         fleet.reserve(duty.agents.len());
         Ok(Self {
             target,

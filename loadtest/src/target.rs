@@ -4,6 +4,9 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use holdfast::net::tls::client::Client;
 
 use crate::credentials::Signer;
 use holdfast::wire::envelope::Encoding;
@@ -25,6 +28,8 @@ pub struct Target {
     pub signer: Option<Signer>,
     /// API key for the control port.
     pub api_key: Option<String>,
+    /// Settings of agents' TLS, where they have it.
+    pub tls: Option<Arc<Client>>,
 }
 
 impl Target {

@@ -17,19 +17,20 @@ use tungstenite::protocol::{WebSocket, WebSocketConfig};
 use super::ending::Ending;
 use super::events::{Events, Stop};
 use super::handler::{Handler, Interest, Watched};
+use super::stream::Stream;
 use super::{Credentials, Options};
 use crate::kit::tick::Now;
-use crate::wire::url::{BadUrl, WsUrl};
+use crate::wire::url::{BadUrl, Scheme, WsUrl};
 
 /// Path of the agents' endpoint, where the URL names none.
 const PATH: &str = "/v1/agent";
 
-/// Where a gateway listens, from a URL such as `ws://127.0.0.1:8080`.
+/// Where a gateway listens, from a URL such as `ws://127.0.0.1:8080` or `wss://agents.example.com`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target(WsUrl);
 
 impl Target {
-    /// Reads a `ws://` URL. The port is 80 and the path `/v1/agent` where the URL has none.
+    /// Reads a `ws://` or `wss://` URL. The port is 80 or 443, and the path `/v1/agent` where the URL has none.
     ///
     /// # Errors
     /// As [`WsUrl::parse`].
@@ -40,7 +41,7 @@ impl Target {
     fn uri(&self, credentials: &Credentials) -> String {
         let agent = match credentials {
             Credentials::Dev(id) => Some(format!("agent={id}")),
-            Credentials::Token(_) => None,
+            Credentials::Token(_) | Credentials::Certificate => None,
         };
         let asked: Vec<String> = self.0.query.iter().cloned().chain(agent).collect();
         if asked.is_empty() { self.to_string() } else { format!("{self}?{}", asked.join("&")) }
@@ -50,12 +51,12 @@ impl Target {
 impl fmt::Display for Target {
     /// Without the query, which may hold a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.0.authority, self.0.path_or(PATH))
+        write!(f, "{}://{}{}", self.0.scheme, self.0.authority, self.0.path_or(PATH))
     }
 }
 
 /// Opens a WebSocket to the target: each of its addresses in turn, until one upgrades or refuses.
-pub(super) fn dial<H: Handler>(events: &mut Events<H>, options: &Options) -> Result<WebSocket<TcpStream>, Ending> {
+pub(super) fn dial<H: Handler>(events: &mut Events<H>, options: &Options) -> Result<WebSocket<Stream>, Ending> {
     let target = &options.target.0;
     let addresses = (target.host.as_str(), target.port)
         .to_socket_addrs()
@@ -109,8 +110,9 @@ fn upgrade<H: Handler>(
     options: &Options,
     stream: TcpStream,
     until: Now,
-) -> Result<WebSocket<TcpStream>, Ending> {
+) -> Result<WebSocket<Stream>, Ending> {
     let broken = |error: tungstenite::Error| Ending::Broken(error.to_string());
+    let tls = |why: &str| Ending::Broken(format!("TLS: {why}"));
     // The handshake swallows its stream, so the wait has a descriptor of its own.
     let watched = stream.try_clone().map_err(|error| Ending::Broken(error.to_string()))?;
     let uri: Uri = options
@@ -129,6 +131,14 @@ fn upgrade<H: Handler>(
         .write_buffer_size(0)
         .max_message_size(Some(options.message_bytes_max))
         .max_frame_size(Some(options.message_bytes_max));
+    let stream = match options.target.0.scheme {
+        Scheme::Plain => Stream::Plain(stream),
+        Scheme::Secured => {
+            let settings = options.tls.as_ref().ok_or_else(|| tls("there are no roots to trust"))?;
+            let connection = settings.begin(&options.target.0.host).map_err(|why| tls(&why))?;
+            Stream::secured(connection, stream)
+        }
+    };
     let mut handshake = ClientHandshake::start(stream, request, Some(config)).map_err(broken)?;
     loop {
         match handshake.handshake() {
@@ -177,6 +187,7 @@ mod tests {
             ("ws://h:1", "ws://h:1/v1/agent", "ws://h:1/v1/agent?agent=a", "ws://h:1/v1/agent"),
             ("ws://[::1]:9/x", "ws://[::1]:9/x", "ws://[::1]:9/x?agent=a", "ws://[::1]:9/x"),
             ("ws://h/x?y=z", "ws://h/x", "ws://h/x?y=z&agent=a", "ws://h/x?y=z"),
+            ("wss://h", "wss://h/v1/agent", "wss://h/v1/agent?agent=a", "wss://h/v1/agent"),
             ("ws://h?y=z", "ws://h/v1/agent", "ws://h/v1/agent?y=z&agent=a", "ws://h/v1/agent?y=z"),
         ] {
             let target = Target::parse(url).expect("a good URL");

@@ -3,7 +3,6 @@
 //! Owns the socket and how answers become envelopes. It knows no calls, no time, and no handler.
 
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::AsFd;
 
 use tungstenite::protocol::frame::CloseFrame;
@@ -12,6 +11,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::ending::Ending;
 use super::handler::{Answer, Body, Interest, Watched, fault};
+use super::stream::Stream;
 use crate::kit::ids::CallId;
 use crate::wire::envelope::agent_side::{FromAgent, encode_from_agent};
 use crate::wire::envelope::{Encoding, Payload};
@@ -46,7 +46,7 @@ enum Outgoing {
 
 /// An open connection to a gateway.
 pub(super) struct Link {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Stream>,
     encoding: Encoding,
     reply_bytes_max: usize,
     outgoing: Outgoing,
@@ -54,14 +54,14 @@ pub(super) struct Link {
 
 impl Link {
     /// Takes an upgraded, non-blocking socket.
-    pub fn new(socket: WebSocket<TcpStream>, encoding: Encoding, reply_bytes_max: usize) -> Self {
+    pub fn new(socket: WebSocket<Stream>, encoding: Encoding, reply_bytes_max: usize) -> Self {
         Self { socket, encoding, reply_bytes_max, outgoing: Outgoing::Written }
     }
 
     /// What the next wait should wait for.
     pub fn watched(&self) -> Watched<'_> {
         Watched {
-            fd: self.socket.get_ref().as_fd(),
+            fd: self.socket.get_ref().socket().as_fd(),
             interest: match self.outgoing {
                 Outgoing::Written => Interest::Read,
                 Outgoing::Waiting => Interest::ReadWrite,

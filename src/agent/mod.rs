@@ -10,6 +10,7 @@
 //!  connect  name -> TCP -> upgrade            ending   why a connection ended, and what to do about it
 //!  serving  one connection, as a state        backoff  when to come back
 //!  link     WebSocket messages <-> envelopes  events   poll, the waker, the handler's turn
+//!  stream   the socket, with TLS or without
 //!  handler  what answers calls                program  a handler that runs a program (child: one of them)
 //! ```
 
@@ -25,6 +26,7 @@ mod link;
 mod news;
 mod program;
 mod serving;
+mod stream;
 mod waker;
 
 use std::time::Duration;
@@ -38,6 +40,7 @@ pub use handler::{Answer, Body, Call, Handler, Interest, Responder, Watched, fau
 pub use news::News;
 pub use program::{Program, ProgramOptions};
 
+use crate::wire::client_tls::ClientTls;
 use crate::wire::envelope::Encoding;
 
 /// Who the agent says that it is.
@@ -45,6 +48,8 @@ use crate::wire::envelope::Encoding;
 pub enum Credentials {
     /// A signed token, sent as `Authorization: Bearer`; the gateway takes agent and tenant from it.
     Token(String),
+    /// Nothing is said: the certificate of its TLS says who it is.
+    Certificate,
     /// An agent id without proof, sent as `?agent=`: only a gateway under `serve --dev` takes it.
     Dev(String),
 }
@@ -54,6 +59,8 @@ pub enum Credentials {
 pub struct Options {
     /// Where the gateway is.
     pub target: Target,
+    /// How to speak TLS; needed for `wss://` alone.
+    pub tls: Option<ClientTls>,
     /// Who the agent is.
     pub credentials: Credentials,
     /// How envelopes are written on this connection.

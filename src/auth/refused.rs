@@ -25,11 +25,13 @@ pub enum Refused {
     Claims,
     /// No token, and a web page of another site asked: development lets no such page in.
     Origin,
+    /// A TLS certificate that names nobody, or somebody else than the token.
+    Certificate,
 }
 
 impl Refused {
     /// Every reason, in the order of the checks.
-    pub const ALL: [Refused; 7] = [
+    pub const ALL: [Refused; 8] = [
         Refused::Missing,
         Refused::Unverified,
         Refused::Expired,
@@ -37,6 +39,7 @@ impl Refused {
         Refused::Audience,
         Refused::Claims,
         Refused::Origin,
+        Refused::Certificate,
     ];
 
     /// Whether the token had a good signature, so that what it says of itself is true: only what is listed here is sure to be found out
@@ -57,6 +60,7 @@ impl Refused {
             Refused::Audience => "audience",
             Refused::Claims => "claims",
             Refused::Origin => "origin",
+            Refused::Certificate => "certificate",
         }
     }
 }

@@ -13,6 +13,7 @@ use super::reader::{Said, read_one};
 use super::stream::Stream;
 use super::{ConnectError, Options};
 use crate::wire::envelope::link_side::client::FromLink;
+use crate::wire::url::Scheme;
 
 /// An open link, and what its gateway promises.
 pub(super) struct Opened {
@@ -24,12 +25,21 @@ pub(super) struct Opened {
 
 /// Connects, upgrades, and waits for the welcome.
 pub(super) fn connect(options: &Options) -> Result<Opened, ConnectError> {
-    let stream = Stream::new(dial(options)?);
+    let socket = dial(options)?;
     let broken = |error: io::Error| ConnectError::Broken(error.to_string());
     // A connection that is not welcomed in time is given up by these, too.
-    stream.socket().set_read_timeout(Some(options.connect_deadline)).map_err(broken)?;
-    stream.socket().set_write_timeout(Some(options.write_deadline)).map_err(broken)?;
-    stream.socket().set_nodelay(true).map_err(broken)?;
+    socket.set_read_timeout(Some(options.connect_deadline)).map_err(broken)?;
+    socket.set_write_timeout(Some(options.write_deadline)).map_err(broken)?;
+    socket.set_nodelay(true).map_err(broken)?;
+    let stream = match options.target.0.scheme {
+        Scheme::Plain => Stream::new(socket),
+        Scheme::Secured => {
+            let tls =
+                options.tls.as_ref().ok_or_else(|| ConnectError::Broken("wss:// needs roots to trust".to_owned()))?;
+            let connection = tls.begin(&options.target.0.host).map_err(ConnectError::Broken)?;
+            Stream::secured(socket, connection).map_err(|error| ConnectError::Broken(format!("TLS: {error}")))?
+        }
+    };
     let mut socket = upgrade(options, stream.clone())?;
     let said = read_one(&mut socket, options.encoding, |envelope| match envelope {
         FromLink::Welcome { heartbeat_ms, window, .. } => Some((heartbeat_ms, window)),

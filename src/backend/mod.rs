@@ -5,7 +5,7 @@
 //! by itself: whoever has a link that broke knows best what to do about calls whose end is unknown, and makes a new one.
 //!
 //! ```text
-//!  link     Link: call, wait, drop          target  ws://HOST:PORT
+//!  link     Link: call, wait, drop          target  ws://HOST:PORT, wss://HOST:PORT
 //!  connect  TCP -> upgrade -> welcome       waiting  who waits for which answer, and for room in the window
 //!  reader   the thread that reads           stream   one socket for a reader and many writers
 //! ```
@@ -23,6 +23,7 @@ use std::time::Duration;
 pub use link::Link;
 pub use target::Target;
 
+use crate::wire::client_tls::ClientTls;
 pub use crate::wire::envelope::Encoding;
 pub use crate::wire::envelope::link_side::Failure;
 
@@ -31,6 +32,8 @@ pub use crate::wire::envelope::link_side::Failure;
 pub struct Options {
     /// Where the gateway serves links.
     pub target: Target,
+    /// How to speak TLS; needed for `wss://` alone.
+    pub tls: Option<ClientTls>,
     /// The API key; none where the gateway runs with `--dev`.
     pub key: Option<String>,
     /// How envelopes are written.

@@ -12,7 +12,7 @@ const PATH: &str = "/v1/link";
 pub struct Target(pub(super) WsUrl);
 
 impl Target {
-    /// Reads a `ws://` URL: a host, a port (80 where it has none), and no path but `/v1/link`.
+    /// Reads a `ws://` or `wss://` URL: a host, a port (80 or 443 where it has none), and no path but `/v1/link`.
     ///
     /// # Errors
     /// As [`WsUrl::parse`]; another path, a query.
@@ -27,7 +27,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{PATH}", self.0.authority)
+        write!(f, "{}://{}{PATH}", self.0.scheme, self.0.authority)
     }
 }
 
@@ -42,11 +42,11 @@ mod tests {
             ("ws://127.0.0.1:8082", "ws://127.0.0.1:8082/v1/link"),
             ("ws://gw.example/v1/link", "ws://gw.example/v1/link"),
             ("ws://[::1]:9/", "ws://[::1]:9/v1/link"),
+            ("wss://gw.example", "wss://gw.example/v1/link"),
         ] {
             assert_eq!(Target::parse(url).unwrap().to_string(), shown);
         }
         for (url, word) in [
-            ("wss://gw.example", "proxy"),
             ("ws://gw.example/v1/agent", "path"),
             ("ws://gw.example/v1/link/", "path"),
             ("ws://gw.example?x=y", "query"),

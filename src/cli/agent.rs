@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, access};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::trust::Trust;
 use crate::agent::{Agent, Credentials, Ending, Handler, News, Options, Program, ProgramOptions, Target, builtin};
 use crate::kit::ids::is_name;
 use crate::kit::tick::Clock;
@@ -43,9 +44,11 @@ pub struct AgentArgs {
     /// Id of this agent: letters, digits and `. _ : @ -`. With a token it may be left out, since the token names the agent
     #[arg(long)]
     id: Option<String>,
-    /// The gateway
+    /// The gateway: ws:// or, with TLS, wss://
     #[arg(long, default_value = "ws://127.0.0.1:8080")]
     url: String,
+    #[command(flatten)]
+    trust: Trust,
     /// Token; other users of this machine can see it in the list of processes, so prefer --token-file
     #[arg(long, conflicts_with = "token_file")]
     token: Option<String>,
@@ -176,10 +179,12 @@ fn options(args: &AgentArgs) -> Result<Options, String> {
             Credentials::Token(token)
         }
         (None, Some(id)) => Credentials::Dev(id.clone()),
+        (None, None) if args.trust.shows_certificate() => Credentials::Certificate,
         (None, None) => return Err("who is this agent? give --id or a token".to_owned()),
     };
     Ok(Options {
         target: Target::parse(&args.url).map_err(|error| error.to_string())?,
+        tls: args.trust.read_for(&args.url)?,
         credentials,
         encoding: args.encoding.into(),
         connect_deadline: Duration::from_secs(10),
@@ -250,7 +255,9 @@ mod tests {
         let foreign = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ3ZWItMiJ9.x";
         for (line, word) in [
             (&["--id", "a/b"][..], "agent id"),
-            (&["--id", "web-1", "--url", "wss://x"], "proxy"),
+            (&["--id", "web-1", "--url", "wss://x", "--ca", "/nonexistent"], "cannot be read"),
+            (&["--id", "web-1", "--ca", "/nonexistent"], "wss://"),
+            (&["--id", "web-1", "--url", "https://x"], "wss://"),
             (&["--id", "web-1", "--token-file", "/nonexistent"], "token"),
             (&["--id", "web-1", "--token", "a b"], "characters"),
             (&["--id", "web-1", "--token", foreign], "web-2"),

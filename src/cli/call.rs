@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::call_link::{self, Asked};
 use super::printout::{Exit, Printout};
+use super::trust::Trust;
 use crate::kit::ids::is_name;
 
 /// Where the API key is looked for when no option gives one.
@@ -51,9 +52,11 @@ pub struct CallArgs {
     /// The gateway's control port
     #[arg(long, default_value = "http://127.0.0.1:8081")]
     url: String,
-    /// A control link to call over instead, such as ws://127.0.0.1:8082
+    /// A control link to call over instead, such as ws://127.0.0.1:8082, or wss:// with TLS
     #[arg(long, value_name = "URL", conflicts_with_all = ["url", "idempotency_key"])]
     link: Option<String>,
+    #[command(flatten)]
+    trust: Trust,
     /// How long to wait for the agent, such as 20s or 1m; the gateway has a default
     #[arg(long, value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
@@ -113,7 +116,7 @@ pub fn run(args: CallArgs) -> ExitCode {
         (Err(why), _) => Printout::failed(Exit::Usage, why),
         (Ok(params), Some(url)) => {
             let asked = Asked { agent: &args.agent, method: &args.method, params, timeout: args.timeout };
-            call_link::call(url, key(&args), &asked)
+            call_link::call(url, &args.trust, key(&args), &asked)
         }
         (Ok(params), None) => match body(&args, params.as_deref()) {
             Ok(body) => post(&args, &body),

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::printout::{Exit, Printout};
+use super::trust::Trust;
 use crate::backend::{Answer, Body, CallError, ConnectError, Encoding, Link, Options, Target};
 
 /// Longest time to connect, and to be welcomed.
@@ -22,13 +23,18 @@ pub(super) struct Asked<'a> {
 }
 
 /// Opens a link, calls, and closes it.
-pub(super) fn call(url: &str, key: Option<String>, asked: &Asked<'_>) -> Printout {
+pub(super) fn call(url: &str, trust: &Trust, key: Option<String>, asked: &Asked<'_>) -> Printout {
     let target = match Target::parse(url) {
         Ok(target) => target,
         Err(why) => return Printout::failed(Exit::Usage, why.to_string()),
     };
+    let tls = match trust.read_for(url) {
+        Ok(tls) => tls,
+        Err(why) => return Printout::failed(Exit::Usage, why),
+    };
     let options = Options {
         target,
+        tls,
         key,
         encoding: Encoding::Json,
         connect_deadline: CONNECT_DEADLINE,

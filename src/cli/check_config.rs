@@ -43,6 +43,12 @@ fn report(loaded: &Loaded, host: &Host) -> String {
     for warning in derived.warnings(settings) {
         let _ = writeln!(out, "Warning: {warning}.");
     }
+    if let Some(secure) = &settings.secure {
+        let _ = writeln!(out, "TLS certificates for: {}.", secure.names.join(", "));
+        for warning in &secure.warnings {
+            let _ = writeln!(out, "Warning: {warning}.");
+        }
+    }
     if settings.auth.keys.is_empty() {
         let _ = writeln!(out, "No `[[auth.keys]]`: agents get in only under `serve --dev`.");
     }

@@ -14,6 +14,7 @@ mod printout;
 pub mod serve;
 mod settings_file;
 pub mod token;
+mod trust;
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -6,6 +6,7 @@ use super::Settings;
 use super::host::Host;
 use crate::kit::budget::BudgetLimit;
 use crate::net::event_loop::CONNECTIONS_MAX;
+use crate::net::secured::HANDSHAKE_BYTES;
 
 /// Descriptors that every table holds for each loop, its own or another's: its epoll, its eventfd, its listener.
 pub const DESCRIPTORS_PER_LOOP: u64 = 3;
@@ -25,6 +26,9 @@ pub const BYTES_PER_AGENT: u64 = 160;
 /// Of the memory of a machine or a control group, this many hundredths are ours when nobody says how much is: the rest is for
 /// what bursts of connections make the kernel take, and for whoever looks after the machine.
 const MEMORY_SHARE_PERCENT: u64 = 90;
+
+/// Handshakes take at most this part of the memory budget.
+const HANDSHAKES_PART: u64 = 8;
 
 /// Orders that wait for all loops, and for one at least, where `limits.mailbox` leaves it open. A mailbox has its memory, 80
 /// bytes for each order, from the start: with many loops a fixed size would cost more than the agents.
@@ -64,6 +68,8 @@ pub struct Derived {
     pub budget: BudgetLimit,
     /// Orders that wait for one loop.
     pub mailbox: usize,
+    /// TLS handshakes of one loop under way at once.
+    pub handshakes_per_loop: u32,
 }
 
 /// Loops where the setting leaves it open: one for each core, or as many as their tables of descriptors must be to hold the
@@ -131,7 +137,14 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
         bites_first,
         budget,
         mailbox: or_else(settings.limits.mailbox, (MAILBOX.0 / loops).max(MAILBOX.1)),
+        handshakes_per_loop: handshakes(settings, &budget).div_ceil(loops_wide).try_into().unwrap_or(u32::MAX),
     }
+}
+
+/// TLS handshakes of the node under way at once. Nobody among them is known yet, so they get a part of the memory and no more.
+fn handshakes(settings: &Settings, budget: &BudgetLimit) -> u64 {
+    let carried = budget.bytes_max / HANDSHAKES_PART / HANDSHAKE_BYTES as u64;
+    (settings.tls.handshakes as u64).min(carried).max(1)
 }
 
 /// A limit that was set is for the process; one that the machine or a control group sets, for what the kernel keeps too.
@@ -254,6 +267,20 @@ mod tests {
         assert_eq!(derive(&set, &HOST).budget, BudgetLimit { bytes_max: 5 << 20, kernel_bytes_per_connection: 0 });
         let unknown = Host { memory_bytes: u64::MAX, ..HOST };
         assert_eq!(derive(&settings(|_| {}), &unknown).budget, BudgetLimit::NONE);
+    }
+
+    #[test]
+    fn handshakes_share_one_sum_and_leave_memory_to_those_who_are_in() {
+        for (loops, asked, memory, each) in
+            [(1, 4096, 0, 4096), (4, 4096, 0, 1024), (3, 10, 0, 4), (2, 4096, 64 << 20, 455), (2, 4096, 1 << 10, 1)]
+        {
+            let settings = settings(|settings| {
+                settings.server.loops = loops;
+                settings.tls.handshakes = asked;
+                settings.limits.memory = memory;
+            });
+            assert_eq!(derive(&settings, &HOST).handshakes_per_loop, each, "{loops} {asked} {memory}");
+        }
     }
 
     #[test]

@@ -151,6 +151,12 @@ text_kinds! {
     Format => LogFormat, parse_log_format;
     /// How much is logged.
     Level => LogLevel, parse_log_level;
+    /// Whether a port speaks TLS.
+    TlsPort => PortTls, |text| one_of(text, &[("off", PortTls::Off), ("required", PortTls::Required)]);
+    /// The oldest version of TLS.
+    TlsVersion => OldestTls, |text| one_of(text, &[("1.2", OldestTls::Tls12), ("1.3", OldestTls::Tls13)]);
+    /// Whether clients show certificates.
+    Certificates => ClientCertificates, parse_client_certificates;
     /// Something that is done or not.
     Switch => bool, |text| one_of(text, &[("on", true), ("off", false)]);
     /// Who may read something.
@@ -188,6 +194,35 @@ pub enum ProxyProtocol {
     /// They do not.
     Off,
     /// Each of them does.
+    Required,
+}
+
+/// Whether connections at a port speak TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum PortTls {
+    /// None does.
+    Off,
+    /// Each of them does.
+    Required,
+}
+
+/// The oldest version of TLS that a client may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum OldestTls {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// Whether agents show TLS certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum ClientCertificates {
+    /// They are not asked for one.
+    Off,
+    /// They may.
+    Optional,
+    /// They must.
     Required,
 }
 
@@ -237,6 +272,11 @@ fn one_of<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
         let names: Vec<_> = all.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         format!("must be one of {}", names.join(", "))
     })
+}
+
+fn parse_client_certificates(text: &str) -> Result<ClientCertificates, String> {
+    use ClientCertificates::{Off, Optional, Required};
+    one_of(text, &[("off", Off), ("optional", Optional), ("required", Required)])
 }
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {

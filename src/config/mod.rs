@@ -17,6 +17,8 @@ mod relations;
 mod schema;
 mod settings;
 pub mod template;
+pub mod tls;
+pub mod tls_keys;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -24,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use self::kind::{LogFormat, LogLevel, MetricsReaders, ProxyProtocol};
+pub use self::kind::{LogFormat, LogLevel, MetricsReaders, PortTls, ProxyProtocol};
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::settings::{
     Api, Audit, Auth, Calls, Control, Drain, Heartbeat, Limits, Log, Rates, Raw, Server, Settings,
@@ -175,6 +177,14 @@ fn resolve(raw: &Raw, sources: &Sources, layers: &Layers<'_>, problems: &mut Pro
     let api_keys = keys::resolve_api(&raw.api.keys, problems);
     let mut settings = Settings::resolve(raw, auth_keys, api_keys, sources, problems)?;
     relations::check(&settings, raw, &|key| layers.origin(key), problems);
+    // What is typed wrong would only be told twice.
+    let is_told = |problem: &Problem| ["tls.", "server.tls", "link.tls"].iter().any(|key| problem.key.starts_with(key));
+    if !problems.0.iter().any(is_told) {
+        match tls::load(&settings, None) {
+            Ok(secure) => settings.secure = secure,
+            Err(wrong) => wrong.into_iter().for_each(|(key, text)| problems.push(Origin::Default, key, text)),
+        }
+    }
     if settings.server.node.is_empty() {
         settings.server.node.clone_from(&sources.host_name);
     }

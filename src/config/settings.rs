@@ -6,11 +6,12 @@
 use super::Sources;
 use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey};
 use super::kind::{
-    Address, Count, Format, Kind, Level, NetworkList, OptionalAddress, OptionalName, OriginList, Places, ProxyHeader,
-    Readers, Size, Span, Switch, Text,
+    Address, Certificates, Count, Format, Kind, Level, NetworkList, OptionalAddress, OptionalName, OriginList, Places,
+    ProxyHeader, Readers, Size, Span, Switch, Text, TlsPort, TlsVersion,
 };
 use super::problem::Problems;
 use super::schema::{self, Key, Section, literal, sections};
+use super::tls_keys::{RawTlsKey, Secure, TlsKeys};
 
 sections! {
     /// Where agents connect, and the threads that serve them.
@@ -29,6 +30,8 @@ sections! {
         proxy_protocol: ProxyHeader = "off",
         /// The networks of the balancers. Where `proxy_protocol` is required, connections from elsewhere are closed.
         proxy_from: NetworkList = [],
+        /// "required": agents connect with TLS (`wss://`), with the certificates of `[[tls.keys]]`. "off": without, for a proxy in front that ends TLS.
+        tls: TlsPort = "off",
         /// Web pages that may open a WebSocket, by the `Origin` that browsers send: "https://app.example.com", or with one star for the first label, "https://*.example.com". Any other is answered 403. A client without `Origin` is no browser and passes.
         origins: OriginList = [],
     }
@@ -55,6 +58,8 @@ sections! {
         proxy_protocol: ProxyHeader = "off",
         /// As `server.proxy_from`, for links.
         proxy_from: NetworkList = [],
+        /// As `server.tls`, for links. Backends show API keys, never certificates.
+        tls: TlsPort = "off",
         /// Links at once, of each loop; one more is answered 503. Each takes a descriptor.
         connections: Count [1, 65536] = 64,
         /// Calls in flight on one link, which its `welcome` names; above it `busy`.
@@ -143,6 +148,27 @@ sections! {
         exempt: NetworkList = ["127.0.0.0/8", "::1"],
     }
 
+    /// TLS at the ports where `server.tls` or `link.tls` requires it. Files are relative to this file; when one changes, it is read again.
+    tls: RawTls => Tls {
+        /// The oldest version that a client may speak: "1.3", or "1.2", of which each connection takes some kilobytes.
+        min_version: TlsVersion = "1.3",
+        /// Whether agents show certificates: "off", "optional" or "required".
+        client_certificates: Certificates = "off",
+        /// PEM file: the roots that agents' certificates must lead to.
+        client_ca: Text = "",
+        /// PEM file: revocation lists, one of each issuer on the way to a root. Empty: none is looked at.
+        client_crl: Text = "",
+        /// Where a certificate names its agent, and perhaps the tenant, who then needs no token: "cn:{agent} o:{tenant}", "dns:{agent}.{tenant}.agents.example.com", "uri:spiffe://example.com/{tenant}/{agent}". Fields are cn, o, ou, dns and uri. Empty: certificates name nobody.
+        client_identity: Text = "",
+        /// A file of ticket keys, one a line (`openssl rand -base64 32`), the first seals: nodes that share it resume each other's sessions. Empty: a key of this process' own.
+        tickets: Text = "",
+        /// How long a session may be resumed. "0s": none is.
+        ticket_lifetime: Span ["0s", "7days"] = "1day",
+        /// Handshakes of the node under way at once, some 9 KiB each, and fewer where an eighth of the memory budget is less; who comes later waits in line.
+        handshakes: Places [1, 16_777_216] = 4_096,
+        keys: RawTlsKey => TlsKeys,
+    }
+
     /// Calls to agents.
     calls: RawCalls => Calls {
         /// How long a call waits for its reply when the backend doesn't say.
@@ -223,6 +249,10 @@ pub struct Settings {
     pub limits: Limits,
     /// How often something may happen.
     pub rates: Rates,
+    /// TLS, as it was typed.
+    pub tls: Tls,
+    /// TLS, its files read; `None` where no port has it.
+    pub secure: Option<std::sync::Arc<Secure>>,
     /// Calls to agents.
     pub calls: Calls,
     /// How the node finds out that an agent is gone.
@@ -257,6 +287,8 @@ impl Settings {
             link: Link::resolve(&raw.link, problems)?,
             limits: Limits::resolve(&raw.limits, problems)?,
             rates: Rates::resolve(&raw.rates, problems)?,
+            tls: Tls::resolve(&raw.tls, TlsKeys::resolve(&raw.tls.keys, problems), problems)?,
+            secure: None,
             calls: Calls::resolve(&raw.calls, problems)?,
             heartbeat: Heartbeat::resolve(&raw.heartbeat, problems)?,
             auth: Auth::resolve(&raw.auth, auth_keys, problems)?,

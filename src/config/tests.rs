@@ -266,7 +266,7 @@ fn all_problems_are_told_at_once() {
     let expected = "\
 6 problems in the settings:
   h.toml:2: `server.loops` is -1, must not be negative
-  h.toml:3: unknown key `server.port` (known: listen, node, loops, workers, busy_poll, proxy_protocol, proxy_from, origins)
+  h.toml:3: unknown key `server.port` (known: listen, node, loops, workers, busy_poll, proxy_protocol, proxy_from, tls, origins)
   HOLDFAST_LOG__LEVL: unknown key `log.levl`, did you mean `level`?
   h.toml:7: `auth.keys.0.algorithm` is missing
   h.toml:5: `limits.head_max` is \"0B\", must lie between \"256B\" and \"32KiB\"

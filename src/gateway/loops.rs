@@ -97,6 +97,7 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
             room: Arc::clone(&room),
             budget: Arc::clone(&budget),
             arrivals: Arc::clone(&arrivals),
+            tls: settings.secure.as_ref().map_or([None, None], |secure| secure.terms.clone()),
         };
         loops.push(Ready { parts, own, mailbox });
     }

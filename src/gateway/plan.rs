@@ -84,6 +84,7 @@ impl Plan {
                 write_deadline_ms: ms(limits.write_deadline),
                 lease_bytes: limits.lease_bytes,
                 turn_bytes: limits.turn_bytes,
+                handshakes_max: derived.handshakes_per_loop,
                 agent_rates: agent_rates(settings),
                 link: LinkLimits {
                     connections_max: settings.link.connections,

@@ -9,7 +9,7 @@ use super::Running;
 use super::plan::{self, Plan};
 
 /// Settings that take effect at the start alone.
-const FIXED: [&str; 21] = [
+const FIXED: [&str; 23] = [
     "server.listen",
     "server.node",
     "server.loops",
@@ -17,12 +17,14 @@ const FIXED: [&str; 21] = [
     "server.busy_poll",
     "server.proxy_protocol",
     "server.proxy_from",
+    "server.tls",
     "control.listen",
     "control.connections",
     "link.listen",
     "link.connections",
     "link.proxy_protocol",
     "link.proxy_from",
+    "link.tls",
     "limits.connections",
     "limits.mailbox",
     "limits.worker_queue",
@@ -59,12 +61,13 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
     let origins = std::mem::take(&mut settings.server.origins);
     settings.server = Server { origins, ..running.settings.server.clone() };
     settings.control.listen = running.settings.control.listen;
-    (settings.link.listen, settings.link.connections) =
-        (running.settings.link.listen, running.settings.link.connections);
+    (settings.link.listen, settings.link.connections, settings.link.tls) =
+        (running.settings.link.listen, running.settings.link.connections, running.settings.link.tls);
     let plan = Plan::of(&settings, running.dev, &derived::derive(&settings, &Host::read()));
     // Everything that can fail comes before anything is put in place.
     let (gate, live) = (plan.gate(&settings), plan.live(&settings));
     let (gate, live) = (gate.map_err(|error| error.to_string())?, live.map_err(|error| error.to_string())?);
+    running.tls_files.replace(&settings, &running.dispatch)?;
     running.dispatch.set_gate(gate);
     running.shared.swap(live);
     let connections_max = running.dispatch.node(running.dispatch.clock().now()).connections_max_per_loop;

@@ -28,6 +28,13 @@ metrics! {
     REFUSED = Counter "holdfast_refused_total", "Connections answered with an HTTP error instead of an upgrade, by status.";
     SHED = Counter "holdfast_shed_total", "Connections and calls that a limit refused, by limit.";
     SLOWED = Counter "holdfast_slowed_total", "Times that an agent was not read for a while because of its rate, by loop.";
+    TLS_CONNECTIONS = Gauge "holdfast_tls_connections", "Connections whose TLS handshake is done, by loop and version.";
+    TLS_HANDSHAKES = Counter "holdfast_tls_handshakes_total", "TLS handshakes that ended, by result: full, resumed, or why they failed.";
+    TLS_HANDSHAKE_SECONDS = Histogram "holdfast_tls_handshake_seconds", "Time from accepting a connection to the end of its TLS handshake.";
+    TLS_SHAKING = Gauge "holdfast_tls_handshakes_in_progress", "TLS handshakes under way, by loop.";
+    TLS_WAITING = Gauge "holdfast_tls_handshakes_waiting", "Connections that wait in line for a step of their TLS handshake, by loop.";
+    TLS_EXPIRES = Gauge "holdfast_tls_certificate_expires_seconds", "Seconds until the first certificate in use is no longer valid.";
+    TLS_RELOADS = Counter "holdfast_tls_reloads_total", "Times that changed TLS files were read again, by result: ok or failed.";
     CLOSED = Counter "holdfast_closed_total", "Connections that ended, by reason.";
     FRAMES_IN = Counter "holdfast_messages_in_total", "Messages received from agents, by loop.";
     FRAMES_OUT = Counter "holdfast_frames_out_total", "Frames queued to peers, by loop.";

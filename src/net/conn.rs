@@ -22,6 +22,8 @@ pub(super) mod mark {
     pub(super) const LINKED: u8 = 16;
     /// It was not read when it might have had something, so an edge may be lost.
     pub const PASSED_OVER: u8 = 32;
+    /// It stands in the line of those whose TLS handshake can go on.
+    pub const IN_LINE: u8 = 64;
     /// Its first bytes are a balancer's PROXY header, which has not come whole yet.
     pub const AWAITS_HEADER: u8 = 128;
 }

@@ -1,11 +1,11 @@
-//! An event loop: a few hundred thousand connections, one thread, seven verbs a turn.
+//! An event loop: a few hundred thousand connections, one thread, eight verbs a turn.
 //!
 //! Owns its sockets, its slots, its buffers and its clock; nothing of it is shared and no lock is taken. Other threads
 //! reach it through its [`Mailbox`](super::mailbox::Mailbox), it reaches them through its [`Intake`]. It is generic over
 //! its [`Io`]: the same loop runs on epoll and on a simulation.
 //!
 //! ```text
-//!  wait → accept → read → obey → expire → flush → reap
+//!  wait → accept → read → obey → expire → flush → shake → reap
 //! ```
 
 mod accept;
@@ -19,7 +19,10 @@ mod meter;
 mod obey;
 mod read;
 mod reap;
+mod seal;
+mod shake;
 mod status;
+mod unseal;
 
 pub use accept::CONNECTIONS_MAX;
 pub use status::{LONG_TURNS_MS, LoopMemory, LoopStatus, Turns};
@@ -48,12 +51,14 @@ use super::io::{Io, Ready, Token};
 use super::limits::Limits;
 use super::mailbox::{Letters, Order};
 use super::outbox::Outbox;
+use super::secured::{DoorTerms, Secured};
 use super::sources::Sources;
 use super::throttle::Throttle;
 
 use accept::Accepting;
 use expire::Sweep;
 use meter::Meter;
+use shake::Line;
 
 /// One read takes at most this; a message that fits is never copied inside the loop.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -90,6 +95,8 @@ pub struct LoopParts<I: Io> {
     pub budget: Arc<Budget>,
     /// Who may come in, shared by all loops and workers of the node.
     pub arrivals: Arc<Arrivals>,
+    /// What those who come in at each door are asked in TLS, where it has any.
+    pub tls: DoorTerms,
 }
 
 /// Whether a loop goes on.
@@ -125,6 +132,15 @@ pub struct EventLoop<I: Io> {
     sources: Sources,
     /// Agents that sent something of late, where they have a rate.
     throttle: Throttle,
+    tls: DoorTerms,
+    /// What TLS connections have beside their slots.
+    secured: Secured,
+    /// Those who wait for their TLS handshake.
+    line: Line,
+    /// The buffer that frames are sealed in, empty between two writes.
+    sealing: Vec<u8>,
+    /// Since when the part of a record has been coming that is in front of the scratch.
+    part_began: Option<Tick>,
     /// Counts accepts: a connection's generation.
     generation: u32,
     half_open: u32,
@@ -138,6 +154,8 @@ pub struct EventLoop<I: Io> {
     accepting: [Accepting; 2],
     /// The one read buffer, meaningless between events.
     scratch: Box<[u8]>,
+    /// Where in it the bytes begin that a session is given.
+    scratch_from: usize,
     pool: BufferPool,
     effects: Vec<Effect>,
     /// Connections with something to read that this turn's budget had no room for.
@@ -188,6 +206,11 @@ impl<I: Io> EventLoop<I> {
             conns: Slots::default(),
             sources: Sources::default(),
             throttle: Throttle::default(),
+            tls: parts.tls,
+            secured: Secured::default(),
+            line: Line::default(),
+            sealing: Vec::new(),
+            part_began: None,
             generation: 0,
             half_open: 0,
             links: 0,
@@ -195,6 +218,7 @@ impl<I: Io> EventLoop<I> {
             refused: 0,
             accepting: Default::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            scratch_from: 0,
             pool: BufferPool::new(SPARES_MAX),
             effects: Vec::new(),
             again: VecDeque::new(),
@@ -237,6 +261,7 @@ impl<I: Io> EventLoop<I> {
         self.obey();
         self.expire();
         self.flush();
+        self.shake();
         self.reap();
         self.status.turns.note(self.io.turn_took());
         // What was heard goes to the workers first, however full they are: an answer may be among it.
@@ -258,7 +283,10 @@ impl<I: Io> EventLoop<I> {
         if self.backed_up || !self.early.is_empty() {
             return Some(BACKED_UP_REST);
         }
-        if !self.again.is_empty() || self.accepting.iter().any(|accepting| accepting.is_due(self.now)) {
+        if !self.again.is_empty()
+            || self.has_line()
+            || self.accepting.iter().any(|accepting| accepting.is_due(self.now))
+        {
             return Some(Duration::ZERO);
         }
         let resumes = self.accepting.iter().filter_map(Accepting::resumes_at);
@@ -275,6 +303,9 @@ impl<I: Io> EventLoop<I> {
         self.status.connections.store(agents, Ordering::Relaxed);
         self.status.links.store(self.links, Ordering::Relaxed);
         self.meter.connections(agents, self.links);
+        if !self.is_plain() {
+            self.meter.tls(self.secured.shaking(), self.line.len(), self.secured.established());
+        }
         let connections = self.conns.len() as u64;
         if connections != self.told_connections {
             self.budget.moved(self.told_connections, connections);
@@ -287,12 +318,15 @@ impl<I: Io> EventLoop<I> {
         let memory = &self.status.memory;
         let beside = self.sources.bytes() + self.throttle.bytes();
         memory.slots.store(self.conns.bytes() + beside, Ordering::Relaxed);
-        memory.promised.store(self.conns.promised_bytes(), Ordering::Relaxed);
+        memory.promised.store(self.conns.promised_bytes() + self.secured.promised_bytes(), Ordering::Relaxed);
+        memory.tls.store(self.secured.bytes(), Ordering::Relaxed);
         memory.leases.store(self.pool.bytes(), Ordering::Relaxed);
         let idle: usize = self.spare_outboxes.iter().map(|outbox| outbox.bytes()).sum();
         memory.outboxes.store(self.sweep.outbox_bytes + idle, Ordering::Relaxed);
         let lists = [self.again.capacity(), self.dirty.capacity(), self.dead.capacity()].iter().sum::<usize>();
         let turn = self.scratch.len()
+            + self.sealing.capacity()
+            + self.line.bytes()
             + lists * size_of::<Token>()
             + self.ready.capacity() * size_of::<Ready>()
             + self.effects.capacity() * size_of::<Effect>()

@@ -354,6 +354,7 @@ mod tests {
                 peer,
                 token: Some(token),
                 agent: None,
+                certified: None,
                 origin: None,
                 accept,
                 offer: Offer::Nothing,

@@ -22,6 +22,8 @@ pub struct Limits {
     pub lease_bytes: usize,
     /// Bytes read from one connection in a turn.
     pub turn_bytes: usize,
+    /// TLS handshakes under way at once; who comes later waits in line.
+    pub handshakes_max: u32,
     /// How fast each agent may send.
     pub agent_rates: AgentRates,
     /// What is other for links.

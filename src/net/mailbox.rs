@@ -16,6 +16,7 @@ use crate::wire::upgrade::Refusal;
 
 use super::io::Wake;
 use super::limits::Limits;
+use super::secured::DoorTerms;
 use super::wake::WakeFlag;
 
 /// Lets a peer in.
@@ -136,6 +137,8 @@ pub enum Order {
     Many(Vec<Order>),
     /// New limits.
     Limits(Box<(Rules, Limits)>),
+    /// New certificates and what goes with them, by door.
+    Tls(DoorTerms),
     /// Accept no more.
     StopAccepting,
     /// End the loop, after one more flush.

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod listener;
 pub mod mailbox;
 pub mod outbox;
+pub mod secured;
 pub mod sources;
 pub mod throttle;
 pub mod tls;

@@ -1,7 +1,10 @@
 //! What is queued to one peer. It exists only while something is.
 //!
 //! Owns the frames, in order, and the marks of the calls among them. The loop decides when to write; this says what,
-//! and keeps each call's mark true while the kernel takes a part of it.
+//! and keeps each call's mark true while the kernel takes a part of it. Under TLS frames are sealed first, and what is sealed
+//! waits in `sealed`.
+
+mod sealed;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -11,6 +14,8 @@ use bytes::Bytes;
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::CallId;
 use crate::kit::tick::Tick;
+
+use sealed::Sealed;
 
 /// Most frames in one vectored write.
 pub const SLICES_MAX: usize = 64;
@@ -30,8 +35,10 @@ pub struct Segment {
 #[derive(Debug, Default)]
 pub struct Outbox {
     segments: VecDeque<Segment>,
-    /// Bytes of the first segment that the kernel has.
+    /// Bytes of the first segment that the kernel has: under TLS, those in records that it has whole.
     taken: usize,
+    /// What TLS has made of the bytes that follow those, and has to say beside them.
+    sealed: Sealed,
     /// Bytes that the kernel does not have.
     queued_bytes: usize,
     /// Since when it is above the soft mark.
@@ -52,7 +59,8 @@ impl Outbox {
     /// Bytes of memory: its own, and of its frames, also of those that are queued to others too.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.segments.capacity() * size_of::<Segment>() + self.taken + self.queued_bytes
+        let frames = self.segments.capacity() * size_of::<Segment>() + self.taken + self.queued_bytes;
+        size_of::<Self>() + frames + self.sealed.heap_bytes()
     }
 
     /// Bytes that wait behind the first frame.
@@ -65,7 +73,7 @@ impl Outbox {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
+        self.segments.is_empty() && self.wire().is_empty()
     }
 
     /// Since when it is above the soft mark.
@@ -79,6 +87,7 @@ impl Outbox {
     pub(crate) fn check(&self, queue_soft: usize) {
         let bytes: usize = self.segments.iter().map(|segment| segment.bytes.len()).sum();
         assert_eq!(bytes - self.taken, self.queued_bytes, "queued bytes are those of the frames");
+        assert!(self.sealed.plain_bytes() <= self.queued_bytes, "what is sealed was queued");
         assert!(
             self.queued_bytes <= queue_soft || self.above_since.is_some(),
             "a queue above the soft mark has a deadline"
@@ -158,9 +167,27 @@ impl Outbox {
         }
     }
 
-    /// Drops every frame that the kernel has no byte of: to make room for a last word.
+    /// The kernel has `count` more of the queued bytes, all of which are claimed: marks calls that it has whole as written.
+    fn advance(&mut self, mut count: usize) {
+        self.queued_bytes -= count;
+        while let Some(front) = self.segments.front() {
+            let left = front.bytes.len() - self.taken;
+            if count < left {
+                break;
+            }
+            count -= left;
+            self.taken = 0;
+            if let Some(Segment { call: Some((_, delivery)), .. }) = self.segments.pop_front() {
+                delivery.written();
+            }
+        }
+        self.taken += count;
+    }
+
+    /// Drops every frame that the kernel has no byte of, and of which nothing is sealed: to make room for a last word.
     pub fn cut(&mut self, mut not_written: impl FnMut(CallId)) {
-        let keep = usize::from(self.taken > 0);
+        let (whole, part) = self.fixed();
+        let keep = whole + usize::from(part > 0);
         for segment in self.segments.drain(keep.min(self.segments.len())..) {
             self.queued_bytes -= segment.bytes.len();
             if let Some((call, delivery)) = segment.call {

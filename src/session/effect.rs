@@ -20,6 +20,22 @@ pub enum Body {
     Leased(Lease),
 }
 
+/// What a client's certificate, which was checked, says of who it is by the rule of the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certified {
+    /// This agent.
+    Named {
+        /// The agent's id.
+        agent: String,
+        /// Its tenant, where the rule says where that stands.
+        tenant: Option<String>,
+        /// The last second of the certificate's life, since 1970.
+        expires_unix: u64,
+    },
+    /// Nobody whom the rule can name.
+    Nameless,
+}
+
 /// Who wants to come in.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Greeting {
@@ -31,6 +47,8 @@ pub struct Greeting {
     pub token: Option<String>,
     /// `?agent=`: an id without proof, for development.
     pub agent: Option<String>,
+    /// What its TLS certificate says of it, where one was shown and there is a rule; the session does not know it.
+    pub certified: Option<Box<Certified>>,
     /// `Origin`, which browsers write and other clients leave out.
     pub origin: Option<String>,
     /// `Sec-WebSocket-Accept` for the answer.

@@ -60,6 +60,10 @@ pub enum Reason {
     ProxyHeader,
     /// Where it comes from too many have come.
     Shed,
+    /// The TLS handshake failed.
+    TlsHandshake,
+    /// A TLS record against the rules, or the peer's alert that says so of one of ours.
+    TlsBroken,
 }
 
 /// One row of the table.
@@ -77,7 +81,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 22] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,
@@ -98,6 +102,8 @@ impl Reason {
         Self::Revoked,
         Self::ProxyHeader,
         Self::Shed,
+        Self::TlsHandshake,
+        Self::TlsBroken,
     ];
 
     /// The row of the table: codes 4000–4499 say "come back, with back-off", 4500–4999 "not until something changes".
@@ -124,6 +130,8 @@ impl Reason {
             Self::Revoked => (Some(4501), "revoked", "API key is no longer valid", Info),
             Self::ProxyHeader => (None, "proxy_header", "", Debug),
             Self::Shed => (None, "shed", "", Debug),
+            Self::TlsHandshake => (None, "tls_handshake", "", Debug),
+            Self::TlsBroken => (None, "tls_broken", "", Debug),
             Self::Shutdown => (Some(1001), "shutdown", "going away", Debug),
         };
         Row { code, label, text, loudness }

@@ -91,6 +91,7 @@ impl Session {
                     peer: None,
                     token: bearer.or_else(in_query),
                     agent: upgrade::query_value(query, "agent"),
+                    certified: None,
                     origin: request.origin.as_ref().map(text).map(str::to_owned),
                     accept: request.accept,
                     offer: request.offer,

@@ -84,7 +84,7 @@ impl Io for SimIo {
     }
 
     fn shut(&mut self, stream: &mut SimStream) {
-        self.kernel.borrow_mut().sockets[stream.id].shut = true;
+        self.kernel.borrow_mut().sockets[stream.id].shut();
     }
 
     fn peer(&self, stream: &SimStream) -> Option<SocketAddr> {

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
+use rustls::ClientConfig;
 
 use crate::net::io::{Ready, Token, Watch};
 use crate::session::rules::Door;
 
 use super::faults::Odds;
+use super::secure::PeerTls;
 use super::socket::{Piece, Socket};
 
 /// Index of a socket in the kernel's table; never used twice.
@@ -51,6 +53,8 @@ pub(super) struct Kernel {
     pub(super) doors: Vec<Place>,
     /// Whether peers come with a balancer's header, by door.
     pub(super) proxied: [bool; 2],
+    /// How peers speak TLS, by door, where they do.
+    pub(super) secured: [Option<Arc<ClientConfig>>; 2],
     /// Counts what moved: a turn that leaves it as it was did nothing.
     pub(super) progress: u64,
     trace: Trace,
@@ -79,6 +83,7 @@ impl Kernel {
             sockets: Vec::new(),
             doors: (0..doors).map(door).collect(),
             proxied: [false; 2],
+            secured: [None, None],
             progress: 0,
             trace,
             digest: std::collections::hash_map::DefaultHasher::new(),
@@ -115,7 +120,10 @@ impl Kernel {
         }
         let id = self.sockets.len();
         let (arrived_max, leaving_max) = (self.rng.usize(200..8000), self.rng.usize(300..6000));
-        self.sockets.push(Socket::new(door, arrived_max, leaving_max));
+        let mut socket = Socket::new(door, arrived_max, leaving_max);
+        let (config, proxied) = (&self.secured[at as usize], self.proxied[at as usize]);
+        socket.tls = config.as_ref().map(|config| Box::new(PeerTls::new(config, proxied)));
+        self.sockets.push(socket);
         self.doors[door].backlogs[at as usize].push_back(id);
         self.doors[door].noted = true;
         Some(id)
@@ -123,6 +131,24 @@ impl Kernel {
 
     /// A client sends; pieces stay in order, each with a delay of its own.
     pub(super) fn send(&mut self, id: SocketId, piece: Piece) {
+        let rng = &mut self.rng;
+        let wire = self.sockets[id].tls.as_mut().and_then(|tls| match &piece {
+            Piece::Bytes(bytes) => Some(tls.say(&bytes.iter().copied().collect::<Vec<u8>>(), rng)),
+            // Half of those who end their side say so.
+            Piece::Fin if rng.bool() => Some(tls.end()),
+            Piece::Fin | Piece::Reset => None,
+        });
+        match (wire, piece) {
+            (None, piece) => self.send_wire(id, piece),
+            (Some(wire), Piece::Bytes(_)) => self.send_wire(id, Piece::Bytes(wire.into())),
+            (Some(wire), end) => {
+                self.send_wire(id, Piece::Bytes(wire.into()));
+                self.send_wire(id, end);
+            }
+        }
+    }
+
+    fn send_wire(&mut self, id: SocketId, piece: Piece) {
         let mut pieces = Vec::new();
         match piece {
             Piece::Bytes(mut bytes) if self.chance(self.odds.cut) => {
@@ -305,6 +331,10 @@ impl Kernel {
             return Err(ErrorKind::WouldBlock.into());
         }
         self.progress += 1;
+        let reply = self.sockets[id].tls.as_mut().map(|tls| tls.flush()).filter(|reply| !reply.is_empty());
+        if let Some(reply) = reply {
+            self.send_wire(id, Piece::Bytes(reply.into()));
+        }
         Ok(bytes.len())
     }
 

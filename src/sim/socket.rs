@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::net::io::{Token, Watch};
 
 use super::frames::{Reader, Said, nonce_in};
+use super::secure::PeerTls;
 
 /// What is on its way to the gateway.
 pub(super) enum Piece {
@@ -57,6 +58,10 @@ pub(super) struct Socket {
     pub(super) taken: BTreeSet<u64>,
     /// Reads that found nothing since the turn began.
     pub(super) vain_reads: u32,
+    /// What stands between the peer and the wire.
+    pub(super) tls: Option<Box<PeerTls>>,
+    /// Bytes that the gateway has read, as they went over the wire.
+    raw_bytes: u64,
 }
 
 impl Socket {
@@ -83,6 +88,8 @@ impl Socket {
             tap: Reader::default(),
             taken: BTreeSet::new(),
             vain_reads: 0,
+            tls: None,
+            raw_bytes: 0,
         }
     }
 
@@ -152,13 +159,18 @@ impl Socket {
         for (place, byte) in into.iter_mut().zip(self.arrived.drain(..count)) {
             *place = byte;
         }
-        self.read_bytes += count as u64;
+        self.raw_bytes += count as u64;
+        self.read_bytes = match &mut self.tls {
+            None => self.raw_bytes,
+            Some(tls) => self.read_bytes.max(tls.heard_by(self.raw_bytes)),
+        };
         Some(Ok(count))
     }
 
     /// Room for what the gateway writes.
     pub(super) fn room(&self) -> usize {
-        self.leaving_max - self.leaving.len()
+        // A record that comes whole brings what came of it before, too.
+        self.leaving_max.saturating_sub(self.leaving.len())
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -168,6 +180,8 @@ impl Socket {
     /// The gateway writes; calls that are whole now.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Vec<u64> {
         assert!(!self.shut, "a write after our end of the stream");
+        let plain = self.tls.as_mut().map(|tls| tls.hear(bytes));
+        let bytes = plain.as_deref().unwrap_or(bytes);
         self.leaving.extend(bytes);
         let mut whole = Vec::new();
         for said in self.tap.feed(bytes) {
@@ -189,7 +203,15 @@ impl Socket {
 
     /// Whether the kernel may have a part of this call.
     pub(super) fn may_have_begun(&self, nonce: u64) -> bool {
-        self.tap.may_hold(nonce)
+        // What is sealed goes out sooner or later, and no part of a record can be read.
+        self.tls.is_some() || self.tap.may_hold(nonce)
+    }
+
+    /// The gateway ends its side.
+    pub(super) fn shut(&mut self) {
+        let told = self.tls.as_mut().is_none_or(|tls| tls.is_told_of_the_end());
+        assert!(told, "our end of the stream without a close_notify");
+        self.shut = true;
     }
 
     /// The client reads.

@@ -71,6 +71,8 @@ pub(super) struct Report {
     pub(super) digest: u64,
     /// How many calls ended in which way.
     pub(super) outcomes: BTreeMap<(&'static str, &'static str), u32>,
+    /// Connections whose TLS handshake was done.
+    pub(super) secured: usize,
 }
 
 /// A run.
@@ -146,8 +148,9 @@ impl World {
             let way = if record.link.is_some() { "link" } else { "http" };
             *outcomes.entry((way, outcome.label())).or_default() += 1;
         }
-        let digest = self.kernel.borrow().digest();
-        Report { digest, outcomes }
+        let kernel = self.kernel.borrow();
+        let secured = kernel.sockets.iter().filter_map(|socket| socket.tls.as_ref()).filter(|tls| tls.speaks()).count();
+        Report { digest: kernel.digest(), outcomes, secured }
     }
 
     pub(super) fn now(&self) -> u64 {

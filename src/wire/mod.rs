@@ -1,5 +1,6 @@
 //! Floor 0: bytes to values and back. No I/O, no clock, no state but what a decoder needs across a cut.
 
+pub mod client_tls;
 pub mod close;
 pub mod decoder;
 pub mod encode;

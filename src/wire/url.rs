@@ -1,4 +1,4 @@
-//! A `ws://` URL: where a WebSocket client connects, and what it asks for there (RFC 6455 section 3).
+//! A `ws://` or `wss://` URL: where a WebSocket client connects, and what it asks for there (RFC 6455 section 3).
 //!
 //! Owns what such a URL may hold, and how much of it may be shown. Which paths make sense is known to who reads it; nothing is
 //! resolved or opened here.
@@ -7,15 +7,42 @@ use std::fmt;
 
 use tungstenite::http::Uri;
 
-/// The port where the URL has none.
-const PORT: u16 = 80;
+/// How a client connects (RFC 6455 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `ws://`: without TLS.
+    Plain,
+    /// `wss://`: with TLS.
+    Secured,
+}
 
-/// A `ws://` URL, taken apart.
+impl Scheme {
+    /// The port where the URL has none.
+    fn port(self) -> u16 {
+        match self {
+            Self::Plain => 80,
+            Self::Secured => 443,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "ws",
+            Self::Secured => "wss",
+        })
+    }
+}
+
+/// A `ws://` or `wss://` URL, taken apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WsUrl {
+    /// With TLS or without.
+    pub scheme: Scheme,
     /// A name or an address, without the brackets of IPv6; never empty.
     pub host: String,
-    /// The port; 80 where the URL has none.
+    /// The port; 80, or 443 with TLS, where the URL has none.
     pub port: u16,
     /// Host and port as they were written.
     pub authority: String,
@@ -48,6 +75,7 @@ impl std::error::Error for BadUrl {}
 impl fmt::Debug for WsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WsUrl")
+            .field("scheme", &self.scheme)
             .field("host", &self.host)
             .field("port", &self.port)
             .field("authority", &self.authority)
@@ -75,19 +103,15 @@ impl WsUrl {
     /// Reads a URL.
     ///
     /// # Errors
-    /// No URL, another scheme, `wss://` (TLS is left to a proxy), no host, no such port, a user name in it.
+    /// No URL, another scheme, no host, no such port, a user name in it.
     pub fn parse(url: &str) -> Result<Self, BadUrl> {
         let bad = |why: &str| BadUrl::new(url, why);
         let uri: Uri = url.parse().map_err(|error| bad(&format!("is no URL: {error}")))?;
-        match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
-            Some("ws") => {}
-            Some("wss") => {
-                return Err(bad(
-                    "asks for TLS, which this client does not speak yet: run a proxy that does (stunnel, nginx, envoy) next to it and connect to that with ws://",
-                ));
-            }
-            _ => return Err(bad("must begin with ws://")),
-        }
+        let scheme = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
+            Some("ws") => Scheme::Plain,
+            Some("wss") => Scheme::Secured,
+            _ => return Err(bad("must begin with ws:// or wss://")),
+        };
         let authority = uri.authority().ok_or_else(|| bad("has no host"))?.as_str();
         if authority.contains('@') {
             return Err(bad(
@@ -104,9 +128,10 @@ impl WsUrl {
             None if !matches!(authority.strip_prefix(bracketed), Some("" | ":")) => {
                 return Err(bad("has a port that is none: 0 to 65535"));
             }
-            port => port.unwrap_or(PORT),
+            port => port.unwrap_or(scheme.port()),
         };
         Ok(Self {
+            scheme,
             host: host.to_owned(),
             port,
             authority: authority.to_owned(),
@@ -135,18 +160,20 @@ mod tests {
             ("ws://[::1]:9/x?y=z", "::1", 9, "[::1]:9", "/x", Some("y=z")),
             ("ws://[::1]", "::1", 80, "[::1]", "/", None),
             ("ws://h:/x", "h", 80, "h:", "/x", None),
+            ("wss://h/x", "h", 443, "h", "/x", None),
+            ("wss://h:8443", "h", 8443, "h:8443", "/", None),
             ("WS://h?access_token=t", "h", 80, "h", "/", Some("access_token=t")),
         ] {
             let read = WsUrl::parse(url).unwrap_or_else(|error| panic!("{error}"));
             let (host, authority, path) = (host.to_owned(), authority.to_owned(), path.to_owned());
-            assert_eq!(read, WsUrl { host, port, authority, path, query: query.map(str::to_owned) }, "{url}");
+            let scheme = if url.starts_with("wss") { Scheme::Secured } else { Scheme::Plain };
+            assert_eq!(read, WsUrl { scheme, host, port, authority, path, query: query.map(str::to_owned) }, "{url}");
         }
     }
 
     #[test]
     fn bad_urls_say_why() {
         for (url, word) in [
-            ("wss://gw.example", "proxy"),
             ("http://gw.example", "ws://"),
             ("gw.example:80", "ws://"),
             ("/v1/agent", "ws://"),
@@ -164,24 +191,22 @@ mod tests {
     #[test]
     fn what_may_be_secret_is_never_shown() {
         for (url, told) in [
-            ("wss://gw.example/v1/agent?access_token=hush", "`wss://gw.example/v1/agent` asks for TLS"),
             ("http://gw.example?access_token=hush", "`http://gw.example` must begin"),
             ("gw.example:80?access_token=hush", "`gw.example:80` "),
             ("/v1/agent?access_token=hush", "`/v1/agent` must begin"),
             ("ws://h:65536?access_token=hush", "`ws://h:65536` has a port"),
             ("ws://:80/x?access_token=hush", "`ws://:80/x` has no host"),
             ("ws:// h?access_token=hush", "`ws:// h` is no URL"),
-            ("wss://h#hush", "`wss://h` "),
             ("ws://hush:hush@gw.example/x", "`ws://gw.example/x` holds a user name"),
             ("hush:hush@gw.example", "`gw.example` "),
-            ("wss://hush@hush@h/", "`wss://h/` "),
+            ("ws://hush@hush@h/", "`ws://h/` "),
             ("ws://user:hu/sh@h\u{7f}", "`ws://h\u{7f}` is no URL"),
             ("hush@x://h", "`x://h` "),
             // Where the password ends is not to be told from a query.
             ("ws://hush:hush?hush@h", "`ws://…` "),
             ("ws://hush:hush/hush#hush@h", "`ws://…` "),
             ("hush?hush@h", "`…` "),
-            ("wss://h?access_token=hush@hush", "`wss://…` "),
+            ("http://h?access_token=hush@hush", "`http://…` "),
         ] {
             let error = WsUrl::parse(url).expect_err("a bad URL");
             for text in [error.to_string(), format!("{error:?}")] {
@@ -192,7 +217,7 @@ mod tests {
         let read = WsUrl::parse("ws://gw.example:9/x?access_token=hush").expect("a good URL");
         assert_eq!(
             format!("{read:?}"),
-            r#"WsUrl { host: "gw.example", port: 9, authority: "gw.example:9", path: "/x", .. }"#
+            r#"WsUrl { scheme: Plain, host: "gw.example", port: 9, authority: "gw.example:9", path: "/x", .. }"#
         );
     }
 

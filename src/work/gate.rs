@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::auth::api_key::{ApiKeys, Backend, Fingerprint};
+use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::permissions::Permissions;
 use crate::auth::token::{Claims, Refused, Verifier};
 use crate::kit::ids::is_name;
-use crate::session::effect::Greeting;
+use crate::session::effect::{Certified, Greeting};
 use crate::wire::origin;
 use crate::wire::origins::AllowedOrigins;
 
@@ -60,11 +61,31 @@ impl Gate {
     /// Why it is not let in: for the log and the metric, never for the peer.
     pub fn identify(&self, greeting: &Greeting, now_unix: u64) -> Result<Claims, Refused> {
         self.check_origin(greeting, self.openness == Openness::Dev)?;
+        if let Some(certified) = greeting.certified.as_deref() {
+            return self.by_certificate(certified, greeting.token.as_deref(), now_unix);
+        }
         match (&greeting.token, &greeting.agent) {
             (Some(token), _) => self.verifier.verify(token, now_unix),
             (None, Some(agent)) if self.openness == Openness::Dev && is_name(agent) => Ok(believed(agent)),
             (None, _) => Err(Refused::Missing),
         }
+    }
+
+    /// A certificate is proof enough; a token beside it must say the same, and may say more. It counts as long as both do.
+    fn by_certificate(&self, certified: &Certified, token: Option<&str>, now_unix: u64) -> Result<Claims, Refused> {
+        let Certified::Named { agent, tenant, expires_unix } = certified else {
+            return Err(Refused::Certificate);
+        };
+        let tenant = tenant.as_deref().unwrap_or(TENANT_WHEN_ABSENT);
+        let Some(token) = token else {
+            let (agent, tenant) = (agent.clone(), tenant.to_owned());
+            return Ok(Claims { agent, tenant, labels: Vec::new(), expires_unix: *expires_unix });
+        };
+        let claims = self.verifier.verify(token, now_unix)?;
+        if claims.agent != *agent || claims.tenant != tenant {
+            return Err(Refused::Certificate);
+        }
+        Ok(Claims { expires_unix: claims.expires_unix.min(*expires_unix), ..claims })
     }
 }
 
@@ -120,6 +141,7 @@ fn believed(agent: &str) -> Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::token::{self, Algorithm, KeySource};
     use crate::session::rules::Door;
     use crate::wire::upgrade::Offer;
 
@@ -142,6 +164,7 @@ mod tests {
             peer: None,
             token: None,
             agent: Some(agent.to_owned()),
+            certified: None,
             origin: origin.map(str::to_owned),
             accept: [0; 28],
             offer: Offer::Nothing,
@@ -161,6 +184,39 @@ mod tests {
         ] {
             let identified = gate(openness).identify(&asked(agent, origin), 0).map(|claims| claims.agent);
             assert_eq!(identified, expected.map(str::to_owned), "{openness:?} {agent} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_and_a_token_must_agree() {
+        let key = KeySource { id: "k".to_owned(), algorithm: Algorithm::Hs256, material: vec![7; 32], tenant: None };
+        let mut gate = gate(Openness::TokensOnly);
+        gate.verifier = Verifier::new(std::slice::from_ref(&key), None, 0).expect("a good key");
+        let token = |agent: &str, tenant: &str| {
+            let (agent, tenant) = (agent.to_owned(), tenant.to_owned());
+            let claims = Claims { agent, tenant, labels: Vec::new(), expires_unix: 500 };
+            token::mint(&key, None, &claims).expect("a token")
+        };
+        let named = |tenant: Option<&str>, expires_unix| Certified::Named {
+            agent: "a".to_owned(),
+            tenant: tenant.map(str::to_owned),
+            expires_unix,
+        };
+        for (certified, token, expected) in [
+            (named(None, 900), None, Ok(("default", 900))),
+            (named(Some("acme"), 900), None, Ok(("acme", 900))),
+            (named(Some("acme"), 900), Some(token("a", "acme")), Ok(("acme", 500))),
+            (named(Some("acme"), 300), Some(token("a", "acme")), Ok(("acme", 300))),
+            (named(Some("acme"), 900), Some(token("a", "other")), Err(Refused::Certificate)),
+            (named(None, 900), Some(token("b", "default")), Err(Refused::Certificate)),
+            (named(None, 900), Some("none".to_owned()), Err(Refused::Unverified)),
+            (Certified::Nameless, None, Err(Refused::Certificate)),
+            (Certified::Nameless, Some(token("a", "default")), Err(Refused::Certificate)),
+        ] {
+            let greeting = Greeting { certified: Some(Box::new(certified)), token, ..asked("x", None) };
+            let claims = gate.identify(&greeting, 100);
+            let seen = claims.as_ref().map(|claims| (claims.tenant.as_str(), claims.expires_unix)).map_err(|e| *e);
+            assert_eq!(seen, expected, "{greeting:?}");
         }
     }
 

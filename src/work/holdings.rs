@@ -11,8 +11,9 @@ use crate::net::event_loop::LoopMemory;
 use super::dispatch::Dispatch;
 
 /// The parts, in the order in which they are shown.
-pub const PARTS: [&str; 15] = [
+pub const PARTS: [&str; 16] = [
     "slots",
+    "tls",
     "ids",
     "directory",
     "labels",
@@ -30,7 +31,7 @@ pub const PARTS: [&str; 15] = [
 ];
 
 /// How many of [`PARTS`] are named parts of the live heap; then come the differences and the program's file.
-const NAMED: usize = 12;
+const NAMED: usize = 13;
 
 /// The memory of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,7 @@ impl Dispatch {
         let mailboxes: usize = self.loops().iter().map(|door| door.mailbox.bytes()).sum();
         let named = [
             of_loops(|memory| &memory.slots),
+            of_loops(|memory| &memory.tls),
             directory.ids,
             directory.tables,
             directory.labels,
@@ -114,7 +116,7 @@ mod tests {
         let holdings = Holdings { bytes: add_up(named, known + 400, resident), used: 0, budget: None };
         assert_eq!(holdings.sum(), known + 1077);
         let last: Vec<_> = holdings.parts().skip(NAMED - 1).collect();
-        assert_eq!(last, [("loops", 110), ("other", 400), ("allocator", 600), ("program", 77)]);
+        assert_eq!(last, [("loops", 120), ("other", 400), ("allocator", 600), ("program", 77)]);
         // An allocator that does not count leaves all of the rest to the allocator; places that were never touched are no debt.
         assert_eq!(add_up(named, 0, resident)[NAMED..], [0, 1000, 77]);
         assert_eq!(add_up(named, known, Resident { anonymous: 5, file: 0 })[NAMED..], [0, 0, 0]);

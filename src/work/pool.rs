@@ -136,6 +136,7 @@ mod tests {
             peer: None,
             token: None,
             agent: Some(format!("web-{number}")),
+            certified: None,
             origin: None,
             accept: [b'a'; 28],
             offer: Offer::Nothing,

@@ -111,6 +111,7 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
         peer: None,
         token: token.map(str::to_owned),
         agent: Some("web-1".to_owned()),
+        certified: None,
         origin: None,
         accept: [b'a'; 28],
         offer: Offer::Nothing,

@@ -244,6 +244,7 @@ impl Drop for Running {
 pub fn options(url: &str) -> Options {
     Options {
         target: Target::parse(url).unwrap(),
+        tls: None,
         credentials: Credentials::Dev("web-1".to_owned()),
         encoding: Encoding::Json,
         connect_deadline: PATIENCE,

@@ -18,6 +18,7 @@ fn options(gateway: &Gateway, encoding: Written) -> Options {
     let url = format!("ws://{}", gateway.link.expect("a link port"));
     Options {
         target: Target::parse(&url).expect("a URL"),
+        tls: None,
         key: None,
         encoding,
         connect_deadline: SOON,

@@ -33,5 +33,8 @@ mod reloading;
 mod replies;
 mod returning;
 mod scarce;
+mod secured;
+mod secured_clients;
+mod secured_files;
 mod starting;
 mod stopping;

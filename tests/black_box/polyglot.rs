@@ -11,12 +11,11 @@ use serde_json::json;
 use crate::gateway::{Gateway, SOON, http};
 
 /// Where `scripts/test` puts what the examples need.
-/// Where the tools of these tests are.
 pub fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".holdfast-test")
 }
 
-fn example(file: &str) -> PathBuf {
+pub fn example(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/agents").join(file)
 }
 
@@ -58,7 +57,7 @@ fn the_go_agents_answer() {
     }
 }
 
-fn must_exist(path: &Path) {
+pub fn must_exist(path: &Path) {
     assert!(path.exists(), "{} is missing: run scripts/test", path.display());
 }
 

@@ -58,12 +58,9 @@ impl Echo {
     /// # Errors
     /// A connection was refused or ended, or no more come.
     pub fn open(target: &Target, path: &str, connections: u32) -> Result<Self, String> {
-        let mut all = Self {
-            fleet: Fleet::new().map_err(|error| error.to_string())?,
-            batch: Batch::default(),
-            slots: Vec::new(),
-            number: 0,
-        };
+        let mut fleet = Fleet::new().map_err(|error| error.to_string())?;
+        fleet.secure(target.tls.clone());
+        let mut all = Self { fleet, batch: Batch::default(), slots: Vec::new(), number: 0 };
         let (mut begun, mut open) = (0, 0);
         let mut progress = Instant::now();
         while open < connections {

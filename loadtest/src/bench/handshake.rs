@@ -44,11 +44,13 @@ impl<'a> Handshakes<'a> {
     /// # Errors
     /// No descriptor is left for the poll.
     pub fn new(target: &'a Target, ending: Ending) -> Result<Self, String> {
+        let mut fleet = Fleet::new().map_err(|error| error.to_string())?;
+        fleet.secure(target.tls.clone());
         Ok(Self {
             target,
             ending,
             request: String::new(),
-            fleet: Fleet::new().map_err(|error| error.to_string())?,
+            fleet,
             batch: Batch::default(),
             next: 0,
             out: HashMap::new(),

@@ -60,6 +60,7 @@ mod tests {
             signer: None,
             link: None,
             api_key: None,
+            tls: None,
         };
         let gateway = Gateway { target: &target };
         let welcome = br#"{"jsonrpc":"2.0","method":"welcome","params":{}}"#;

@@ -197,7 +197,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
 impl Options {
     fn target(&self) -> Result<Target, String> {
         let signer = self.secret.as_ref().map(|secret| Signer::new(secret, "load", None, "default")).transpose()?;
-        Ok(Target { listen: self.listen, control: self.control, link: self.link, signer, api_key: None })
+        Ok(Target { listen: self.listen, control: self.control, link: self.link, signer, api_key: None, tls: None })
     }
 
     fn wants(&self, measure: Measure) -> bool {

@@ -74,14 +74,14 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     let before = run.settled(settle)?;
     let resting = run.split("at rest", &empty, &before);
     run.draft.figure("process bytes for each agent at rest", "B", resting).lower();
-    run.bound("process bytes for each agent at rest", 128.0, WEIGHED_FROM..);
+    run.bound("process bytes for each agent at rest", run.resting_most(), WEIGHED_FROM..);
     hold(options, &mut run, &crew)?;
     if options.burst_rounds > 0 {
         warm::call_all(&mut run, agents, options.burst_rounds, options.burst_bytes)?;
         let after = run.settled(settle)?;
         let rested = run.split("after a burst", &empty, &after);
         run.draft.figure("process bytes for each agent after a burst", "B", rested).lower();
-        run.bound("process bytes for each agent after a burst", resting + 16.0, WEIGHED_FROM..);
+        run.bound("process bytes for each agent after a burst", resting + run.left_most(), WEIGHED_FROM..);
     }
     if let Some(fullest) = before.fullest_table() {
         run.draft.figure("descriptors in the server's fullest table", "", fullest as f64);

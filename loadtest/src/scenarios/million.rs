@@ -108,7 +108,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     let after = run.settled(options.settle)?;
     let rested = run.split("after a call to all", &empty, &after);
     run.draft.figure("process bytes for each agent after a call to all", "B", rested).lower();
-    run.bound("process bytes for each agent after a call to all", resting + 16.0, WEIGHED_FROM..);
+    run.bound("process bytes for each agent after a call to all", resting + run.left_most(), WEIGHED_FROM..);
 
     let fallen = first.board().fallen.load(Ordering::Acquire) + rest.board().fallen.load(Ordering::Acquire);
     if fallen > 0 {
@@ -157,7 +157,7 @@ fn rest_and_weigh(options: &Options, run: &mut Run, empty: &Mark) -> Result<(f64
     let full = run.settled(options.settle)?;
     let resting = run.split("at rest", empty, &full);
     run.draft.figure("process bytes for each agent at rest", "B", resting).lower();
-    run.bound("process bytes for each agent at rest", 128.0, WEIGHED_FROM..);
+    run.bound("process bytes for each agent at rest", run.resting_most(), WEIGHED_FROM..);
     if let Some(fullest) = full.fullest_table() {
         run.draft.figure("descriptors in the server's fullest table", "", fullest as f64);
     }

@@ -119,6 +119,7 @@ impl Run {
         }
         let mut draft = Draft::begin(name);
         draft.parameter("agents", agents);
+        draft.parameter("tls", if server.target.tls.is_some() { "1.3" } else { "off" });
         if agents < connections {
             draft.parameter("agents asked for", connections);
         }
@@ -127,6 +128,16 @@ impl Run {
         }
         let end = Instant::now() + limit;
         Ok(Self { server, draft, agents, end, sampler: None, crews: Crews::default() })
+    }
+
+    /// Most bytes of the server's process for an agent at rest.
+    pub fn resting_most(&self) -> f64 {
+        if self.server.target.tls.is_some() { 256.0 } else { 128.0 }
+    }
+
+    /// How many of them may be more after a burst.
+    pub fn left_most(&self) -> f64 {
+        if self.server.target.tls.is_some() { 32.0 } else { 16.0 }
     }
 
     /// The server's process.

@@ -78,7 +78,7 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     let after = run.settled(options.settle)?;
     let rested = run.split("after the storm", &empty, &after);
     run.draft.figure("process bytes for each agent after a storm", "B", rested).lower();
-    run.bound("process bytes for each agent after a storm", resting + 16.0, WEIGHED_FROM..);
+    run.bound("process bytes for each agent after a storm", resting + run.left_most(), WEIGHED_FROM..);
     let (_, samples) = run.dismiss(crew, Some(&witness))?;
     if let Some(peak) = samples.highest(SERVER_CPU.0, SERVER_CPU.1) {
         run.draft.figure("highest server CPU in a sample", "% of a core", peak).lower();

@@ -20,6 +20,8 @@ use super::EventLoop;
 
 /// Accepts in one turn, so that a storm of them does not starve those who are in: a third of a millisecond.
 const ACCEPTS_A_TURN: u32 = 64;
+/// The same while others wait for their TLS handshakes: who is accepted sooner is not served sooner.
+const ACCEPTS_BESIDE_A_LINE: u32 = 8;
 /// Connections over a limit that may wait until their 503 has arrived; more are just closed. They come out of the
 /// descriptors that are kept in reserve.
 const TURNED_AWAY_MAX: u32 = 64;
@@ -72,7 +74,7 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn accept_at(&mut self, door: Door) {
-        for _ in 0..ACCEPTS_A_TURN {
+        for _ in 0..if self.has_line() { ACCEPTS_BESIDE_A_LINE } else { ACCEPTS_A_TURN } {
             match self.io.accept(door) {
                 Ok((stream, peer)) => {
                     self.accepting[door as usize].worked();
@@ -120,7 +122,8 @@ impl<I: Io> EventLoop<I> {
 
     pub(super) fn welcome(&mut self, stream: I::Stream, door: Door, header: Header) {
         let turn_away = self.is_full(door) || (door == Door::Agents && !self.room.take());
-        if turn_away && self.turned_away == TURNED_AWAY_MAX {
+        // A 503 would take a handshake first.
+        if turn_away && (self.turned_away == TURNED_AWAY_MAX || self.has_tls(door)) {
             self.meter.turned_away.increment(1);
             return;
         }

@@ -88,6 +88,7 @@ impl<I: Io> EventLoop<I> {
     /// Asks the workers who this is, unless too many have failed to prove it where it comes from.
     pub(super) fn knock(&mut self, token: Token, mut greeting: Box<Greeting>) {
         greeting.peer = self.peer(token);
+        greeting.certified = self.secured.take_name(token.slot);
         let wait = greeting.peer.and_then(|peer| self.arrivals.login_wait(self.now, peer.ip()));
         if let Some(wait) = wait {
             self.shed(Shed::FailedLogins, greeting.peer);

@@ -46,6 +46,9 @@ impl<I: Io> EventLoop<I> {
         if before.is_half_open() && !after.is_half_open() && door == Door::Agents {
             self.half_open -= 1;
         }
+        if !after.decodes() && after != Phase::Verifying {
+            self.secured.drop_part(token.slot, &mut self.pool);
+        }
         if !effects.is_empty() {
             self.carry_out(token, &mut effects);
         }
@@ -96,7 +99,7 @@ impl<I: Io> EventLoop<I> {
 
     fn copy_out(&mut self, body: Body) -> Bytes {
         match body {
-            Body::Scratch(range) => Bytes::copy_from_slice(&self.scratch[range]),
+            Body::Scratch(range) => Bytes::copy_from_slice(&self.scratch[self.scratch_from..][range]),
             Body::Leased(lease) => {
                 let bytes = Bytes::copy_from_slice(&lease);
                 self.pool.take_back(lease);
@@ -128,6 +131,10 @@ impl<I: Io> EventLoop<I> {
         let door = conn.door();
         match conn.session.phase() {
             Phase::Dead => self.dead.push(token),
+            // The last word of TLS goes out before the end of our side.
+            Phase::Finishing | Phase::Lingering if conn.outbox.is_none() && self.secured.speaks(token.slot) => {
+                self.stir(token);
+            }
             Phase::Finishing | Phase::Lingering if conn.outbox.is_none() => {
                 conn.session.flushed();
                 let may_linger = conn.session.owner_marks & mark::REFUSED == 0 || self.refused <= REFUSED_MAX;

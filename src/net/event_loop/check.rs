@@ -39,7 +39,7 @@ impl<I: Io> EventLoop<I> {
             .map(|(slot, conn)| Seen {
                 token: conn.token(slot),
                 phase: conn.session.phase(),
-                again: self.again.contains(&conn.token(slot)),
+                again: self.again.contains(&conn.token(slot)) || conn.session.owner_marks & mark::IN_LINE != 0,
                 armed: conn.outbox.as_ref().is_some_and(|outbox| outbox.armed),
                 keeps_bytes: conn.session.keeps_bytes(),
                 held_back: conn.session.phase().is_open()
@@ -51,7 +51,8 @@ impl<I: Io> EventLoop<I> {
     /// Whether it owns nothing of any connection.
     pub(crate) fn is_idle(&self) -> bool {
         let beside = self.sources.held() + self.throttle.held();
-        self.conns.is_empty() && self.pool.lent() == 0 && self.early.is_empty() && beside == 0
+        let idle = self.conns.is_empty() && self.pool.lent() == 0 && self.early.is_empty() && beside == 0;
+        idle && self.secured.is_empty()
     }
 
     /// Whether it rests only because others do not go on: full workers, or an admission on its way.
@@ -91,6 +92,7 @@ impl<I: Io> EventLoop<I> {
         }
         assert_eq!(self.half_open, half_open, "half-open connections are counted");
         assert_eq!(self.links, links, "connections at the door of links are counted");
+        leases += self.secured.parts();
         assert_eq!(self.pool.lent(), leases, "leases lent are those that connections hold");
         assert!(self.pool.lent_bytes(Purpose::Kept) <= self.rules.kept_bytes_max, "what turns leave over has a bound");
         for purpose in Door::ALL.map(message_purpose) {

@@ -5,10 +5,10 @@
 
 use crate::kit::memory;
 use crate::kit::slots::Slots;
-use crate::kit::tick::Now;
+use crate::kit::tick::{Now, Tick};
 use crate::net::conn::Conn;
-use crate::net::io::Io;
-use crate::session::heartbeat::Moments;
+use crate::net::io::{Io, Token};
+use crate::session::heartbeat::{Moment, Moments};
 use crate::session::message_purpose;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
@@ -87,12 +87,14 @@ impl<I: Io> EventLoop<I> {
         // When half of the bytes for messages that are being received are taken, who keeps one open for long makes room.
         let half = self.limits.lease_bytes / 2;
         let scarce = Door::ALL.map(|door| self.pool.lent_bytes(message_purpose(door)) > half);
-        let holds_up = |conn: &Conn<I::Stream>| is_open_too_long(conn, now, patience_ms);
+        let secured = &self.secured;
+        let holds_up =
+            |slot: u32, conn: &Conn<I::Stream>| is_open_too_long(conn, secured.part_since(slot), now, patience_ms);
         let moments = Moments::around(now, &rules);
         let is_due = |slot: u32, conn: &Conn<I::Stream>| {
             conn.session.is_due(now, moments.of(slot), &rules)
                 || is_too_slow(conn, now, patience_ms)
-                || scarce[conn.door() as usize] && holds_up(conn)
+                || scarce[conn.door() as usize] && holds_up(slot, conn)
         };
         let mut due = Vec::new();
         for (slot, conn) in self.conns.range(from, to) {
@@ -106,27 +108,40 @@ impl<I: Io> EventLoop<I> {
         // Slices come a millisecond apart at least, so a long table has larger ones.
         self.sweep.slice = next_slice(slice, due.len()).max(span.div_ceil(self.whole_ms()));
         for token in due {
-            let awaits_header = self.awaits_header(token);
-            let Some(conn) = live(&mut self.conns, token) else {
-                continue;
-            };
-            if is_too_slow(conn, now, patience_ms) {
-                self.slow_consumer(token);
-            } else if awaits_header {
-                // Whoever speaks to a balancer has not spoken yet, and would be shown what is not for it.
-                self.lose(token, Reason::HandshakeTimeout);
-            } else if holds_up(conn) && self.pool.lent_bytes(message_purpose(conn.door())) > half {
-                self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
-            } else {
-                let last = moments.of(token.slot);
-                self.with_session(token, |session, _, lent| session.sweep(last, lent));
-            }
+            self.overdue(token, half, moments.of(token.slot));
         }
         if self.sweep.cursor == 0 {
             self.sweep.outbox_bytes = std::mem::take(&mut self.sweep.outbox_bytes_seen);
             self.throttle.sweep(now);
+            self.secured.clear_ciphers();
+            self.thin_line();
             self.rest_after_burst();
             self.tell_memory();
+        }
+    }
+
+    /// Does what time demands of one connection, when messages may take `half` of their bytes without making room.
+    fn overdue(&mut self, token: Token, half: usize, last: Moment) {
+        let (now, patience_ms) = (self.now, self.limits.write_deadline_ms);
+        let (awaits_header, is_shaking) = (self.awaits_header(token), self.is_shaking(token));
+        let part_since = self.secured.part_since(token.slot);
+        let Some(conn) = live(&mut self.conns, token) else {
+            return;
+        };
+        if is_too_slow(conn, now, patience_ms) {
+            self.slow_consumer(token);
+        } else if awaits_header {
+            // Whoever speaks to a balancer has not spoken yet, and would be shown what is not for it.
+            self.lose(token, Reason::HandshakeTimeout);
+        } else if is_shaking {
+            // It could not read an answer.
+            self.time_handshake_out(token);
+        } else if is_open_too_long(conn, part_since, now, patience_ms)
+            && self.pool.lent_bytes(message_purpose(conn.door())) > half
+        {
+            self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
+        } else {
+            self.with_session(token, |session, _, lent| session.sweep(last, lent));
         }
     }
 
@@ -152,6 +167,9 @@ impl<I: Io> EventLoop<I> {
             list.shrink_to_fit();
         }
         self.again.shrink_to_fit();
+        self.line.trim();
+        self.secured.trim();
+        self.sealing = Vec::new();
         self.ready.shrink_to_fit();
         memory::quiet();
     }
@@ -164,9 +182,10 @@ fn next_slice(slice: u32, due: usize) -> u32 {
     u32::try_from(fitting).unwrap_or(most).clamp(SLICE.0, most)
 }
 
-/// Whether a message has been coming in for longer than a peer may be slow.
-fn is_open_too_long<S>(conn: &Conn<S>, now: Now, patience_ms: u32) -> bool {
-    conn.session.message_open_since().is_some_and(|since| now.tick().since(since) > patience_ms)
+/// Whether a message, or a record that has been coming in since `part_since`, has taken longer than a peer may be slow.
+fn is_open_too_long<S>(conn: &Conn<S>, part_since: Option<Tick>, now: Now, patience_ms: u32) -> bool {
+    let begun = [conn.session.message_open_since(), part_since];
+    begun.into_iter().flatten().any(|since| now.tick().since(since) > patience_ms)
 }
 
 /// Whether the peer has had its time to come back under the soft mark.

@@ -64,6 +64,9 @@ impl<I: Io> EventLoop<I> {
         let Some(conn) = live(&mut self.conns, token) else {
             return;
         };
+        if self.tls[conn.door() as usize].is_some() {
+            return self.write_sealed(token);
+        }
         let Some(outbox) = conn.outbox.as_mut() else {
             return;
         };
@@ -107,7 +110,7 @@ impl<I: Io> EventLoop<I> {
     }
 
     /// After a write: arms what was refused, lets a connection that caught up be read again, and puts an empty outbox away.
-    fn written(&mut self, token: Token, before: usize, refused: bool) {
+    pub(super) fn written(&mut self, token: Token, before: usize, refused: bool) {
         let Some(conn) = live(&mut self.conns, token) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! What a loop counts. Handles are made once; counts of a turn are added up and given out at its end.
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::kit::metric;
 use crate::session::reason::Reason;
@@ -20,6 +20,11 @@ pub(super) struct Meter {
     turns: Counter,
     connections: Gauge,
     links: Gauge,
+    /// Handshakes under way, and connections that wait for a step of theirs.
+    handshakes: [Gauge; 2],
+    /// Connections whose handshake is done, of TLS 1.3 and of 1.2.
+    tls: [Gauge; 2],
+    handshake_seconds: Histogram,
     closed: Vec<Counter>,
 }
 
@@ -40,6 +45,11 @@ impl Meter {
             turns: of_loop(metric::TURNS),
             connections: gauge!(metric::CONNECTIONS, "loop" => index.to_string()),
             links: gauge!(metric::LINKS, "loop" => index.to_string()),
+            handshakes: [metric::TLS_SHAKING, metric::TLS_WAITING]
+                .map(|name| gauge!(name, "loop" => index.to_string())),
+            tls: ["1.3", "1.2"]
+                .map(|version| gauge!(metric::TLS_CONNECTIONS, "loop" => index.to_string(), "version" => version)),
+            handshake_seconds: histogram!(metric::TLS_HANDSHAKE_SECONDS),
             closed: Reason::ALL.iter().map(|reason| counter!(metric::CLOSED, "reason" => reason.row().label)).collect(),
         }
     }
@@ -47,6 +57,24 @@ impl Meter {
     /// A request was answered with an HTTP error.
     pub(super) fn refused(&self, status: u16) {
         counter!(metric::REFUSED, "status" => status.to_string()).increment(1);
+    }
+
+    /// A TLS handshake is done, so many milliseconds after its connection was accepted.
+    pub(super) fn handshake_done(&self, resumed: bool, took_ms: u32) {
+        counter!(metric::TLS_HANDSHAKES, "result" => if resumed { "resumed" } else { "full" }).increment(1);
+        self.handshake_seconds.record(f64::from(took_ms) / 1000.0);
+    }
+
+    /// A TLS handshake has failed.
+    pub(super) fn handshake_failed(&self, cause: &'static str) {
+        counter!(metric::TLS_HANDSHAKES, "result" => cause).increment(1);
+    }
+
+    /// How the TLS of a loop is at the end of a turn.
+    pub(super) fn tls(&self, shaking: usize, waiting: usize, (rest, live): (usize, usize)) {
+        for (gauge, count) in self.handshakes.iter().chain(&self.tls).zip([shaking, waiting, rest, live]) {
+            gauge.set(count as f64);
+        }
     }
 
     /// A connection ended.

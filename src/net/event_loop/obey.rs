@@ -69,6 +69,7 @@ impl<I: Io> EventLoop<I> {
                 (self.rules, self.limits) = *limits;
                 self.measure_all();
             }
+            Order::Tls(terms) => self.set_terms(terms),
             Order::StopAccepting => self.stop_accepting(),
             Order::Stop => self.stop(),
         }

@@ -6,6 +6,7 @@ use crate::kit::buffer_pool::{LEASE_BYTES, Purpose};
 use crate::net::conn::{Conn, mark};
 use crate::net::io::{Io, Ready, Token};
 use crate::net::throttle::{Rest, Room};
+use crate::net::tls::record::RECORD_BYTES_MAX;
 use crate::session::message_purpose;
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
@@ -14,6 +15,7 @@ use crate::session::websocket::Flow;
 use crate::wire::proxy;
 
 use super::carry_out::live;
+use super::unseal::Unsealed;
 use super::{EventLoop, SCRATCH_BYTES};
 
 /// Frames that come with the upgrade request are read with it up to so many bytes; the rest waits in the kernel.
@@ -43,10 +45,19 @@ enum Behind {
     MoreLater,
 }
 
+/// Bytes in front of the scratch.
+#[derive(Clone, Copy)]
+pub(super) struct InScratch {
+    /// Those that had come before and were kept: under TLS they are opened already.
+    pub(super) kept: usize,
+    /// All of them.
+    pub(super) count: usize,
+}
+
 /// How one read went.
 enum Got {
     /// So many bytes lie in front of the scratch.
-    Bytes { count: usize, behind: Behind },
+    Bytes { bytes: InScratch, behind: Behind },
     /// Nothing new, but so many bytes of a cut request head lie in front of the scratch.
     Head { count: usize },
     /// Nothing was there.
@@ -99,20 +110,27 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn read_conn(&mut self, token: Token, until: Until) {
+        if self.is_shaking(token) {
+            return self.line_up(token);
+        }
         let mut budget = self.limits.turn_bytes;
         while let Some(room) = self.may_read(token) {
-            let (count, behind) = match self.read_once(token, room) {
-                Got::Bytes { count, behind } => (count, behind),
+            let (bytes, behind) = match self.read_once(token, room) {
+                Got::Bytes { bytes, behind } => (bytes, behind),
                 // It is kept again, and is no reason to come back.
                 Got::Head { count } => {
-                    self.receive(token, count, room);
+                    self.receive(token, InScratch { kept: count, count }, room);
                     return;
                 }
                 Got::Nothing => return,
                 Got::End(reason) => return self.lose(token, reason),
             };
-            budget = budget.saturating_sub(count);
-            let flow = self.receive(token, count, room);
+            budget = budget.saturating_sub(bytes.count);
+            let flow = self.receive(token, bytes, room);
+            if self.is_shaking(token) {
+                // A balancer's header was all that it could be read for here.
+                return;
+            }
             if flow == Some(Flow::Budget) || budget == 0 || behind == Behind::MoreLater {
                 return self.read_again(token);
             }
@@ -122,21 +140,30 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    fn receive(&mut self, token: Token, count: usize, room: Room) -> Option<Flow> {
-        let Some(count) = self.past_header(token, count) else {
+    pub(super) fn receive(&mut self, token: Token, bytes: InScratch, room: Room) -> Option<Flow> {
+        // What was kept of a header is no more than the beginning of what came.
+        let kept = if self.awaits_header(token) { 0 } else { bytes.kept };
+        let Some(count) = self.past_header(token, bytes.count) else {
+            return Some(Flow::Drained);
+        };
+        let Some(Unsealed { plain, then }) = self.unseal(token, kept, count) else {
+            self.bound_leases(token);
             return Some(Flow::Drained);
         };
         let said_before = self.meter.messages_in + self.meter.frames_out;
         // Whoever has a rate is heard as far as that goes, and no further in this turn.
         let turn_frames = self.rules.turn_frames;
         self.rules.turn_frames = turn_frames.min(room.messages);
-        let flow = self.with_session(token, |session, scratch, lent| session.received(&mut scratch[..count], lent));
+        self.scratch_from = plain.start;
+        let flow = self.with_session(token, |session, scratch, lent| session.received(&mut scratch[plain], lent));
+        self.scratch_from = 0;
         self.rules.turn_frames = turn_frames;
         if room != Room::ENDLESS {
             // What it made us send counts as well: a ping asks for a pong.
             let said = self.meter.messages_in + self.meter.frames_out - said_before;
             self.throttle.sent(&self.limits.agent_rates, token.slot, self.now, said, 0);
         }
+        self.follow(token, then);
         self.bound_leases(token);
         flow
     }
@@ -153,8 +180,9 @@ impl<I: Io> EventLoop<I> {
         if !is_over(Purpose::Message) && !is_over(Purpose::LinkMessage) {
             return;
         }
+        let has_part = self.secured.part_since(token.slot).is_some();
         let needs_more = |conn: &mut Conn<I::Stream>| {
-            is_over(message_purpose(conn.door())) && conn.session.message_open_since().is_some()
+            is_over(message_purpose(conn.door())) && (has_part || conn.session.message_open_since().is_some())
         };
         if live(&mut self.conns, token).is_some_and(needs_more) {
             self.with_session(token, |session, _, lent| session.fail(Reason::NoBuffer, lent));
@@ -168,7 +196,8 @@ impl<I: Io> EventLoop<I> {
                 return;
             };
             let count = conn.session.restore(&mut self.scratch, &mut self.pool);
-            if count == 0 || self.receive(token, count, Room::ENDLESS) != Some(Flow::Budget) {
+            let bytes = InScratch { kept: count, count };
+            if count == 0 || self.receive(token, bytes, Room::ENDLESS) != Some(Flow::Budget) {
                 return;
             }
         }
@@ -212,13 +241,17 @@ impl<I: Io> EventLoop<I> {
             return Got::Nothing;
         };
         let kept = conn.session.restore(&mut self.scratch, &mut self.pool);
+        let (phase, door) = (conn.session.phase(), conn.door());
+        let head_room = if self.tls[door as usize].is_some() { RECORD_BYTES_MAX } else { 0 };
+        // Half a record stands before what comes now. It is put there when something has come.
+        let part = if kept == 0 || phase == Phase::Handshake { self.secured.part_bytes(token.slot) } else { 0 };
         let awaits_header = conn.session.owner_marks & mark::AWAITS_HEADER != 0;
-        let (until, then) = match conn.session.phase() {
+        let (until, then) = match phase {
             // Before the upgrade no more is taken in than a head and a little: who is not known yet owns little memory.
             Phase::Handshake => {
                 let head = self.rules.head.bytes_max + EARLY_BYTES;
                 let header = if awaits_header { proxy::HEADER_BYTES_MAX } else { 0 };
-                (kept.max(head).max(header).min(SCRATCH_BYTES), Behind::More)
+                ((kept + part).max(head).max(header).max(kept + part + head_room).min(SCRATCH_BYTES), Behind::More)
             }
             // What came before is heard before more is taken in: what the peer goes on to send waits in the kernel.
             _ if kept > 0 => (kept, Behind::More),
@@ -227,16 +260,17 @@ impl<I: Io> EventLoop<I> {
                 // No more than can be heard at once, or kept. A peer that goes on sending is held back by TCP then.
                 room => {
                     let room = if room < LEASE_BYTES { 0 } else { room };
-                    (conn.session.sure_bytes(&self.rules).max(room).min(SCRATCH_BYTES), Behind::MoreLater)
+                    ((part + conn.session.sure_bytes(&self.rules).max(room)).min(SCRATCH_BYTES), Behind::MoreLater)
                 }
             },
         };
         // Whoever has a rate is read as far as that goes.
-        let until = until.min(kept.saturating_add(room.bytes));
+        let until = until.min((kept + part).saturating_add(room.bytes));
         let has_rate = room != Room::ENDLESS;
-        let room = &mut self.scratch[kept..until];
+        let from = kept + part;
+        let room = &mut self.scratch[from..until];
         if room.is_empty() {
-            return Got::Bytes { count: kept, behind: then };
+            return Got::Bytes { bytes: InScratch { kept, count: kept }, behind: then };
         }
         loop {
             return match self.io.read(&mut conn.stream, room) {
@@ -248,7 +282,12 @@ impl<I: Io> EventLoop<I> {
                     if has_rate {
                         self.throttle.sent(&self.limits.agent_rates, token.slot, self.now, 0, count as u64);
                     }
-                    Got::Bytes { count: kept + count, behind: if count == room.len() { then } else { Behind::Nothing } }
+                    let behind = if count == room.len() { then } else { Behind::Nothing };
+                    if part > 0 {
+                        let place = &mut self.scratch[kept..from];
+                        self.part_began = self.secured.restore_part(token.slot, place, &mut self.pool);
+                    }
+                    Got::Bytes { bytes: InScratch { kept, count: from + count }, behind }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && kept > 0 => Got::Head { count: kept },

@@ -39,6 +39,7 @@ impl<I: Io> EventLoop<I> {
         let (id, source) = (self.conn_id(token), self.sources.get(token.slot));
         self.sources.forget(token.slot);
         self.throttle.forget(token.slot);
+        self.secured.forget(token.slot, &mut self.pool);
         let Some(mut conn) = self.conns.remove(token.slot) else {
             return;
         };

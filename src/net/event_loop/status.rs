@@ -32,6 +32,8 @@ pub struct LoopMemory {
     pub leases: AtomicUsize,
     /// Queues to peers with what is in them, and idle ones.
     pub outboxes: AtomicUsize,
+    /// What TLS connections have beside their slots.
+    pub tls: AtomicUsize,
     /// Places in the table that were asked for and never used: no memory yet.
     pub promised: AtomicUsize,
     /// The scratch and the lists of a turn.

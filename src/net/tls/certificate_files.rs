@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 use zeroize::Zeroizing;
@@ -86,6 +86,12 @@ pub fn clients(files: &ClientFiles, read: ReadFile<'_>) -> Result<Arc<dyn Client
     }
     let blamed = files.revoked.as_ref().unwrap_or(&files.roots);
     builder.build().map_err(|error| told(blamed, &error.to_string()))
+}
+
+/// Nobody is asked for a certificate.
+#[must_use]
+pub fn no_clients() -> Arc<dyn ClientCertVerifier> {
+    Arc::new(NoClientAuth)
 }
 
 fn told(path: &Path, what: &str) -> String {

@@ -45,6 +45,12 @@ impl Certificates {
         names
     }
 
+    /// From when and until when each of them is valid, in seconds since 1970, in the order in which they were given.
+    pub fn lives(&self) -> impl Iterator<Item = Option<(u64, u64)>> {
+        let owners = self.all.iter().map(|certified| subject::read(certified.cert.first()?));
+        owners.map(|owner| owner.map(|owner| (owner.not_before, owner.not_after)))
+    }
+
     /// When the first of them ends its life, in seconds since 1970: to warn of it in time.
     #[must_use]
     pub fn first_end(&self) -> Option<u64> {

@@ -184,6 +184,7 @@ mod tests {
             units: texts(&["north", "south"]),
             dns_names: texts(&["Pump-7.acme.Agents.example.com", "other.example.com"]),
             uris: texts(&["spiffe://example.com/acme/pump-7", "https://example.com/"]),
+            not_before: 0,
             not_after: 0,
         }
     }

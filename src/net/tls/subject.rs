@@ -35,6 +35,8 @@ pub struct Subject {
     pub dns_names: Vec<String>,
     /// URIs of the subjectAltName.
     pub uris: Vec<String>,
+    /// The first second of its life, since 1970.
+    pub not_before: u64,
     /// The last second of its life, since 1970.
     pub not_after: u64,
 }
@@ -55,7 +57,8 @@ pub fn read(certificate: &CertificateDer<'_>) -> Option<Subject> {
     let _serial = body.take(INTEGER)?;
     let _algorithm = body.take(SEQUENCE)?;
     let _issuer = body.take(SEQUENCE)?;
-    subject.not_after = not_after(body.take(SEQUENCE)?)?;
+    let mut life = Der(body.take(SEQUENCE)?);
+    (subject.not_before, subject.not_after) = (time(&mut life).unwrap_or(0), time(&mut life)?);
     names(body.take(SEQUENCE)?, &mut subject)?;
     Some(subject)
 }
@@ -86,11 +89,9 @@ fn is_text(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-/// The later of the two times of a validity, in seconds since 1970: two or four digits of the year, then month, day, hour,
-/// minute, second and Z (RFC 5280 section 4.1.2.5).
-fn not_after(validity: &[u8]) -> Option<u64> {
-    let mut times = Der(validity);
-    let _not_before = times.next()?;
+/// The next time, in seconds since 1970: two or four digits of the year, then month, day, hour, minute, second and Z (RFC 5280
+/// section 4.1.2.5).
+fn time(times: &mut Der<'_>) -> Option<u64> {
     let (tag, text) = times.next()?;
     let text = std::str::from_utf8(text.strip_suffix(b"Z")?).ok()?;
     let (year, rest) = match tag {
@@ -174,6 +175,7 @@ mod tests {
             name.push(DnType::CountryName, "DE");
             let uri = "spiffe://acme.test/agent/7".try_into().expect("it is text");
             params.subject_alt_names.push(SanType::URI(uri));
+            params.not_before = date_time_ymd(2030, 3, 1);
             params.not_after = date_time_ymd(2031, 3, 1);
         });
         let expected = Subject {
@@ -182,6 +184,7 @@ mod tests {
             units: vec!["Plant 2".to_owned()],
             dns_names: vec!["b.test".to_owned(), "*.c.test".to_owned()],
             uris: vec!["spiffe://acme.test/agent/7".to_owned()],
+            not_before: 1_898_553_600,
             not_after: 1_930_089_600,
         };
         assert_eq!(read(&certificate), Some(expected));
@@ -206,7 +209,7 @@ mod tests {
         for text in
             [&b"\x17\x0d991301000000Z"[..], b"\x17\x0d99010100000aZ", b"\x17\x0c990101000000", b"\x18\x0d990101000000Z"]
         {
-            assert_eq!(not_after(&[text, text].concat()), None, "{text:?}");
+            assert_eq!(time(&mut Der(text)), None, "{text:?}");
         }
     }
 
@@ -236,7 +239,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let mut subject = Subject::default();
-            let _ = (names(&bytes, &mut subject), not_after(&bytes), read(&CertificateDer::from(bytes.as_slice())));
+            let _ = (names(&bytes, &mut subject), time(&mut Der(&bytes)), read(&CertificateDer::from(bytes.as_slice())));
         }
     }
 }

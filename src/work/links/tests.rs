@@ -89,7 +89,8 @@ impl Bench {
             Door::Links => (self.link, None),
         };
         let offer = Offer::Ours(ENCODING);
-        let greeting = Greeting { door, peer: None, token: None, agent, origin: None, accept: [b'a'; 28], offer };
+        let greeting =
+            Greeting { door, peer: None, token: None, agent, certified: None, origin: None, accept: [b'a'; 28], offer };
         Event::Knock { conn, greeting: Box::new(greeting) }
     }
 
