@@ -151,6 +151,8 @@ text_kinds! {
     Format => LogFormat, parse_log_format;
     /// How much is logged.
     Level => LogLevel, parse_log_level;
+    /// Whether something is done at all.
+    Switch => OnOff, |text| one_of(text, &[("off", OnOff::Off), ("on", OnOff::On)]);
     /// Whether a PROXY header comes first.
     ProxyHeader => ProxyProtocol, |text| one_of(text, &[("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)]);
 }
@@ -167,6 +169,15 @@ number_kinds! {
     Count => u32;
     /// A number of places in a table or queue, or of threads.
     Places => usize;
+}
+
+/// Whether something is done at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum OnOff {
+    /// It is not.
+    Off,
+    /// It is.
+    On,
 }
 
 /// Whether connections at a port begin with a PROXY header.

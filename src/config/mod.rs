@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use self::kind::{LogFormat, LogLevel, ProxyProtocol};
+pub use self::kind::{LogFormat, LogLevel, OnOff, ProxyProtocol};
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::settings::{Api, Auth, Calls, Control, Drain, Heartbeat, Limits, Log, Rates, Raw, Server, Settings};
 

@@ -20,6 +20,7 @@ pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Ori
     ports(settings, raw, &mut rules);
     balancers(settings, raw, &mut rules);
     rests(settings, raw, &mut rules);
+    sizes(settings, raw, &mut rules);
     rules.tell();
 }
 
@@ -38,6 +39,17 @@ fn rests(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
             "an agent that is over its rate is not heard for up to a second",
         );
     }
+}
+
+/// Bounds of what is compressed.
+fn sizes(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    rules.hold(
+        settings.deflate.from <= settings.deflate.to,
+        ["deflate.from", "deflate.to"],
+        [&raw.deflate.from, &raw.deflate.to],
+        "must not be more than",
+        "no message would be compressed",
+    );
 }
 
 /// A port that believes headers says whose.

@@ -7,7 +7,7 @@ use super::Sources;
 use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey};
 use super::kind::{
     Address, Count, Format, Kind, Level, NetworkList, OptionalAddress, OptionalName, OriginList, Places, ProxyHeader,
-    Size, Span, Text,
+    Size, Span, Switch, Text,
 };
 use super::problem::Problems;
 use super::schema::{self, Key, Section, literal, sections};
@@ -163,6 +163,18 @@ sections! {
         timeout: Span ["10ms", "1day"] = "20s",
     }
 
+    /// permessage-deflate (RFC 7692): messages between agents and the gateway are compressed, each by itself.
+    deflate: RawDeflate => Deflate {
+        /// "on": with agents that offer it. "off": with nobody; who offers it is not answered.
+        mode: Switch = "off",
+        /// The shortest message to an agent that is compressed.
+        from: Size ["1B", "1GiB"] = "256B",
+        /// The longest one. A loop does nothing else while it compresses, some 0.2 ms for this much; longer messages go out as they are.
+        to: Size ["1B", "1GiB"] = "64KiB",
+        /// How hard to try: 1 is fast, 9 is small.
+        level: Count [1, 9] = 1,
+    }
+
     /// Agents' tokens. Without a key, agents get in only under `serve --dev`.
     auth: RawAuth => Auth {
         /// Tokens must name this in `aud`. Empty: a token that has an `aud` is meant for somebody else, and is refused.
@@ -211,6 +223,8 @@ pub struct Settings {
     pub calls: Calls,
     /// How the node finds out that an agent is gone.
     pub heartbeat: Heartbeat,
+    /// permessage-deflate.
+    pub deflate: Deflate,
     /// Agents' tokens.
     pub auth: Auth,
     /// Backends' API keys.
@@ -241,6 +255,7 @@ impl Settings {
             rates: Rates::resolve(&raw.rates, problems)?,
             calls: Calls::resolve(&raw.calls, problems)?,
             heartbeat: Heartbeat::resolve(&raw.heartbeat, problems)?,
+            deflate: Deflate::resolve(&raw.deflate, problems)?,
             auth: Auth::resolve(&raw.auth, auth_keys, problems)?,
             api: Api::resolve(&raw.api, api_keys, problems)?,
             drain: Drain::resolve(&raw.drain, problems)?,

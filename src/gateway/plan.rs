@@ -7,7 +7,7 @@ use crate::auth::api_key::ApiKeys;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::config::derived::Derived;
-use crate::config::{ProxyProtocol, Settings};
+use crate::config::{OnOff, ProxyProtocol, Settings};
 use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live};
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
@@ -16,7 +16,7 @@ use crate::kit::tick::{Clock, millis};
 use crate::kit::token_bucket::Rate;
 use crate::net::arrivals::{ArrivalLimits, Arrivals, Balancers};
 use crate::net::intake::{QueueBytes, QueueLimits};
-use crate::net::limits::{Limits, LinkLimits};
+use crate::net::limits::{DeflateLimits, Limits, LinkLimits};
 use crate::net::throttle::AgentRates;
 use crate::session::rules::Rules;
 use crate::wire::upgrade::HeadLimits;
@@ -68,7 +68,9 @@ impl Plan {
                 message_bytes_max: limits.message_max as u64,
                 link_message_bytes_max: settings.link.message_max as u64,
                 echo_bytes_max: dev.then_some(limits.echo_message_max as u64),
+                takes_deflate: settings.deflate.mode == OnOff::On,
                 turn_frames: limits.turn_frames,
+                turn_inflated_bytes: limits.turn_bytes as u64,
                 kept_bytes_max: limits.lease_bytes / KEPT_PART,
                 handshake_ms: ms(limits.handshake_deadline),
                 close_ms: ms(limits.close_deadline),
@@ -83,6 +85,7 @@ impl Plan {
                 write_deadline_ms: ms(limits.write_deadline),
                 lease_bytes: limits.lease_bytes,
                 turn_bytes: limits.turn_bytes,
+                deflate: deflate(settings),
                 agent_rates: agent_rates(settings),
                 link: LinkLimits {
                     connections_max: settings.link.connections,
@@ -173,6 +176,13 @@ impl Plan {
         };
         Ok(Live { access, limits })
     }
+}
+
+/// What is compressed on its way to agents. With compression turned off, those that agreed on it before are sent plain messages.
+fn deflate(settings: &Settings) -> Option<DeflateLimits> {
+    let deflate = &settings.deflate;
+    let limits = DeflateLimits { from: deflate.from, to: deflate.to, level: deflate.level };
+    (deflate.mode == OnOff::On).then_some(limits)
 }
 
 /// How often somebody may come.

@@ -33,6 +33,7 @@ metrics! {
     FRAMES_OUT = Counter "holdfast_frames_out_total", "Frames queued to peers, by loop.";
     BYTES_IN = Counter "holdfast_bytes_in_total", "Bytes read from sockets, by loop.";
     BYTES_OUT = Counter "holdfast_bytes_out_total", "Bytes written to sockets, by loop.";
+    DEFLATE_BYTES = Counter "holdfast_deflate_bytes_total", "Bytes of compressed messages: way=\"in\" from agents, way=\"out\" to them; form=\"plain\" as they were written, form=\"compressed\" as they travelled.";
     TURNS = Counter "holdfast_loop_turns_total", "Turns of an event loop.";
     LONG_TURNS = Counter "holdfast_loop_long_turns_total", "Turns of an event loop that took this many seconds or longer (label over), by loop.";
     TURN_LONGEST = Gauge "holdfast_loop_turn_longest_seconds", "The longest turn since the start, by loop; of=\"wall\" as the clock has it, of=\"cpu\" at most what the thread ran.";

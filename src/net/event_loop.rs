@@ -13,6 +13,7 @@ mod arrive;
 mod carry_out;
 #[cfg(test)]
 pub(crate) mod check;
+mod compress;
 mod expire;
 mod flush;
 mod meter;
@@ -40,6 +41,7 @@ use crate::kit::slots::Slots;
 use crate::kit::tick::{Now, Tick};
 use crate::session::effect::Effect;
 use crate::session::rules::Rules;
+use crate::wire::deflate::{Deflater, Inflater};
 
 use super::arrivals::Arrivals;
 use super::conn::Conn;
@@ -139,6 +141,9 @@ pub struct EventLoop<I: Io> {
     /// The one read buffer, meaningless between events.
     scratch: Box<[u8]>,
     pool: BufferPool,
+    /// One for all its connections: no message refers to an earlier one.
+    inflater: Inflater,
+    deflater: Deflater,
     effects: Vec<Effect>,
     /// Connections with something to read that this turn's budget had no room for.
     again: VecDeque<Token>,
@@ -196,6 +201,8 @@ impl<I: Io> EventLoop<I> {
             accepting: Default::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pool: BufferPool::new(SPARES_MAX),
+            inflater: Inflater::default(),
+            deflater: Deflater::default(),
             effects: Vec::new(),
             again: VecDeque::new(),
             dirty: Vec::new(),
@@ -297,6 +304,6 @@ impl<I: Io> EventLoop<I> {
             + self.ready.capacity() * size_of::<Ready>()
             + self.effects.capacity() * size_of::<Effect>()
             + self.early.capacity() * size_of::<Order>();
-        memory.turn.store(turn, Ordering::Relaxed);
+        memory.turn.store(turn + self.inflater.bytes() + self.deflater.bytes(), Ordering::Relaxed);
     }
 }

@@ -357,6 +357,7 @@ mod tests {
                 origin: None,
                 accept,
                 offer: Offer::Nothing,
+                deflate: None,
             })
         };
         let weight =

@@ -22,10 +22,23 @@ pub struct Limits {
     pub lease_bytes: usize,
     /// Bytes read from one connection in a turn.
     pub turn_bytes: usize,
+    /// What is compressed on its way out; `None` where nothing is.
+    pub deflate: Option<DeflateLimits>,
     /// How fast each agent may send.
     pub agent_rates: AgentRates,
     /// What is other for links.
     pub link: LinkLimits,
+}
+
+/// Which messages to agents that agreed on it are compressed, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct DeflateLimits {
+    /// Bytes of the shortest one.
+    pub from: usize,
+    /// Bytes of the longest one: the loop does nothing else meanwhile.
+    pub to: usize,
+    /// 1 (fast) to 9 (small).
+    pub level: u32,
 }
 
 /// What a loop allows to links.

@@ -33,6 +33,8 @@ pub enum Reason {
     Protocol,
     /// Text that is not UTF-8.
     BadText,
+    /// A compressed message that cannot be inflated.
+    BadDeflate,
     /// A message over the size limit.
     TooBig,
     /// A message of a type that the subprotocol does not use (text on binary, binary on JSON).
@@ -77,7 +79,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 21] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,
@@ -85,6 +87,7 @@ impl Reason {
         Self::HandshakeTimeout,
         Self::Protocol,
         Self::BadText,
+        Self::BadDeflate,
         Self::TooBig,
         Self::WrongType,
         Self::HeartbeatLost,
@@ -112,6 +115,7 @@ impl Reason {
             Self::HandshakeTimeout => (None, "handshake_timeout", "", Info),
             Self::Protocol => (Some(1002), "protocol", "protocol error", Info),
             Self::BadText => (Some(1007), "bad_text", "text is not UTF-8", Info),
+            Self::BadDeflate => (Some(1007), "bad_deflate", "compressed message is corrupt", Info),
             Self::TooBig => (Some(1009), "too_big", "message over the size limit", Warn),
             Self::WrongType => (Some(1003), "wrong_type", "message type not of this subprotocol", Info),
             Self::HeartbeatLost => (Some(4000), "heartbeat_lost", "no heartbeat", Debug),
@@ -132,9 +136,10 @@ impl Reason {
     /// The reason that answers a broken rule.
     #[must_use]
     pub fn of(violation: Violation) -> Self {
-        match violation.close_code() {
-            CloseCode::Invalid => Self::BadText,
-            CloseCode::Size => Self::TooBig,
+        match (violation, violation.close_code()) {
+            (Violation::BadDeflate, _) => Self::BadDeflate,
+            (_, CloseCode::Invalid) => Self::BadText,
+            (_, CloseCode::Size) => Self::TooBig,
             _ => Self::Protocol,
         }
     }

@@ -45,7 +45,7 @@ fn a_frame_for_a_link_that_is_being_let_in_comes_after_its_welcome() {
     assert!(mailbox.offer(Order::Send { conn, frame }).is_ok());
     turn();
     assert!(!kernel.borrow().sockets[socket].has_for_client());
-    let response = upgrade::switching([b'a'; 28], Offer::Ours(encoding));
+    let response = upgrade::switching([b'a'; 28], Offer::Ours(encoding), None);
     let admission = Admission { conn, agent: AgentSlot::NONE, encoding, expires: None, response };
     assert!(mailbox.offer(Order::Admit(Box::new(admission))).is_ok());
     (0..2).for_each(|_| turn());

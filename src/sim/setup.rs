@@ -16,7 +16,7 @@ use crate::kit::token_bucket::Rate;
 use crate::net::arrivals::{ArrivalLimits, Arrivals, Balancers};
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{Intake, QueueLimits, Tray, queue};
-use crate::net::limits::{Limits, LinkLimits};
+use crate::net::limits::{DeflateLimits, Limits, LinkLimits};
 use crate::net::mailbox::Mailbox;
 use crate::net::throttle::AgentRates;
 use crate::session::rules::Rules;
@@ -48,7 +48,9 @@ pub(super) fn rules(rng: &mut Rng) -> Rules {
         message_bytes_max: 4096,
         link_message_bytes_max: 4096,
         echo_bytes_max: Some(16 * 1024),
+        takes_deflate: rng.bool(),
         turn_frames: rng.u32(1..6),
+        turn_inflated_bytes: rng.u64(50..5000),
         kept_bytes_max: rng.usize(0..30_000),
         handshake_ms: rng.u32(300..1500),
         close_ms: rng.u32(200..800),
@@ -68,6 +70,7 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         write_deadline_ms: rng.u32(200..900),
         lease_bytes: rng.usize(16_384..60_000),
         turn_bytes: rng.usize(50..5000),
+        deflate: Some(DeflateLimits { from: rng.usize(1..100), to: rng.usize(100..3000), level: rng.u32(1..10) }),
         agent_rates: agent_rates(rng),
         link: LinkLimits { connections_max: rng.u32(1..5), queue_soft, queue_hard: queue_soft + rng.usize(500..6000) },
     }

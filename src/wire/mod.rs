@@ -2,6 +2,7 @@
 
 pub mod close;
 pub mod decoder;
+pub mod deflate;
 pub mod encode;
 pub mod envelope;
 #[doc(hidden)]

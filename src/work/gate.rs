@@ -136,6 +136,7 @@ mod tests {
             origin: origin.map(str::to_owned),
             accept: [0; 28],
             offer: Offer::Nothing,
+            deflate: None,
         }
     }
 

@@ -111,6 +111,7 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
         origin: None,
         accept: [b'a'; 28],
         offer: Offer::Nothing,
+        deflate: None,
     };
     let event = Event::Knock { conn, greeting: Box::new(greeting) };
     let mut answers = Answers::default();

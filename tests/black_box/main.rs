@@ -7,6 +7,7 @@ mod agent;
 mod arrivals;
 mod backend;
 mod budget;
+mod deflate;
 mod endings;
 mod fleet;
 mod gateway;

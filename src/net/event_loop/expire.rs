@@ -147,6 +147,8 @@ impl<I: Io> EventLoop<I> {
         }
         self.sweep.sweeps_busy = 0;
         self.pool.trim();
+        self.inflater.rest();
+        self.deflater.rest();
         self.spare_outboxes = Vec::new();
         for list in [&mut self.dirty, &mut self.dead] {
             list.shrink_to_fit();

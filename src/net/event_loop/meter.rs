@@ -4,6 +4,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::kit::metric;
 use crate::session::reason::Reason;
+use crate::wire::deflate::Moved;
 
 /// The metrics of one loop.
 pub(super) struct Meter {
@@ -17,6 +18,8 @@ pub(super) struct Meter {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     totals: [Counter; 4],
+    /// Of compressed messages in, and of those out: their bytes plain, and compressed.
+    deflate: [[Counter; 2]; 2],
     turns: Counter,
     connections: Gauge,
     links: Gauge,
@@ -37,6 +40,9 @@ impl Meter {
             bytes_in: 0,
             bytes_out: 0,
             totals: [metric::FRAMES_IN, metric::FRAMES_OUT, metric::BYTES_IN, metric::BYTES_OUT].map(of_loop),
+            deflate: ["in", "out"].map(|way| {
+                ["plain", "compressed"].map(|form| counter!(metric::DEFLATE_BYTES, "way" => way, "form" => form))
+            }),
             turns: of_loop(metric::TURNS),
             connections: gauge!(metric::CONNECTIONS, "loop" => index.to_string()),
             links: gauge!(metric::LINKS, "loop" => index.to_string()),
@@ -53,6 +59,16 @@ impl Meter {
     pub(super) fn closed(&self, reason: Reason) {
         if let Some(counter) = self.closed.get(reason as usize) {
             counter.increment(1);
+        }
+    }
+
+    /// What was inflated and deflated since this was told last.
+    pub(super) fn deflated(&self, inflated: Moved, deflated: Moved) {
+        for ([plain, compressed], moved) in self.deflate.iter().zip([inflated, deflated]) {
+            if moved != Moved::default() {
+                plain.increment(moved.plain);
+                compressed.increment(moved.compressed);
+            }
         }
     }
 

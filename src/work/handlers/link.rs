@@ -44,7 +44,7 @@ pub(in crate::work) fn admit(
         return answers.push(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
     }
     tracing::debug!(tenant = %linker.tenant, ?conn, "link opened");
-    let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
+    let mut response = upgrade::switching(greeting.accept, greeting.offer, greeting.deflate).to_vec();
     response.extend_from_slice(&dispatch.link_welcome(conn, encoding, terms.window));
     let agent = AgentSlot::NONE;
     let admission = Admission { conn, agent, encoding, expires: None, response: response.into() };

@@ -87,7 +87,8 @@ impl Bench {
             Door::Links => (self.link, None),
         };
         let offer = Offer::Ours(ENCODING);
-        let greeting = Greeting { door, peer: None, token: None, agent, origin: None, accept: [b'a'; 28], offer };
+        let greeting =
+            Greeting { door, peer: None, token: None, agent, origin: None, accept: [b'a'; 28], offer, deflate: None };
         Event::Knock { conn, greeting: Box::new(greeting) }
     }
 
