@@ -115,6 +115,26 @@ sections! {
         closes_kept: Places [1, 16_777_216] = 1_024,
     }
 
+    /// When the node or a loop has too much to do, and what it leaves out then: it lets nobody else in, cuts the largest queues, closes slow peers.
+    overload: RawOverload => Overload {
+        /// Percent of the memory budget (`limits.memory`) from which the largest queues are cut. At 100 nobody else is let in.
+        memory_shed: Count [100, 1000] = 105,
+        /// Percent of the memory budget from which agents above `limits.queue_soft` are closed after `patience`.
+        memory_close: Count [100, 1000] = 108,
+        /// Lag of a loop, which is what becomes ready in it waits for, from which it leaves newcomers in the backlog.
+        lag_refuse: Span ["1ms", "1day"] = "100ms",
+        /// Lag from which the largest queues are cut.
+        lag_shed: Span ["1ms", "1day"] = "500ms",
+        /// Lag from which agents above `limits.queue_soft` are closed after `patience`.
+        lag_close: Span ["1ms", "1day"] = "2s",
+        /// How long a lag must last before anything is done.
+        rise: Span ["0s", "1h"] = "2s",
+        /// How long it must be calmer before a level is left for the next lower one.
+        fall: Span ["0s", "1h"] = "5s",
+        /// How long an agent may stay above `limits.queue_soft` then, where that is less than `limits.write_deadline`.
+        patience: Span ["10ms", "1day"] = "1s",
+    }
+
     /// How often something may happen. All limits are off (0) until you set them: whether an address is one agent or a proxy with a million of them, the gateway cannot know.
     rates: RawRates => Rates {
         /// Connections of agents that the node takes, a second; others are closed at once.
@@ -217,6 +237,8 @@ pub struct Settings {
     pub link: Link,
     /// What one peer, one tenant and the whole node may use.
     pub limits: Limits,
+    /// When there is too much to do.
+    pub overload: Overload,
     /// How often something may happen.
     pub rates: Rates,
     /// Calls to agents.
@@ -252,6 +274,7 @@ impl Settings {
             control: Control::resolve(&raw.control, problems)?,
             link: Link::resolve(&raw.link, problems)?,
             limits: Limits::resolve(&raw.limits, problems)?,
+            overload: Overload::resolve(&raw.overload, problems)?,
             rates: Rates::resolve(&raw.rates, problems)?,
             calls: Calls::resolve(&raw.calls, problems)?,
             heartbeat: Heartbeat::resolve(&raw.heartbeat, problems)?,

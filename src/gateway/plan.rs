@@ -12,11 +12,12 @@ use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live};
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::network::PrefixBits;
+use crate::kit::overload::{Ladder, Mark};
 use crate::kit::tick::{Clock, millis};
 use crate::kit::token_bucket::Rate;
 use crate::net::arrivals::{ArrivalLimits, Arrivals, Balancers};
 use crate::net::intake::{QueueBytes, QueueLimits};
-use crate::net::limits::{DeflateLimits, Limits, LinkLimits};
+use crate::net::limits::{DeflateLimits, Limits, LinkLimits, OverloadLimits};
 use crate::net::throttle::AgentRates;
 use crate::session::rules::Rules;
 use crate::wire::upgrade::HeadLimits;
@@ -47,6 +48,8 @@ pub(super) struct Plan {
     pub(super) workers: usize,
     pub(super) mailbox: usize,
     pub(super) budget: BudgetLimit,
+    /// The node's levels of overload, in thousandths of the budget.
+    pub(super) memory_levels: Ladder,
     dev: bool,
 }
 
@@ -87,6 +90,7 @@ impl Plan {
                 turn_bytes: limits.turn_bytes,
                 deflate: deflate(settings),
                 agent_rates: agent_rates(settings),
+                overload: OverloadLimits { lag: lag_levels(settings), patience_ms: ms(settings.overload.patience) },
                 link: LinkLimits {
                     connections_max: settings.link.connections,
                     queue_soft: settings.link.queue_soft,
@@ -107,6 +111,7 @@ impl Plan {
             workers: derived.workers,
             mailbox: derived.mailbox,
             budget: derived.budget,
+            memory_levels: memory_levels(settings),
             dev,
         }
     }
@@ -183,6 +188,27 @@ fn deflate(settings: &Settings) -> Option<DeflateLimits> {
     let deflate = &settings.deflate;
     let limits = DeflateLimits { from: deflate.from, to: deflate.to, level: deflate.level };
     (deflate.mode == OnOff::On).then_some(limits)
+}
+
+/// Levels by memory, in thousandths of the budget. Below a level by a twentieth of the budget it is left, as the budget itself is. Memory that was
+/// asked for is gone: there is nothing to wait for before a level is entered.
+fn memory_levels(settings: &Settings) -> Ladder {
+    let overload = &settings.overload;
+    let marks = [100, overload.memory_shed, overload.memory_close].map(|percent| {
+        let enter = u64::from(percent) * 10;
+        Mark { enter, leave: enter - 50 }
+    });
+    Ladder { marks, rise: Duration::ZERO, fall: overload.fall }
+}
+
+/// Levels by the lag of a loop, in milliseconds; each is left at half of it.
+fn lag_levels(settings: &Settings) -> Ladder {
+    let overload = &settings.overload;
+    let marks = [overload.lag_refuse, overload.lag_shed, overload.lag_close].map(|span| {
+        let enter = millis(span);
+        Mark { enter, leave: enter.div_ceil(2) }
+    });
+    Ladder { marks, rise: overload.rise, fall: overload.fall }
 }
 
 /// How often somebody may come.

@@ -50,6 +50,9 @@ metrics! {
     MEMORY_USED = Gauge "holdfast_memory_used_bytes", "What counts against the memory budget.";
     MEMORY_BUDGET = Gauge "holdfast_memory_budget_bytes", "The memory budget; +Inf where there is none.";
     OVER_BUDGET = Gauge "holdfast_memory_over_budget", "1 while the node is over its memory budget and lets nobody else in.";
+    OVERLOAD = Gauge "holdfast_overload_level", "How overloaded: 0 calm, 1 nobody else is let in, 2 the largest queues are cut, 3 slow peers are closed; by=\"memory\" the node, by=\"lag\" each loop.";
+    LAG = Gauge "holdfast_loop_lag_seconds", "What becomes ready in a loop waits for so long, by its last second, by loop.";
+    QUEUES_SHED = Counter "holdfast_queues_shed_total", "Queues to peers that were cut because of overload, by loop.";
     DRAINING = Gauge "holdfast_draining", "1 while the node drains.";
 }
 

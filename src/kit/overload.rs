@@ -69,6 +69,10 @@ pub struct Ladder {
 }
 
 impl Ladder {
+    /// One that is never climbed.
+    pub const NONE: Self =
+        Self { marks: [Mark { enter: u64::MAX, leave: u64::MAX }; 3], rise: Duration::ZERO, fall: Duration::ZERO };
+
     /// The level whose mark a number has reached.
     fn reached(&self, number: u64) -> Level {
         let marks = self.marks.iter().take_while(|mark| number >= mark.enter);

@@ -18,6 +18,7 @@ mod expire;
 mod flush;
 mod meter;
 mod obey;
+mod overload;
 mod read;
 mod reap;
 mod status;
@@ -56,6 +57,7 @@ use super::throttle::Throttle;
 use accept::Accepting;
 use expire::Sweep;
 use meter::Meter;
+use overload::Strain;
 
 /// One read takes at most this; a message that fits is never copied inside the loop.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -154,6 +156,7 @@ pub struct EventLoop<I: Io> {
     #[expect(clippy::vec_box, reason = "a slot holds the box itself, and gets it back as it is")]
     spare_outboxes: Vec<Box<Outbox>>,
     sweep: Sweep,
+    strain: Strain,
     /// The ping of this turn: all that are sent in it carry the same time.
     ping: Option<(Tick, Bytes)>,
     /// Calls and closes for connections whose admission is still on its way.
@@ -209,6 +212,7 @@ impl<I: Io> EventLoop<I> {
             dead: Vec::new(),
             spare_outboxes: Vec::new(),
             sweep: Sweep::default(),
+            strain: Strain::default(),
             ping: None,
             early: Vec::new(),
             starved: false,
@@ -239,13 +243,16 @@ impl<I: Io> EventLoop<I> {
     /// The rest of a turn, after [`EventLoop::lie_down`]: what comes in between must end the wait.
     pub(crate) fn turn_after(&mut self, timeout: Option<Duration>) -> Turned {
         self.wait(timeout);
+        self.weigh();
         self.accept();
         self.read();
         self.obey();
         self.expire();
         self.flush();
         self.reap();
-        self.status.turns.note(self.io.turn_took());
+        let took = self.io.turn_took();
+        self.status.turns.note(took);
+        self.strain.took(took);
         // What was heard goes to the workers first, however full they are: an answer may be among it.
         if self.stopping && !self.backed_up { Turned::Stopped } else { Turned::Again }
     }
@@ -269,7 +276,7 @@ impl<I: Io> EventLoop<I> {
             return Some(Duration::ZERO);
         }
         let resumes = self.accepting.iter().filter_map(Accepting::resumes_at);
-        let resumes = resumes.chain(self.throttle.next());
+        let resumes = resumes.chain(self.throttle.next()).chain(self.next_weighing());
         resumes.chain(self.sweep.next(&self.conns)).min().map(|at| at.since(self.now))
     }
 

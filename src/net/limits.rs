@@ -1,5 +1,6 @@
 //! The limits of one event loop. Values come from the settings; there are no defaults here.
 
+use crate::kit::overload::Ladder;
 use crate::session::rules::Door;
 
 use super::throttle::AgentRates;
@@ -26,6 +27,8 @@ pub struct Limits {
     pub deflate: Option<DeflateLimits>,
     /// How fast each agent may send.
     pub agent_rates: AgentRates,
+    /// When it is overloaded, and what then.
+    pub overload: OverloadLimits,
     /// What is other for links.
     pub link: LinkLimits,
 }
@@ -39,6 +42,15 @@ pub struct DeflateLimits {
     pub to: usize,
     /// 1 (fast) to 9 (small).
     pub level: u32,
+}
+
+/// When a loop is overloaded, and how long it then waits for peers that are slow.
+#[derive(Clone, Copy, Debug)]
+pub struct OverloadLimits {
+    /// By its lag, in milliseconds.
+    pub lag: Ladder,
+    /// As [`Limits::write_deadline_ms`] at the highest level, by lag or by memory.
+    pub patience_ms: u32,
 }
 
 /// What a loop allows to links.

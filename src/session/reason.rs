@@ -62,6 +62,8 @@ pub enum Reason {
     ProxyHeader,
     /// Where it comes from too many have come.
     Shed,
+    /// The node is overloaded, and its queue was among the largest.
+    Overloaded,
 }
 
 /// One row of the table.
@@ -79,7 +81,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 22] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,
@@ -101,6 +103,7 @@ impl Reason {
         Self::Revoked,
         Self::ProxyHeader,
         Self::Shed,
+        Self::Overloaded,
     ];
 
     /// The row of the table: codes 4000–4499 say "come back, with back-off", 4500–4999 "not until something changes".
@@ -128,6 +131,7 @@ impl Reason {
             Self::Revoked => (Some(4501), "revoked", "API key is no longer valid", Info),
             Self::ProxyHeader => (None, "proxy_header", "", Debug),
             Self::Shed => (None, "shed", "", Debug),
+            Self::Overloaded => (Some(1013), "overloaded", "node is overloaded, try again later", Warn),
             Self::Shutdown => (Some(1001), "shutdown", "going away", Debug),
         };
         Row { code, label, text, loudness }

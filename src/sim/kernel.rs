@@ -6,6 +6,7 @@ use std::hash::Hasher;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fastrand::Rng;
 
@@ -45,6 +46,8 @@ pub(super) enum Trace {
 /// The system.
 pub(super) struct Kernel {
     pub(super) now: u64,
+    /// How long each turn of a loop takes, by the wall.
+    pub(super) turn: Duration,
     pub(super) odds: Odds,
     pub(super) rng: Rng,
     pub(super) sockets: Vec<Socket>,
@@ -74,6 +77,7 @@ impl Kernel {
         };
         Self {
             now: 0,
+            turn: Duration::ZERO,
             odds,
             rng,
             sockets: Vec::new(),

@@ -16,6 +16,7 @@ mod kept;
 mod kernel;
 mod life;
 mod link;
+mod overload;
 mod rates;
 mod setup;
 mod socket;

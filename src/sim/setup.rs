@@ -10,13 +10,14 @@ use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::network::{Network, Networks, PrefixBits};
+use crate::kit::overload::Ladder;
 use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::kit::token_bucket::Rate;
 use crate::net::arrivals::{ArrivalLimits, Arrivals, Balancers};
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{Intake, QueueLimits, Tray, queue};
-use crate::net::limits::{DeflateLimits, Limits, LinkLimits};
+use crate::net::limits::{DeflateLimits, Limits, LinkLimits, OverloadLimits};
 use crate::net::mailbox::Mailbox;
 use crate::net::throttle::AgentRates;
 use crate::session::rules::Rules;
@@ -72,6 +73,7 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         turn_bytes: rng.usize(50..5000),
         deflate: Some(DeflateLimits { from: rng.usize(1..100), to: rng.usize(100..3000), level: rng.u32(1..10) }),
         agent_rates: agent_rates(rng),
+        overload: OverloadLimits { lag: Ladder::NONE, patience_ms: rng.u32(50..200) },
         link: LinkLimits { connections_max: rng.u32(1..5), queue_soft, queue_hard: queue_soft + rng.usize(500..6000) },
     }
 }
@@ -116,7 +118,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let (rules, limits) = (rules(rng), limits(rng));
     let queue_limits = QueueLimits { batches_max: rng.usize(1..5), bytes_max: rng.usize(200..4000) };
     let (hatches, trays): (Vec<_>, Vec<_>) = (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
-    let budget = Budget::new(BudgetLimit::NONE);
+    let budget = Budget::new(BudgetLimit::NONE, Ladder::NONE);
     let doors = kernel.borrow().doors.len();
     let balancers = balancers(rng);
     kernel.borrow_mut().proxied = [balancers[0].is_some(), balancers[1].is_some()];
@@ -179,6 +181,10 @@ pub(super) struct OneLoop {
     pub(super) body: EventLoop<SimIo>,
     pub(super) mailbox: Mailbox,
     pub(super) tray: Tray,
+    pub(super) rules: Rules,
+    pub(super) limits: Limits,
+    pub(super) budget: Arc<Budget>,
+    pub(super) status: Arc<LoopStatus>,
 }
 
 /// Builds one with marks that nobody reaches, but for those that `change` sets.
@@ -198,6 +204,7 @@ pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -
     let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[0].woken)));
     let (mailbox, letters) = Mailbox::new(9, waker);
     let (hatch, tray) = queue(QueueLimits { batches_max: 9, bytes_max: 1 << 20 });
+    let (budget, status) = (Budget::new(BudgetLimit::NONE, Ladder::NONE), Arc::new(LoopStatus::default()));
     let body = EventLoop::new(LoopParts {
         index: 0,
         io: SimIo { kernel: SharedKernel::clone(kernel), door: 0 },
@@ -205,10 +212,10 @@ pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -
         intake: Intake::new(vec![hatch]),
         rules,
         limits,
-        status: Arc::new(LoopStatus::default()),
+        status: Arc::clone(&status),
         room: Quota::new(50),
-        budget: Budget::new(BudgetLimit::NONE),
+        budget: Arc::clone(&budget),
         arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
     });
-    OneLoop { body, mailbox, tray }
+    OneLoop { body, mailbox, tray, rules, limits, budget, status }
 }

@@ -20,6 +20,7 @@ mod link_client;
 mod linker;
 mod memory;
 mod outcomes;
+mod overload;
 mod peer;
 mod polyglot;
 mod rates;
