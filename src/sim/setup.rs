@@ -10,7 +10,7 @@ use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::network::{Network, Networks, PrefixBits};
-use crate::kit::overload::Ladder;
+use crate::kit::overload::{Ladder, Mark};
 use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::kit::token_bucket::Rate;
@@ -113,17 +113,30 @@ fn network(text: &str) -> Option<Network> {
     text.parse().ok()
 }
 
+/// Memory for as many connections as there may be, or for less than that: then the node is overloaded whenever many are there.
+fn budget(rng: &mut Rng, connections_max: u32) -> Arc<Budget> {
+    if rng.bool() {
+        return Budget::new(BudgetLimit::NONE, Ladder::NONE);
+    }
+    // So much that what the tests' own process takes is nothing beside it.
+    let kernel_bytes_per_connection = 1 << 40;
+    let bytes_max = u64::from(rng.u32(2..=connections_max)) * kernel_bytes_per_connection;
+    let marks = [1000, rng.u64(1000..1200), rng.u64(1200..1500)].map(|enter| Mark { enter, leave: enter - 50 });
+    let fall = Duration::from_millis(rng.u64(0..1000));
+    Budget::new(BudgetLimit { bytes_max, kernel_bytes_per_connection }, Ladder { marks, rise: Duration::ZERO, fall })
+}
+
 /// Builds loops, queues and dispatch on a kernel that has as many doors as there are to be loops.
 pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let (rules, limits) = (rules(rng), limits(rng));
     let queue_limits = QueueLimits { batches_max: rng.usize(1..5), bytes_max: rng.usize(200..4000) };
     let (hatches, trays): (Vec<_>, Vec<_>) = (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
-    let budget = Budget::new(BudgetLimit::NONE, Ladder::NONE);
     let doors = kernel.borrow().doors.len();
     let balancers = balancers(rng);
     kernel.borrow_mut().proxied = [balancers[0].is_some(), balancers[1].is_some()];
     let arrivals = Arc::new(Arrivals::new(balancers, arrival_limits(rng)));
     let room = Quota::new(rng.u32(4..20 * doors as u32));
+    let budget = budget(rng, room.max());
     let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
     for door in 0..doors {
         let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[door].woken)));
