@@ -32,6 +32,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What turns leave over may take this part of what cut messages may: with the defaults as much as a turn reads again, 256 times
 /// 64 KiB.
 const KEPT_PART: usize = 4;
+/// Queues with less behind their first frame are left alone when the node is overloaded: to cut them would cost calls and give back next to nothing.
+const SHED_FROM: usize = 4096;
 
 /// Settings, as the floors below read them.
 pub(super) struct Plan {
@@ -90,7 +92,11 @@ impl Plan {
                 turn_bytes: limits.turn_bytes,
                 deflate: deflate(settings),
                 agent_rates: agent_rates(settings),
-                overload: OverloadLimits { lag: lag_levels(settings), patience_ms: ms(settings.overload.patience) },
+                overload: OverloadLimits {
+                    lag: lag_levels(settings),
+                    shed_from: SHED_FROM,
+                    patience_ms: ms(settings.overload.patience),
+                },
                 link: LinkLimits {
                     connections_max: settings.link.connections,
                     queue_soft: settings.link.queue_soft,

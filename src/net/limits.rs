@@ -49,6 +49,8 @@ pub struct DeflateLimits {
 pub struct OverloadLimits {
     /// By its lag, in milliseconds.
     pub lag: Ladder,
+    /// Bytes behind the first frame of a queue that is worth cutting.
+    pub shed_from: usize,
     /// As [`Limits::write_deadline_ms`] at the highest level, by lag or by memory.
     pub patience_ms: u32,
 }

@@ -69,7 +69,7 @@ impl Scene {
         let at = setup::one_loop(&kernel, |rules| {
             (rules.heartbeat_ms, rules.heartbeat_timeout_ms) = (90_000_000, 9_000_000)
         });
-        let limits = limits(at.limits);
+        let limits = limits(Limits { overload: OverloadLimits { shed_from: 4096, ..at.limits.overload }, ..at.limits });
         assert!(at.mailbox.offer(Order::Limits(Box::new((at.rules, limits)))).is_ok());
         let mut scene = Self { kernel, at, agents: Vec::new(), heard: Vec::new(), calls: 0 };
         (0..AGENTS).for_each(|_| scene.come());

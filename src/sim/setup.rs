@@ -73,7 +73,7 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         turn_bytes: rng.usize(50..5000),
         deflate: Some(DeflateLimits { from: rng.usize(1..100), to: rng.usize(100..3000), level: rng.u32(1..10) }),
         agent_rates: agent_rates(rng),
-        overload: OverloadLimits { lag: Ladder::NONE, patience_ms: rng.u32(50..200) },
+        overload: OverloadLimits { lag: Ladder::NONE, shed_from: rng.usize(1..600), patience_ms: rng.u32(50..200) },
         link: LinkLimits { connections_max: rng.u32(1..5), queue_soft, queue_hard: queue_soft + rng.usize(500..6000) },
     }
 }

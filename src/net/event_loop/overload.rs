@@ -26,8 +26,6 @@ const LOOK_MS: u64 = 5;
 const HELD_BACK: Duration = Duration::from_millis(250);
 /// Queues that are cut in one sweep over the table: a million connections are no reason for one long turn.
 const SHED_A_SWEEP: usize = 64;
-/// Bytes behind the first frame of a queue that is worth cutting.
-const SHED_BYTES_MIN: usize = 4096;
 /// A sweep over the table takes no longer while queues are to be cut, in milliseconds.
 const SWEEP_MS: u32 = 250;
 
@@ -142,9 +140,10 @@ impl<I: Io> EventLoop<I> {
         if self.level() < Level::Shed {
             return;
         }
+        let shed_from = self.limits.overload.shed_from;
         for (slot, conn) in self.conns.range(from, to) {
             let backlog = conn.outbox.as_ref().map_or(0, |outbox| outbox.backlog_bytes());
-            if backlog >= SHED_BYTES_MIN && conn.session.phase().is_open() {
+            if backlog >= shed_from && conn.session.phase().is_open() {
                 self.strain.largest.offer(backlog, (slot, conn.generation));
             }
         }
