@@ -3,6 +3,7 @@
 //! Owns the assembly: listeners and loops first, while the descriptor table is small and shared, then workers, then the
 //! control port. It is the only place that knows all parts.
 
+mod auditor;
 mod loops;
 mod plan;
 mod reload;
@@ -16,7 +17,7 @@ use std::thread::{self, JoinHandle};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use nix::sys::prctl;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::config::host::{self, Host};
@@ -29,6 +30,7 @@ use crate::work::alarm::{self, Alarm, Sleeper};
 use crate::work::dispatch::Dispatch;
 use crate::work::pool;
 
+use auditor::Auditor;
 use loops::Started;
 use plan::Plan;
 
@@ -64,6 +66,7 @@ struct Running {
     control: (Stop, JoinHandle<io::Result<()>>),
     loops: Vec<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
+    auditor: Auditor,
 }
 
 /// Runs the gateway until it is stopped.
@@ -72,7 +75,8 @@ struct Running {
 /// Why it could not start.
 pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let settings = &loaded.settings;
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::at("cannot watch for signals"))?;
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(GatewayError::at("cannot watch for signals"))?;
     let clock = Clock::start();
     host::raise_descriptors().map_err(GatewayError::at("cannot raise the limit on descriptors"))?;
     // Where the kernel gives any heap pages of 2 MiB, resident memory is larger and unsteady. A kernel that refuses leaves it so.
@@ -88,6 +92,7 @@ pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let metrics = install_metrics()?;
     let running = start(loaded, dev, &derived, clock, metrics)?;
     announce(&running, &derived)?;
+    running.auditor.act("start", "done", Some(format!("holdfast {}", env!("CARGO_PKG_VERSION"))));
     stop::until_stopped(running, &mut signals)
 }
 
@@ -108,12 +113,15 @@ fn start(
     settings.control.listen = control.local_addr().map_err(GatewayError::at("control port"))?;
 
     let (alarm, sleeper) = Alarm::new();
-    let dispatch = Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm)?);
+    let (audit, writer) = auditor::prepare(&settings, clock);
+    let dispatch = Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm, audit.clone())?);
     // Loops first: each takes a copy of a table that holds nothing but what is listed.
     let Started { threads: loops, isolated, listed } = loops::start(prepared.loops, &control)?;
     if isolated {
         fd_table::close_copies(&listed);
     }
+    // After the loops: none of them keeps a copy of the file.
+    let auditor = Auditor::start(&settings, audit, writer, clock)?;
     let workers = pool::start(prepared.trays, &dispatch).map_err(GatewayError::at("cannot start a worker"))?;
     start_alarm(&dispatch, sleeper, clock).map_err(GatewayError::at("cannot start the alarm thread"))?;
     let shared = Shared::new(Setup {
@@ -125,7 +133,7 @@ fn start(
     });
     let control =
         start_control(runtime, control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
-    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers })
+    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers, auditor })
 }
 
 fn install_metrics() -> Result<PrometheusHandle, GatewayError> {

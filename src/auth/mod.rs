@@ -7,5 +7,6 @@ pub mod claims;
 pub mod key;
 pub mod limits;
 mod pem;
+pub mod permissions;
 pub mod refused;
 pub mod token;

@@ -18,6 +18,7 @@ pub use super::refused::{Fault, Refused};
 
 use super::claims::{self, Rules, Text, Wire};
 use super::key::{VerifyingKey, signing_key};
+use crate::kit::ids::is_name;
 
 /// The keys and rules that tokens are checked by.
 pub struct Verifier {
@@ -98,6 +99,25 @@ impl Verifier {
         }
         Ok(key)
     }
+}
+
+/// Who a token says that it is for, as `tenant/agent`; `None` where it names nobody that could be one. Only for a token whose signature
+/// was found good: nothing is checked here.
+#[must_use]
+pub fn claimed_agent(token: &str) -> Option<String> {
+    /// The two claims that name somebody.
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        sub: Option<Text<'a>>,
+        #[serde(borrow)]
+        tenant: Option<Text<'a>>,
+    }
+    let payload = URL_SAFE_NO_PAD.decode(Parts::cut(token).ok()?.payload).ok()?;
+    let named: Named<'_> = serde_json::from_slice(&payload).ok()?;
+    let tenant = named.tenant.map_or(Cow::Borrowed(claims::TENANT_WHEN_ABSENT), |tenant| tenant.0);
+    let agent = named.sub?.0;
+    (is_name(&tenant) && is_name(&agent)).then(|| format!("{tenant}/{agent}"))
 }
 
 /// Signs a token (for `holdfast token mint` and tests). `key.material` is the secret or the private key in PEM; an

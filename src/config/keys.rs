@@ -7,9 +7,10 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-use super::kind::parse_algorithm;
+use super::kind::{Shape, parse_algorithm};
+use super::permissions;
 use super::problem::Problems;
-use super::schema::{Entries, Field, entry};
+use super::schema::{Entries, Field, FieldKind, OptionalList, entry};
 use crate::auth::api_key::{self, ApiKeySource};
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::token::{Algorithm, KeySource, Verifier};
@@ -41,8 +42,14 @@ entry! {
         name: String = "billing",
         /// The SHA-256 of the key, 64 hex digits.
         sha256: String = "",
-        /// The tenant whose agents it may call.
+        /// The tenant whose agents it is for.
         tenant: String = "default",
+        /// What it may do: "call", "list" (and look at one), "disconnect", "observe" (the node, metrics), "administer". Left out, all but the last.
+        allow: OptionalList = "[\"call\"]",
+        /// The methods that it may call: "disk.free" is one, "disk.*" all that begin so. Left out, all.
+        methods: OptionalList = "[\"disk.*\"]",
+        /// Labels that an agent must have, "key=value", all of them. To this key any other agent is not connected. Left out, all agents.
+        agents: OptionalList = "[\"site=ams\"]",
     }
 }
 
@@ -50,6 +57,10 @@ entry! {
 #[derive(Clone, Default, PartialEq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
+
+impl FieldKind for Secret {
+    const SHAPE: Shape = Shape::Text;
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,10 +150,14 @@ pub(super) fn resolve_api(raw: &[RawApiKey], problems: &mut Problems) -> ApiKeys
             entry.problem("sha256", "is that of an earlier key");
         }
         let tenant = entry.tenant(&key.tenant);
+        let permissions = permissions::resolve(&key.allow, &key.methods, &key.agents, &mut |field, what| {
+            entry.problem(field, what);
+        });
         let source = ApiKeySource {
             name: key.name.clone(),
             sha256: key.sha256.to_ascii_lowercase(),
             tenant: tenant.unwrap_or_else(|| TENANT_WHEN_ABSENT.to_owned()),
+            permissions,
         };
         // As above: `auth` has the last word, here and not when the gateway starts.
         let judged = api_key::ApiKeys::new(std::slice::from_ref(&source));

@@ -151,8 +151,10 @@ text_kinds! {
     Format => LogFormat, parse_log_format;
     /// How much is logged.
     Level => LogLevel, parse_log_level;
-    /// Whether something is done at all.
-    Switch => OnOff, |text| one_of(text, &[("off", OnOff::Off), ("on", OnOff::On)]);
+    /// Something that is done or not.
+    Switch => bool, |text| one_of(text, &[("on", true), ("off", false)]);
+    /// Who may read something.
+    Readers => MetricsReaders, |text| one_of(text, &[("open", MetricsReaders::Everybody), ("keyed", MetricsReaders::KeysThatObserve)]);
     /// Whether a PROXY header comes first.
     ProxyHeader => ProxyProtocol, |text| one_of(text, &[("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)]);
 }
@@ -171,13 +173,13 @@ number_kinds! {
     Places => usize;
 }
 
-/// Whether something is done at all.
+/// Who may read the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub enum OnOff {
-    /// It is not.
-    Off,
-    /// It is.
-    On,
+pub enum MetricsReaders {
+    /// Everybody who reaches the port.
+    Everybody,
+    /// Holders of a key that may observe.
+    KeysThatObserve,
 }
 
 /// Whether connections at a port begin with a PROXY header.

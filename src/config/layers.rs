@@ -10,7 +10,7 @@ use toml::{Spanned, Table, Value};
 
 use super::kind::Shape;
 use super::problem::{Origin, Problems};
-use super::schema::Section;
+use super::schema::{Field, Section};
 
 /// The beginning of the environment variables that are ours.
 pub const ENV_PREFIX: &str = "HOLDFAST_";
@@ -33,7 +33,7 @@ pub struct Layers<'a> {
 /// A place that a value can be put to.
 enum Slot<'a> {
     Key { path: [&'a str; 2], shape: Shape },
-    Field { path: [&'a str; 2], index: usize },
+    Field { path: [&'a str; 2], index: usize, shape: Shape },
 }
 
 impl<'a> Layers<'a> {
@@ -120,11 +120,11 @@ impl<'a> Layers<'a> {
             for (name, value) in table.get_ref().as_table().into_iter().flat_map(|table| table.iter()) {
                 let origin = file.line(name.span().start);
                 let path = format!("{}.{LIST}.{index}.{}", section.name, name.get_ref());
-                if !field_names(section).any(|field| field == name.get_ref().as_ref()) {
+                let Some(field) = fields(section).find(|field| field.name == name.get_ref().as_ref()) else {
                     problems.push(origin, path, unknown_field(section, name.get_ref()));
                     continue;
-                }
-                match typed(value.get_ref(), Shape::Text) {
+                };
+                match typed(value.get_ref(), field.shape) {
                     Ok(value) => self.put_field(section.name, index, name.get_ref(), value, origin),
                     Err(what) => problems.push(origin, path.as_str(), format!("`{path}` {what}")),
                 }
@@ -161,8 +161,7 @@ impl<'a> Layers<'a> {
                 self.put([section, key], Value::String(text.to_owned()), origin);
             }
             Ok(Slot::Key { path: [section, key], shape: Shape::List }) => {
-                let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-                self.put([section, key], Value::from(entries.map(str::to_owned).collect::<Vec<_>>()), origin);
+                self.put([section, key], list(text), origin);
             }
             Ok(Slot::Key { path: [section, key], shape: Shape::Number }) => match text.parse::<i64>() {
                 Ok(number) if number >= 0 => self.put([section, key], Value::Integer(number), origin),
@@ -171,7 +170,10 @@ impl<'a> Layers<'a> {
                     problems.push(origin, path, text);
                 }
             },
-            Ok(Slot::Field { path: [section, field], index }) => {
+            Ok(Slot::Field { path: [section, field], index, shape: Shape::List }) => {
+                self.put_field(section, index, field, list(text), origin);
+            }
+            Ok(Slot::Field { path: [section, field], index, .. }) => {
                 self.put_field(section, index, field, Value::String(text.to_owned()), origin);
             }
             Err(text) => problems.push(origin, path, text),
@@ -188,9 +190,9 @@ impl<'a> Layers<'a> {
         match rest {
             [LIST, index, name] if section.entries.is_some() => {
                 let index = self.list_index(section, index)?;
-                let field = field_names(section).find(|field| field == name);
+                let field = fields(section).find(|field| field.name == *name);
                 let field = field.ok_or_else(|| unknown_field(section, name))?;
-                Ok(Slot::Field { path: [section.name, field], index })
+                Ok(Slot::Field { path: [section.name, field.name], index, shape: field.shape })
             }
             [LIST, ..] if section.entries.is_some() => Err(format!(
                 "`{0}.{LIST}` is a list: name its entry and field, such as {ENV_PREFIX}{1}__KEYS__0__{2}",
@@ -280,9 +282,18 @@ impl File<'_> {
     }
 }
 
+fn fields(section: &Section) -> impl Iterator<Item = &'static Field> {
+    section.entries.map_or(&[][..], |entries| entries.fields).iter()
+}
+
 fn field_names(section: &Section) -> impl Iterator<Item = &'static str> {
-    let fields = section.entries.map_or(&[][..], |entries| entries.fields);
-    fields.iter().map(|field| field.name)
+    fields(section).map(|field| field.name)
+}
+
+/// A list of bare texts with commas between them.
+fn list(text: &str) -> Value {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    Value::from(entries.map(str::to_owned).collect::<Vec<_>>())
 }
 
 fn unknown_key(section: &Section, name: &str) -> String {

@@ -37,7 +37,7 @@ pub struct Key {
 pub struct Entries {
     /// What an entry is, line by line.
     pub doc: &'static [&'static str],
-    /// The fields of an entry, all of them text; an empty text is as good as none.
+    /// The fields of an entry. An empty text is as good as none.
     pub fields: &'static [Field],
 }
 
@@ -48,8 +48,27 @@ pub struct Field {
     pub name: &'static str,
     /// What it means, line by line.
     pub doc: &'static [&'static str],
-    /// An example.
+    /// How it is typed.
+    pub shape: Shape,
+    /// An example: the text itself, or a list as TOML.
     pub example: &'static str,
+}
+
+/// What a field of an entry can be.
+pub trait FieldKind {
+    /// How it is typed.
+    const SHAPE: Shape;
+}
+
+impl FieldKind for String {
+    const SHAPE: Shape = Shape::Text;
+}
+
+/// A list of texts; `None` where nothing was typed, which may mean something else than an empty list.
+pub type OptionalList = Option<Vec<String>>;
+
+impl FieldKind for OptionalList {
+    const SHAPE: Shape = Shape::List;
 }
 
 /// Parses one value and holds it to its bounds. A problem is noted and the default used instead, so that the rest
@@ -214,6 +233,7 @@ macro_rules! entry {
                 fields: &[$(Field {
                     name: stringify!($field),
                     doc: &[$($field_doc),+],
+                    shape: <$kind as FieldKind>::SHAPE,
                     example: $example,
                 }),*],
             };

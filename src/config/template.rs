@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write};
 
+use super::kind::Shape;
 use super::schema::{Entries, Key, Section};
 use super::settings::sections;
 
@@ -53,7 +54,10 @@ fn write_entries(out: &mut String, section: &str, entries: &Entries) -> fmt::Res
     writeln!(out, "# [[{section}.keys]]")?;
     for field in entries.fields {
         write_doc(out, field.doc)?;
-        writeln!(out, "# {} = \"{}\"", field.name, field.example)?;
+        match field.shape {
+            Shape::Text => writeln!(out, "# {} = \"{}\"", field.name, field.example)?,
+            Shape::Number | Shape::List => writeln!(out, "# {} = {}", field.name, field.example)?,
+        }
     }
     Ok(())
 }
@@ -97,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_examples_of_lists_read_as_what_they_show() {
-        let is_example = |line: &str| line.starts_with("[[") || line.contains(" = \"");
+        let is_example = |line: &str| line.starts_with("[[") || line.contains(" = \"") || line.contains(" = [");
         let examples: Vec<String> = text()
             .lines()
             .filter_map(|line| line.strip_prefix("# "))
@@ -108,6 +112,9 @@ mod tests {
         assert_eq!((read.auth.keys.len(), read.api.keys.len()), (1, 1));
         assert_eq!(read.auth.keys[0].algorithm, "ES256");
         assert_eq!(read.api.keys[0].tenant, "default");
+        // Who takes the example as it stands gives the least away.
+        assert_eq!(read.api.keys[0].allow, Some(vec!["call".to_owned()]));
+        assert!(read.api.keys[0].methods.is_some() && read.api.keys[0].agents.is_some());
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 use axum::http::Method;
 
+use crate::auth::permissions::Right;
+
 /// What a request asks for, by who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -44,6 +46,22 @@ pub enum Keyed {
     Node,
 }
 
+impl Keyed {
+    /// What a key must be allowed to do for it: the one list of which route takes which right.
+    #[must_use]
+    pub const fn right(self) -> Right {
+        match self {
+            Self::Call => Right::Call,
+            Self::List | Self::Show => Right::List,
+            Self::Disconnect => Right::Disconnect,
+            Self::Node => OBSERVE,
+        }
+    }
+}
+
+/// What the node's figures take, and the metrics where they are not open: they are those of all tenants.
+pub const OBSERVE: Right = Right::Observe;
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct Row {
@@ -71,13 +89,13 @@ pub const TABLE: [Row; 9] = [
         CALLS,
         &[200, 400, 401, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 504],
     ),
-    row(Route::Keyed(Keyed::List), Method::GET, "/v1/agents", &[200, 400, 401, 403]),
-    row(Route::Keyed(Keyed::Show), Method::GET, AGENT, &[200, 400, 401, 403, 404, 500, 503]),
-    row(Route::Keyed(Keyed::Disconnect), Method::DELETE, AGENT, &[204, 400, 401, 403, 404, 503]),
-    row(Route::Keyed(Keyed::Node), Method::GET, "/v1/node", &[200, 401, 403]),
+    row(Route::Keyed(Keyed::List), Method::GET, "/v1/agents", &[200, 400, 401, 403, 429]),
+    row(Route::Keyed(Keyed::Show), Method::GET, AGENT, &[200, 400, 401, 403, 404, 429, 500, 503]),
+    row(Route::Keyed(Keyed::Disconnect), Method::DELETE, AGENT, &[204, 400, 401, 403, 404, 429, 503]),
+    row(Route::Keyed(Keyed::Node), Method::GET, "/v1/node", &[200, 401, 403, 429]),
     row(Route::Open(Open::Live), Method::GET, "/livez", &[200, 403]),
     row(Route::Open(Open::Ready), Method::GET, "/readyz", &[200, 403, 503]),
-    row(Route::Open(Open::Metrics), Method::GET, "/metrics", &[200, 403]),
+    row(Route::Open(Open::Metrics), Method::GET, "/metrics", &[200, 401, 403, 429]),
     row(Route::Open(Open::Description), Method::GET, "/openapi.json", &[200, 403]),
 ];
 

@@ -57,14 +57,14 @@ fn an_agent_joins_and_leaves() {
     assert_eq!(joined.replaced, None);
     let located = Located { conn: conn(1), encoding: Encoding::Binary };
     assert_eq!(directory.locate(tenant, "web-1"), Some(located));
-    assert_eq!(directory.labels(tenant, "web-1").map(|l| l.len()), Some(2));
+    assert_eq!(directory.look_up(tenant, "web-1").map(|(_, l)| l.len()), Some(2));
     assert_eq!(directory.last_close(tenant, "web-1"), None);
     assert_eq!(directory.len(), 1);
 
     assert!(directory.leave(joined.slot, conn(1), close(7)));
     assert!(!directory.leave(joined.slot, conn(1), close(8)), "only once");
     assert_eq!(directory.locate(tenant, "web-1"), None);
-    assert_eq!(directory.labels(tenant, "web-1"), None);
+    assert_eq!(directory.look_up(tenant, "web-1"), None);
     assert_eq!(directory.last_close(tenant, "web-1"), Some(close(7)));
     assert!(directory.is_empty());
 }
@@ -81,7 +81,7 @@ fn a_newer_connection_takes_the_place() {
     assert_eq!(directory.last_close(tenant, "web-1"), None);
     let located = directory.locate(tenant, "web-1").map(|at| at.conn);
     assert_eq!(located, Some(conn(2)));
-    assert_eq!(*directory.labels(tenant, "web-1").expect("it is there")[0].1, *"2");
+    assert_eq!(*directory.look_up(tenant, "web-1").expect("it is there").1[0].1, *"2");
     assert_eq!(directory.label_sets.len(), 1);
     let again = join(&directory, tenant, "web-1", conn(2), "v=2");
     assert_eq!(again.replaced, None, "it does not replace itself");
@@ -96,7 +96,7 @@ fn tenants_are_strangers() {
     assert_eq!(&*directory.tenant_name(other), "other");
     let joined = join(&directory, acme, "web-1", conn(1), "os=linux");
     assert_eq!(directory.locate(other, "web-1"), None);
-    assert_eq!(directory.labels(other, "web-1"), None);
+    assert_eq!(directory.look_up(other, "web-1"), None);
     assert_eq!(walk(&directory, other, &Filter::default(), 9), []);
     assert!(directory.leave(joined.slot, conn(1), close(1)));
     assert_eq!(directory.last_close(other, "web-1"), None);
@@ -160,7 +160,7 @@ fn a_list_is_filtered() {
     }
     let listed = walk(&directory, tenant, &Filter::default(), 3);
     for agent in &listed {
-        assert_eq!(Some(&agent.labels), directory.labels(tenant, &agent.id).as_ref());
+        assert_eq!(Some(&agent.labels), directory.look_up(tenant, &agent.id).as_ref().map(|(_, labels)| labels));
         assert_eq!(agent.encoding, encoding(agent.conn));
     }
 }
@@ -327,7 +327,7 @@ proptest! {
                 let located = directory.locate(tenant, &name);
                 prop_assert_eq!(located.map(|at| at.conn), there.map(|value| value.0));
                 prop_assert_eq!(located.map(|at| at.encoding), there.map(|value| encoding(value.0)));
-                let labels = directory.labels(tenant, &name).map(|l| format!("l={}", l[0].1));
+                let labels = directory.look_up(tenant, &name).map(|(_, l)| format!("l={}", l[0].1));
                 prop_assert_eq!(labels, there.map(|value| value.1.clone()));
                 prop_assert_eq!(directory.last_close(tenant, &name), closes.get(&key).copied());
             }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::config::derived::Derived;
-use crate::config::{OnOff, ProxyProtocol, Settings};
-use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live};
+use crate::config::{MetricsReaders, ProxyProtocol, Settings};
+use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live, MetricsAccess};
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::network::PrefixBits;
@@ -73,7 +74,7 @@ impl Plan {
                 message_bytes_max: limits.message_max as u64,
                 link_message_bytes_max: settings.link.message_max as u64,
                 echo_bytes_max: dev.then_some(limits.echo_message_max as u64),
-                takes_deflate: settings.deflate.mode == OnOff::On,
+                takes_deflate: settings.deflate.mode,
                 turn_frames: limits.turn_frames,
                 turn_inflated_bytes: limits.turn_bytes as u64,
                 kept_bytes_max: limits.lease_bytes / KEPT_PART,
@@ -128,6 +129,7 @@ impl Plan {
         clock: Clock,
         doors: Doors,
         alarm: Alarm,
+        audit: Audit,
     ) -> Result<Dispatch, GatewayError> {
         let limits = &settings.limits;
         Ok(Dispatch::new(DispatchParts {
@@ -147,6 +149,7 @@ impl Plan {
             connections_max: self.connections,
             connections_max_per_loop: self.limits.connections_max,
             alarm,
+            audit,
         }))
     }
 
@@ -185,7 +188,11 @@ impl Plan {
             head_timeout: limits.handshake_deadline,
             idle_timeout: settings.control.idle,
         };
-        Ok(Live { access, limits })
+        let metrics = match settings.control.metrics {
+            MetricsReaders::Everybody => MetricsAccess::Open,
+            MetricsReaders::KeysThatObserve => MetricsAccess::Keyed,
+        };
+        Ok(Live { access, limits, metrics })
     }
 }
 
@@ -193,7 +200,7 @@ impl Plan {
 fn deflate(settings: &Settings) -> Option<DeflateLimits> {
     let deflate = &settings.deflate;
     let limits = DeflateLimits { from: deflate.from, to: deflate.to, level: deflate.level };
-    (deflate.mode == OnOff::On).then_some(limits)
+    deflate.mode.then_some(limits)
 }
 
 /// Levels by memory, in thousandths of the budget. Below a level by a twentieth of the budget it is left, as the budget itself is. Memory that was

@@ -9,7 +9,7 @@ use super::Running;
 use super::plan::{self, Plan};
 
 /// Settings that take effect at the start alone.
-const FIXED: [&str; 20] = [
+const FIXED: [&str; 21] = [
     "server.listen",
     "server.node",
     "server.loops",
@@ -29,12 +29,21 @@ const FIXED: [&str; 20] = [
     "limits.worker_queue_bytes",
     "limits.closes_kept",
     "limits.descriptors_reserve",
+    "audit.",
     "log.",
 ];
 
 /// Reads the settings again and puts in place what can be.
 pub(super) fn reload(running: &mut Running) {
-    match try_reload(running) {
+    let reloaded = try_reload(running);
+    let (outcome, detail) = match &reloaded {
+        Ok(fixed) if fixed.is_empty() => ("done", None),
+        Ok(fixed) => ("done", Some(format!("need a restart: {}", fixed.join(", ")))),
+        // The reason may quote the file: it is for the log of the operator.
+        Err(_) => ("failed", None),
+    };
+    running.auditor.act("reload", outcome, detail);
+    match reloaded {
         Ok(fixed) if fixed.is_empty() => tracing::info!("settings read again"),
         Ok(fixed) => {
             tracing::warn!(need_a_restart = fixed.join(", "), "settings read again, but for those that need a restart")

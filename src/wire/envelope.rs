@@ -121,6 +121,8 @@ pub enum Fault {
     Method,
     /// −32602: bad parameters.
     Params,
+    /// −32009: the backend's key has no permission for this method. On links alone.
+    Forbidden,
 }
 
 impl Fault {
@@ -132,6 +134,7 @@ impl Fault {
             Self::Invalid => -32600,
             Self::Method => -32601,
             Self::Params => -32602,
+            Self::Forbidden => -32009,
         }
     }
 
@@ -143,6 +146,7 @@ impl Fault {
             Self::Invalid => "Invalid Request",
             Self::Method => "Method not found",
             Self::Params => "Invalid params",
+            Self::Forbidden => "Forbidden",
         }
     }
 }

@@ -3,8 +3,11 @@
 
 pub mod alarm;
 pub mod answers;
+mod call_audit;
 pub mod call_count;
 mod call_log;
+pub mod call_request;
+pub mod caller;
 pub mod dispatch;
 pub mod drain;
 pub mod gate;
@@ -13,6 +16,7 @@ pub mod holdings;
 mod key_rates;
 pub mod links;
 pub mod pool;
+mod reached;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

@@ -5,6 +5,7 @@
 
 mod agent;
 mod arrivals;
+mod audit;
 mod backend;
 mod budget;
 mod deflate;
@@ -22,6 +23,7 @@ mod memory;
 mod outcomes;
 mod overload;
 mod peer;
+mod permissions;
 mod polyglot;
 mod rates;
 mod reloading;
