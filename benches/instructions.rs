@@ -26,7 +26,7 @@ use holdfast::net::outbox::{Outbox, Segment};
 use holdfast::session::heartbeat::Moments;
 use holdfast::session::rules::{Door, Rules};
 use holdfast::session::{Lent, Session};
-use holdfast::wire::decoder::{self, Decoder};
+use holdfast::wire::decoder::{Decoder, Terms as MessageTerms};
 use holdfast::wire::deflate::Inflater;
 use holdfast::wire::encode;
 use holdfast::wire::envelope::{self, Encoding, Inbound, Outbound, Payload};
@@ -101,7 +101,7 @@ fn unmask(mut payload: Vec<u8>) -> Vec<u8> {
     payload
 }
 
-const TERMS: decoder::Terms = decoder::Terms { message_bytes_max: 1 << 20, rsv1: Rsv1::Reserved };
+const TERMS: MessageTerms = MessageTerms { message_bytes_max: 1 << 20, rsv1: Rsv1::Reserved };
 
 fn decode_frame(frame: &mut Vec<u8>) {
     let mut at = 0;
