@@ -26,9 +26,11 @@ use holdfast::net::outbox::{Outbox, Segment};
 use holdfast::session::heartbeat::Moments;
 use holdfast::session::rules::{Door, Rules};
 use holdfast::session::{Lent, Session};
-use holdfast::wire::decoder::Decoder;
+use holdfast::wire::decoder::{Decoder, Terms as MessageTerms};
+use holdfast::wire::deflate::Inflater;
 use holdfast::wire::encode;
 use holdfast::wire::envelope::{self, Encoding, Inbound, Outbound, Payload};
+use holdfast::wire::head::Rsv1;
 use holdfast::wire::upgrade::{self, HeadLimits, Offer};
 use holdfast::wire::{head, mask};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -58,7 +60,9 @@ fn rules() -> Rules {
         message_bytes_max: 1 << 20,
         echo_bytes_max: None,
         link_message_bytes_max: 1 << 20,
+        takes_deflate: false,
         turn_frames: 64,
+        turn_inflated_bytes: 256 * 1024,
         kept_bytes_max: 16 << 20,
         handshake_ms: 10_000,
         close_ms: 5_000,
@@ -76,7 +80,7 @@ fn client_frame(payload_bytes: usize) -> Vec<u8> {
 }
 
 fn read_head(bytes: &mut Vec<u8>) {
-    let _ = black_box(head::parse(black_box(bytes)));
+    let _ = black_box(head::parse(black_box(bytes), Rsv1::Reserved));
 }
 
 #[library_benchmark]
@@ -97,9 +101,11 @@ fn unmask(mut payload: Vec<u8>) -> Vec<u8> {
     payload
 }
 
+const TERMS: MessageTerms = MessageTerms { message_bytes_max: 1 << 20, rsv1: Rsv1::Reserved };
+
 fn decode_frame(frame: &mut Vec<u8>) {
     let mut at = 0;
-    let _ = black_box(Decoder::default().next(black_box(frame), &mut at, 1 << 20));
+    let _ = black_box(Decoder::default().next(black_box(frame), &mut at, TERMS));
 }
 
 #[library_benchmark]
@@ -268,10 +274,17 @@ fn audit_hand_over(mut log: (Audit, Writer, Who)) -> (Audit, Writer, Who) {
 
 /// An open agent that was heard a moment ago.
 fn open_session() -> Session {
-    let (rules, mut pool, mut effects) = (rules(), BufferPool::new(1), Vec::new());
+    let (rules, mut pool, mut inflater, mut effects) = (rules(), BufferPool::new(1), Inflater::default(), Vec::new());
     let mut session = Session::new(NOW);
     let request = upgrade_request();
-    let mut lent = Lent { now: NOW, door: Door::Agents, rules: &rules, pool: &mut pool, effects: &mut effects };
+    let mut lent = Lent {
+        now: NOW,
+        door: Door::Agents,
+        rules: &rules,
+        pool: &mut pool,
+        inflater: &mut inflater,
+        effects: &mut effects,
+    };
     session.received(&mut request.clone(), &mut lent);
     assert!(session.admit(Encoding::Json, None, Bytes::new(), &mut lent), "it asked to come in");
     // Its first look at the clock.
@@ -311,7 +324,7 @@ fn upgrade_head(mut request: Vec<u8>) {
 }
 
 fn write_switching(offer: &mut Offer) {
-    black_box(upgrade::switching(black_box([b'a'; 28]), *offer));
+    black_box(upgrade::switching(black_box([b'a'; 28]), *offer, black_box(None)));
 }
 
 #[library_benchmark]

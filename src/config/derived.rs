@@ -147,16 +147,25 @@ fn handshakes(settings: &Settings, budget: &BudgetLimit) -> u64 {
     (settings.tls.handshakes as u64).min(carried).max(1)
 }
 
-/// A limit that was set is for the process; one that the machine or a control group sets, for what the kernel keeps too.
+/// A limit that was set is for the process; one that the machine or a control group sets, for what the kernel keeps too. The lower one
+/// holds: what is not there cannot be had by asking for it.
 fn budget(settings: &Settings, host: &Host) -> BudgetLimit {
-    match (settings.limits.memory as u64, host.memory_bytes) {
-        (0, u64::MAX) => BudgetLimit::NONE,
-        (0, bytes) => BudgetLimit {
-            bytes_max: bytes / 100 * MEMORY_SHARE_PERCENT,
+    let (asked, there) = (settings.limits.memory as u64, host_share(host));
+    match (asked, there) {
+        (0, None) => BudgetLimit::NONE,
+        (1.., there) if there.is_none_or(|there| asked <= there) => {
+            BudgetLimit { bytes_max: asked, kernel_bytes_per_connection: 0 }
+        }
+        (_, there) => BudgetLimit {
+            bytes_max: there.unwrap_or(u64::MAX),
             kernel_bytes_per_connection: KERNEL_BYTES_PER_CONNECTION,
         },
-        (bytes_max, _) => BudgetLimit { bytes_max, kernel_bytes_per_connection: 0 },
     }
+}
+
+/// Our share of the memory of the machine or its control group, in bytes.
+fn host_share(host: &Host) -> Option<u64> {
+    (host.memory_bytes != u64::MAX).then(|| host.memory_bytes / 100 * MEMORY_SHARE_PERCENT)
 }
 
 fn or_else(asked: usize, automatic: usize) -> usize {
@@ -192,6 +201,13 @@ impl Derived {
             warnings.push(format!(
                 "`limits.connections` asks for {asked}, the descriptors allow {}",
                 self.connections_by_descriptors
+            ));
+        }
+        let memory = settings.limits.memory as u64;
+        if memory > self.budget.bytes_max {
+            let there = self.budget.bytes_max;
+            warnings.push(format!(
+                "`limits.memory` asks for {memory} bytes, this machine or its control group allows {there}"
             ));
         }
         if self.connections_per_loop == 0 {
@@ -265,6 +281,14 @@ mod tests {
         );
         let set = settings(|settings| settings.limits.memory = 5 << 20);
         assert_eq!(derive(&set, &HOST).budget, BudgetLimit { bytes_max: 5 << 20, kernel_bytes_per_connection: 0 });
+        let small = Host { memory_bytes: 4 << 20, ..HOST };
+        let held = derive(&set, &small);
+        assert_eq!(
+            held.budget,
+            BudgetLimit { bytes_max: (4 << 20) / 100 * 90, kernel_bytes_per_connection: 4096 },
+            "a control group with less than was asked for"
+        );
+        assert!(held.warnings(&set)[0].contains("`limits.memory` asks for 5242880 bytes"));
         let unknown = Host { memory_bytes: u64::MAX, ..HOST };
         assert_eq!(derive(&settings(|_| {}), &unknown).budget, BudgetLimit::NONE);
     }

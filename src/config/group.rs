@@ -46,7 +46,8 @@ impl Group {
     }
 
     fn take_memory(&mut self, folder: &Path) {
-        let v2 = number(folder, "memory.max");
+        // Above `memory.high` the kernel stalls whoever asks for more: there is no use in going there.
+        let v2 = tighter(number(folder, "memory.max"), number(folder, "memory.high"));
         let max = v2.or_else(|| number(folder, "memory.limit_in_bytes"));
         let Some(max) = max.filter(|max| *max < UNLIMITED) else {
             return;

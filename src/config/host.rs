@@ -106,6 +106,9 @@ mod tests {
         let own = ("sys/fs/cgroup/system.slice/holdfast.service/memory.max", "max\n");
         assert_eq!(memory_of("slice", &[machine, service, slice, own]), Some(5000));
         assert_eq!(memory_of("machine", &[machine, service, own]), Some(8192));
+        let high = ("sys/fs/cgroup/system.slice/memory.high", "4500\n");
+        assert_eq!(memory_of("high", &[machine, service, slice, own, high]), Some(4500));
+        assert_eq!(memory_of("high-alone", &[machine, service, own, high]), Some(4500));
         assert_eq!(memory_of("blind", &[service, slice]), Some(5000));
         assert_eq!(memory_of("nothing", &[]), None);
         let root = ("sys/fs/cgroup/memory.max", "4096\n");

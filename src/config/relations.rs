@@ -20,6 +20,8 @@ pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Ori
     ports(settings, raw, &mut rules);
     balancers(settings, raw, &mut rules);
     rests(settings, raw, &mut rules);
+    sizes(settings, raw, &mut rules);
+    levels(settings, raw, &mut rules);
     audit(settings, raw, &mut rules);
     rules.tell();
 }
@@ -50,6 +52,41 @@ fn rests(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
             "an agent that is over its rate is not heard for up to a second",
         );
     }
+}
+
+/// No level begins below the one before it.
+fn levels(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    let (overload, typed) = (&settings.overload, &raw.overload);
+    for (holds, keys, typed) in [
+        (
+            overload.memory_shed <= overload.memory_close,
+            ["overload.memory_shed", "overload.memory_close"],
+            [&typed.memory_shed.to_string(), &typed.memory_close.to_string()],
+        ),
+        (
+            overload.lag_refuse <= overload.lag_shed,
+            ["overload.lag_refuse", "overload.lag_shed"],
+            [&typed.lag_refuse, &typed.lag_shed],
+        ),
+        (
+            overload.lag_shed <= overload.lag_close,
+            ["overload.lag_shed", "overload.lag_close"],
+            [&typed.lag_shed, &typed.lag_close],
+        ),
+    ] {
+        rules.hold(holds, keys, typed, "must not be more than", "each level of overload does what those below it do");
+    }
+}
+
+/// Bounds of what is compressed.
+fn sizes(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    rules.hold(
+        settings.deflate.from <= settings.deflate.to,
+        ["deflate.from", "deflate.to"],
+        [&raw.deflate.from, &raw.deflate.to],
+        "must not be more than",
+        "no message would be compressed",
+    );
 }
 
 /// A port that believes headers says whose.

@@ -122,6 +122,26 @@ sections! {
         closes_kept: Places [1, 16_777_216] = 1_024,
     }
 
+    /// When the node or a loop has too much to do, and what it leaves out then: it lets nobody else in, cuts the largest queues, closes slow peers.
+    overload: RawOverload => Overload {
+        /// Percent of the memory budget (`limits.memory`) from which the largest queues are cut. At 100 nobody else is let in.
+        memory_shed: Count [100, 1000] = 105,
+        /// Percent of the memory budget from which agents above `limits.queue_soft` are closed after `patience`.
+        memory_close: Count [100, 1000] = 108,
+        /// Lag of a loop, which is what becomes ready in it waits for, from which it leaves newcomers in the backlog.
+        lag_refuse: Span ["1ms", "1day"] = "100ms",
+        /// Lag from which the largest queues are cut.
+        lag_shed: Span ["1ms", "1day"] = "500ms",
+        /// Lag from which agents above `limits.queue_soft` are closed after `patience`.
+        lag_close: Span ["1ms", "1day"] = "2s",
+        /// How long a lag must last before anything is done.
+        rise: Span ["0s", "1h"] = "2s",
+        /// How long it must be calmer before a level is left for the next lower one.
+        fall: Span ["0s", "1h"] = "5s",
+        /// How long an agent may stay above `limits.queue_soft` then, where that is less than `limits.write_deadline`.
+        patience: Span ["10ms", "1day"] = "1s",
+    }
+
     /// How often something may happen. All limits are off (0) until you set them: whether an address is one agent or a proxy with a million of them, the gateway cannot know.
     rates: RawRates => Rates {
         /// Connections of agents that the node takes, a second; others are closed at once.
@@ -191,6 +211,18 @@ sections! {
         timeout: Span ["10ms", "1day"] = "20s",
     }
 
+    /// permessage-deflate (RFC 7692): messages between agents and the gateway are compressed, each by itself.
+    deflate: RawDeflate => Deflate {
+        /// "on": with agents that offer it. "off": with nobody; who offers it is not answered.
+        mode: Switch = "off",
+        /// The shortest message to an agent that is compressed.
+        from: Size ["1B", "1GiB"] = "256B",
+        /// The longest one. A loop does nothing else while it compresses, some 0.2 ms for this much; longer messages go out as they are.
+        to: Size ["1B", "1GiB"] = "64KiB",
+        /// How hard to try: 1 is fast, 9 is small.
+        level: Count [1, 9] = 1,
+    }
+
     /// Agents' tokens. Without a key, agents get in only under `serve --dev`.
     auth: RawAuth => Auth {
         /// Tokens must name this in `aud`. Empty: a token that has an `aud` is meant for somebody else, and is refused.
@@ -247,6 +279,8 @@ pub struct Settings {
     pub link: Link,
     /// What one peer, one tenant and the whole node may use.
     pub limits: Limits,
+    /// When there is too much to do.
+    pub overload: Overload,
     /// How often something may happen.
     pub rates: Rates,
     /// TLS, as it was typed.
@@ -257,6 +291,8 @@ pub struct Settings {
     pub calls: Calls,
     /// How the node finds out that an agent is gone.
     pub heartbeat: Heartbeat,
+    /// permessage-deflate.
+    pub deflate: Deflate,
     /// Agents' tokens.
     pub auth: Auth,
     /// Backends' API keys.
@@ -286,11 +322,13 @@ impl Settings {
             control: Control::resolve(&raw.control, problems)?,
             link: Link::resolve(&raw.link, problems)?,
             limits: Limits::resolve(&raw.limits, problems)?,
+            overload: Overload::resolve(&raw.overload, problems)?,
             rates: Rates::resolve(&raw.rates, problems)?,
             tls: Tls::resolve(&raw.tls, TlsKeys::resolve(&raw.tls.keys, problems), problems)?,
             secure: None,
             calls: Calls::resolve(&raw.calls, problems)?,
             heartbeat: Heartbeat::resolve(&raw.heartbeat, problems)?,
+            deflate: Deflate::resolve(&raw.deflate, problems)?,
             auth: Auth::resolve(&raw.auth, auth_keys, problems)?,
             api: Api::resolve(&raw.api, api_keys, problems)?,
             drain: Drain::resolve(&raw.drain, problems)?,

@@ -231,6 +231,22 @@ fn relations_are_held() {
             "h.toml:2: `limits.calls_per_agent` (64) must not be more than `limits.calls_per_tenant` (10): the tenant's limit would always come first",
         ),
         (
+            "[deflate]\nfrom = \"65KiB\"\n",
+            "h.toml:2: `deflate.from` (65KiB) must not be more than `deflate.to` (64KiB): no message would be compressed",
+        ),
+        (
+            "[overload]\nmemory_shed = 109\n",
+            "h.toml:2: `overload.memory_shed` (109) must not be more than `overload.memory_close` (108): each level of overload does what those below it do",
+        ),
+        (
+            "[overload]\nlag_shed = \"99ms\"\n",
+            "h.toml:2: `overload.lag_refuse` (100ms) must not be more than `overload.lag_shed` (99ms): each level of overload does what those below it do",
+        ),
+        (
+            "[overload]\nlag_close = \"400ms\"\n",
+            "h.toml:2: `overload.lag_shed` (500ms) must not be more than `overload.lag_close` (400ms): each level of overload does what those below it do",
+        ),
+        (
             "[calls]\ntimeout = \"6m\"\n",
             "h.toml:2: `calls.timeout` (6m) must not be more than `calls.timeout_max` (5m): the default is bound by the limit too",
         ),

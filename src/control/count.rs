@@ -26,6 +26,7 @@ pub struct Count {
     calls_in_flight: Gauge,
     draining: Gauge,
     over_budget: Gauge,
+    memory_level: Gauge,
     memory_used: Gauge,
     memory_budget: Gauge,
     memory: [Gauge; PARTS.len()],
@@ -49,6 +50,7 @@ impl Count {
             calls_in_flight: gauge!(metric::CALLS_IN_FLIGHT),
             draining: gauge!(metric::DRAINING),
             over_budget: gauge!(metric::OVER_BUDGET),
+            memory_level: gauge!(metric::OVERLOAD, "by" => "memory"),
             memory_used: gauge!(metric::MEMORY_USED),
             memory_budget: gauge!(metric::MEMORY_BUDGET),
             memory: PARTS.map(|part| gauge!(metric::MEMORY, "part" => part)),
@@ -82,6 +84,12 @@ impl Count {
         self.calls_in_flight.set(node.calls_in_flight as f64);
         self.draining.set(f64::from(u8::from(node.draining)));
         self.over_budget.set(f64::from(u8::from(node.over_budget)));
+        self.memory_level.set(f64::from(node.memory_level as u8));
+        for (index, (level, span)) in node.lags.iter().enumerate() {
+            let index = index.to_string();
+            gauge!(metric::OVERLOAD, "by" => "lag", "loop" => index.clone()).set(f64::from(*level as u8));
+            gauge!(metric::LAG, "loop" => index).set(span.as_secs_f64());
+        }
         for (index, turns) in node.turns.iter().enumerate() {
             set_turns(index, turns);
         }

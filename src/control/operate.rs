@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::answer::{Answer, Media};
 use super::problem::{Kind, Problem};
 use super::setup::Shared;
+use crate::kit::overload::Level;
 use crate::kit::tick::{Now, millis};
 use crate::work::dispatch::NodeView;
 use crate::work::holdings::Holdings;
@@ -30,7 +31,15 @@ struct NodeJson<'a> {
     connections_max_per_loop: u32,
     longest_turn_us: Vec<u128>,
     longest_turn_cpu_us: Vec<u128>,
+    overload: OverloadJson,
     memory: MemoryJson,
+}
+
+#[derive(Serialize)]
+struct OverloadJson {
+    memory: &'static str,
+    loops: Vec<&'static str>,
+    lag_ms: Vec<u64>,
 }
 
 #[derive(Serialize)]
@@ -99,6 +108,11 @@ fn node_json<'a>(node: &'a NodeView, holdings: &Holdings) -> NodeJson<'a> {
         connections_max_per_loop: node.connections_max_per_loop,
         longest_turn_us: node.turns.iter().map(|turns| turns.longest.as_micros()).collect(),
         longest_turn_cpu_us: node.turns.iter().map(|turns| turns.longest_cpu.as_micros()).collect(),
+        overload: OverloadJson {
+            memory: node.memory_level.word(),
+            loops: node.lags.iter().map(|(level, _)| level.word()).collect(),
+            lag_ms: node.lags.iter().map(|(_, span)| millis(*span)).collect(),
+        },
         memory: MemoryJson {
             bytes: holdings.sum(),
             parts: holdings.parts().collect(),
@@ -113,7 +127,7 @@ fn node_json<'a>(node: &'a NodeView, holdings: &Holdings) -> NodeJson<'a> {
 type Detail = fn(&NodeView) -> Option<String>;
 
 /// Every reason why no traffic should come, as this API's description names it; the first that holds is told.
-const REASONS: [(&str, Detail); 4] = [
+const REASONS: [(&str, Detail); 5] = [
     ("the node is draining", |node| node.draining.then(|| "The node is draining.".to_owned())),
     ("at its limit of connections (`limits.connections`", |node| {
         let (open, max) = (node.connections.iter().map(|open| u64::from(*open)).sum::<u64>(), node.connections_max);
@@ -121,6 +135,16 @@ const REASONS: [(&str, Detail); 4] = [
     }),
     ("over its memory budget (`limits.memory`)", |node| {
         node.over_budget.then(|| "The node is over its memory budget (`limits.memory`).".to_owned())
+    }),
+    // By memory a node that lets nobody in is over its budget, and stays overloaded for a while after that.
+    ("overloaded (`[overload]`)", |node| {
+        let worst = node.lags.iter().map(|(level, _)| *level).max().unwrap_or_default();
+        let by_memory = node.memory_level >= Level::Shed;
+        (by_memory || worst >= Level::Refuse).then(|| {
+            let (by, level) =
+                if by_memory { ("memory", node.memory_level) } else { ("the lag of an event loop", worst) };
+            format!("The node is overloaded by {by}: level `{}` (`[overload]`).", level.word())
+        })
     }),
     // One full loop is enough: the kernel spreads connections over the loops without asking which has room.
     ("one of its event loops is at its own limit of connections", |node| {
@@ -160,6 +184,8 @@ mod tests {
                 connections.len()
             ],
             over_budget: false,
+            memory_level: Level::Calm,
+            lags: vec![(Level::Calm, Duration::from_millis(7)); connections.len()],
             links: 3,
             connections_max_per_loop: 10,
             agents: 7,
@@ -186,6 +212,17 @@ mod tests {
         }
         let over = NodeView { over_budget: true, ..view(&[0], false) };
         assert!(why_not_ready(&over).unwrap().contains("memory budget"));
+        for (memory_level, lag, why) in [
+            (Level::Refuse, Level::Calm, None),
+            (Level::Shed, Level::Calm, Some("by memory: level `shed`")),
+            (Level::Calm, Level::Refuse, Some("by the lag of an event loop: level `refuse`")),
+            (Level::Close, Level::Refuse, Some("by memory: level `close`")),
+        ] {
+            let lags = vec![(Level::Calm, Duration::ZERO), (lag, Duration::ZERO)];
+            let told = why_not_ready(&NodeView { memory_level, lags, ..view(&[0, 0], false) });
+            assert_eq!(told.is_some(), why.is_some());
+            assert!(told.unwrap_or_default().contains(why.unwrap_or_default()));
+        }
     }
 
     #[test]
@@ -211,6 +248,7 @@ mod tests {
                 "agents": 7, "calls_in_flight": 2, "connections": [4, 5], "links": 3, "connections_max": 20,
                 "connections_max_per_loop": 10,
                 "longest_turn_us": [1500, 1500], "longest_turn_cpu_us": [700, 700],
+                "overload": {"memory": "calm", "loops": ["calm", "calm"], "lag_ms": [7, 7]},
                 "memory": {"bytes": 7, "parts": parts, "used": 12, "budget": 90, "over_budget": false},
             })
         );

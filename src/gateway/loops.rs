@@ -79,7 +79,8 @@ pub(super) fn prepare(settings: &Settings, plan: &Plan, clock: Clock) -> Result<
     let (hatches, trays): (Vec<Hatch>, Vec<Tray>) = (0..plan.workers).map(|_| intake::queue(plan.queue)).unzip();
     let room = Quota::new(plan.connections);
     let arrivals = Arc::new(Arrivals::new(plan.balancers.clone(), plan.arrivals.clone()));
-    let (queues, budget) = (hatches.iter().map(Hatch::queue_bytes).collect(), Budget::new(plan.budget));
+    let (queues, budget) =
+        (hatches.iter().map(Hatch::queue_bytes).collect(), Budget::new(plan.budget, plan.memory_levels));
     let mut loops = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let (io, waker) =

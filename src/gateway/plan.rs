@@ -13,11 +13,12 @@ use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live, M
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::network::PrefixBits;
+use crate::kit::overload::{Ladder, Mark};
 use crate::kit::tick::{Clock, millis};
 use crate::kit::token_bucket::Rate;
 use crate::net::arrivals::{ArrivalLimits, Arrivals, Balancers};
 use crate::net::intake::{QueueBytes, QueueLimits};
-use crate::net::limits::{Limits, LinkLimits};
+use crate::net::limits::{DeflateLimits, Limits, LinkLimits, OverloadLimits};
 use crate::net::throttle::AgentRates;
 use crate::session::rules::Rules;
 use crate::wire::upgrade::HeadLimits;
@@ -32,6 +33,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What turns leave over may take this part of what cut messages may: with the defaults as much as a turn reads again, 256 times
 /// 64 KiB.
 const KEPT_PART: usize = 4;
+/// Queues with less behind their first frame are left alone when the node is overloaded: to cut them would cost calls and give back next to nothing.
+const SHED_FROM: usize = 4096;
 
 /// Settings, as the floors below read them.
 pub(super) struct Plan {
@@ -48,6 +51,8 @@ pub(super) struct Plan {
     pub(super) workers: usize,
     pub(super) mailbox: usize,
     pub(super) budget: BudgetLimit,
+    /// The node's levels of overload, in thousandths of the budget.
+    pub(super) memory_levels: Ladder,
     dev: bool,
 }
 
@@ -69,7 +74,9 @@ impl Plan {
                 message_bytes_max: limits.message_max as u64,
                 link_message_bytes_max: settings.link.message_max as u64,
                 echo_bytes_max: dev.then_some(limits.echo_message_max as u64),
+                takes_deflate: settings.deflate.mode,
                 turn_frames: limits.turn_frames,
+                turn_inflated_bytes: limits.turn_bytes as u64,
                 kept_bytes_max: limits.lease_bytes / KEPT_PART,
                 handshake_ms: ms(limits.handshake_deadline),
                 close_ms: ms(limits.close_deadline),
@@ -85,7 +92,13 @@ impl Plan {
                 lease_bytes: limits.lease_bytes,
                 turn_bytes: limits.turn_bytes,
                 handshakes_max: derived.handshakes_per_loop,
+                deflate: deflate(settings),
                 agent_rates: agent_rates(settings),
+                overload: OverloadLimits {
+                    lag: lag_levels(settings),
+                    shed_from: SHED_FROM,
+                    patience_ms: ms(settings.overload.patience),
+                },
                 link: LinkLimits {
                     connections_max: settings.link.connections,
                     queue_soft: settings.link.queue_soft,
@@ -106,6 +119,7 @@ impl Plan {
             workers: derived.workers,
             mailbox: derived.mailbox,
             budget: derived.budget,
+            memory_levels: memory_levels(settings),
             dev,
         }
     }
@@ -181,6 +195,34 @@ impl Plan {
         };
         Ok(Live { access, limits, metrics })
     }
+}
+
+/// What is compressed on its way to agents. With compression turned off, those that agreed on it before are sent plain messages.
+fn deflate(settings: &Settings) -> Option<DeflateLimits> {
+    let deflate = &settings.deflate;
+    let limits = DeflateLimits { from: deflate.from, to: deflate.to, level: deflate.level };
+    deflate.mode.then_some(limits)
+}
+
+/// Levels by memory, in thousandths of the budget. Below a level by a twentieth of the budget it is left, as the budget itself is. Memory that was
+/// asked for is gone: there is nothing to wait for before a level is entered.
+fn memory_levels(settings: &Settings) -> Ladder {
+    let overload = &settings.overload;
+    let marks = [100, overload.memory_shed, overload.memory_close].map(|percent| {
+        let enter = u64::from(percent) * 10;
+        Mark { enter, leave: enter - 50 }
+    });
+    Ladder { marks, rise: Duration::ZERO, fall: overload.fall }
+}
+
+/// Levels by the lag of a loop, in milliseconds; each is left at half of it.
+fn lag_levels(settings: &Settings) -> Ladder {
+    let overload = &settings.overload;
+    let marks = [overload.lag_refuse, overload.lag_shed, overload.lag_close].map(|span| {
+        let enter = millis(span);
+        Mark { enter, leave: enter.div_ceil(2) }
+    });
+    Ladder { marks, rise: overload.rise, fall: overload.fall }
 }
 
 /// How often somebody may come.

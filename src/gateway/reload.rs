@@ -81,7 +81,7 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
         plan.key_calls,
     );
     running.dispatch.arrivals().set(plan.arrivals.clone());
-    running.dispatch.budget().set(plan.budget);
+    running.dispatch.budget().set(plan.budget, plan.memory_levels);
     running.dispatch.tell_loops(|| Order::Limits(Box::new((plan.rules, limits))));
     running.settings = settings;
     Ok(fixed)

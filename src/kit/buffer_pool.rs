@@ -19,10 +19,13 @@ pub enum Purpose {
     Head,
     /// What a turn had no budget of frames for.
     Kept,
+    /// A message that was compressed, from when it has come whole until it is handed on in the same turn: the budget of a turn and the
+    /// largest message bound it.
+    Inflated,
 }
 
 /// How many purposes there are.
-const PURPOSES: usize = 4;
+const PURPOSES: usize = 5;
 
 /// A buffer on loan. It goes back to its pool with [`BufferPool::take_back`].
 #[derive(Debug)]
@@ -145,7 +148,8 @@ impl BufferPool {
 mod tests {
     use super::*;
 
-    const ALL: [Purpose; PURPOSES] = [Purpose::Message, Purpose::LinkMessage, Purpose::Head, Purpose::Kept];
+    const ALL: [Purpose; PURPOSES] =
+        [Purpose::Message, Purpose::LinkMessage, Purpose::Head, Purpose::Kept, Purpose::Inflated];
 
     #[test]
     fn a_grown_buffer_is_not_kept() {

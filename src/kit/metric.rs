@@ -40,6 +40,7 @@ metrics! {
     FRAMES_OUT = Counter "holdfast_frames_out_total", "Frames queued to peers, by loop.";
     BYTES_IN = Counter "holdfast_bytes_in_total", "Bytes read from sockets, by loop.";
     BYTES_OUT = Counter "holdfast_bytes_out_total", "Bytes written to sockets, by loop.";
+    DEFLATE_BYTES = Counter "holdfast_deflate_bytes_total", "Bytes of compressed messages: way=\"in\" from agents, way=\"out\" to them; form=\"plain\" as they were written, form=\"compressed\" as they travelled.";
     TURNS = Counter "holdfast_loop_turns_total", "Turns of an event loop.";
     LONG_TURNS = Counter "holdfast_loop_long_turns_total", "Turns of an event loop that took this many seconds or longer (label over), by loop.";
     TURN_LONGEST = Gauge "holdfast_loop_turn_longest_seconds", "The longest turn since the start, by loop; of=\"wall\" as the clock has it, of=\"cpu\" at most what the thread ran.";
@@ -60,6 +61,9 @@ metrics! {
     MEMORY_USED = Gauge "holdfast_memory_used_bytes", "What counts against the memory budget.";
     MEMORY_BUDGET = Gauge "holdfast_memory_budget_bytes", "The memory budget; +Inf where there is none.";
     OVER_BUDGET = Gauge "holdfast_memory_over_budget", "1 while the node is over its memory budget and lets nobody else in.";
+    OVERLOAD = Gauge "holdfast_overload_level", "How overloaded: 0 calm, 1 nobody else is let in, 2 the largest queues are cut, 3 slow peers are closed; by=\"memory\" the node, by=\"lag\" each loop.";
+    LAG = Gauge "holdfast_loop_lag_seconds", "What becomes ready in a loop waits for so long, by its last second, by loop.";
+    QUEUES_SHED = Counter "holdfast_queues_shed_total", "Queues to peers that were cut because of overload, by loop.";
     DRAINING = Gauge "holdfast_draining", "1 while the node drains.";
 }
 

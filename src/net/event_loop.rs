@@ -13,10 +13,12 @@ mod arrive;
 mod carry_out;
 #[cfg(test)]
 pub(crate) mod check;
+mod compress;
 mod expire;
 mod flush;
 mod meter;
 mod obey;
+mod overload;
 mod read;
 mod reap;
 mod seal;
@@ -43,6 +45,7 @@ use crate::kit::slots::Slots;
 use crate::kit::tick::{Now, Tick};
 use crate::session::effect::Effect;
 use crate::session::rules::Rules;
+use crate::wire::deflate::{Deflater, Inflater};
 
 use super::arrivals::Arrivals;
 use super::conn::Conn;
@@ -59,6 +62,7 @@ use accept::Accepting;
 use expire::Sweep;
 use meter::Meter;
 use shake::Line;
+use overload::Strain;
 
 /// One read takes at most this; a message that fits is never copied inside the loop.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -157,6 +161,9 @@ pub struct EventLoop<I: Io> {
     /// Where in it the bytes begin that a session is given.
     scratch_from: usize,
     pool: BufferPool,
+    /// One for all its connections: no message refers to an earlier one.
+    inflater: Inflater,
+    deflater: Deflater,
     effects: Vec<Effect>,
     /// Connections with something to read that this turn's budget had no room for.
     again: VecDeque<Token>,
@@ -167,6 +174,7 @@ pub struct EventLoop<I: Io> {
     #[expect(clippy::vec_box, reason = "a slot holds the box itself, and gets it back as it is")]
     spare_outboxes: Vec<Box<Outbox>>,
     sweep: Sweep,
+    strain: Strain,
     /// The ping of this turn: all that are sent in it carry the same time.
     ping: Option<(Tick, Bytes)>,
     /// Calls and closes for connections whose admission is still on its way.
@@ -220,12 +228,15 @@ impl<I: Io> EventLoop<I> {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             scratch_from: 0,
             pool: BufferPool::new(SPARES_MAX),
+            inflater: Inflater::default(),
+            deflater: Deflater::default(),
             effects: Vec::new(),
             again: VecDeque::new(),
             dirty: Vec::new(),
             dead: Vec::new(),
             spare_outboxes: Vec::new(),
             sweep: Sweep::default(),
+            strain: Strain::default(),
             ping: None,
             early: Vec::new(),
             starved: false,
@@ -256,6 +267,7 @@ impl<I: Io> EventLoop<I> {
     /// The rest of a turn, after [`EventLoop::lie_down`]: what comes in between must end the wait.
     pub(crate) fn turn_after(&mut self, timeout: Option<Duration>) -> Turned {
         self.wait(timeout);
+        self.weigh();
         self.accept();
         self.read();
         self.obey();
@@ -263,7 +275,9 @@ impl<I: Io> EventLoop<I> {
         self.flush();
         self.shake();
         self.reap();
-        self.status.turns.note(self.io.turn_took());
+        let took = self.io.turn_took();
+        self.status.turns.note(took);
+        self.strain.took(took);
         // What was heard goes to the workers first, however full they are: an answer may be among it.
         if self.stopping && !self.backed_up { Turned::Stopped } else { Turned::Again }
     }
@@ -290,7 +304,7 @@ impl<I: Io> EventLoop<I> {
             return Some(Duration::ZERO);
         }
         let resumes = self.accepting.iter().filter_map(Accepting::resumes_at);
-        let resumes = resumes.chain(self.throttle.next());
+        let resumes = resumes.chain(self.throttle.next()).chain(self.next_weighing());
         resumes.chain(self.sweep.next(&self.conns)).min().map(|at| at.since(self.now))
     }
 
@@ -331,6 +345,6 @@ impl<I: Io> EventLoop<I> {
             + self.ready.capacity() * size_of::<Ready>()
             + self.effects.capacity() * size_of::<Effect>()
             + self.early.capacity() * size_of::<Order>();
-        memory.turn.store(turn, Ordering::Relaxed);
+        memory.turn.store(turn + self.inflater.bytes() + self.deflater.bytes(), Ordering::Relaxed);
     }
 }

@@ -358,6 +358,7 @@ mod tests {
                 origin: None,
                 accept,
                 offer: Offer::Nothing,
+                deflate: None,
             })
         };
         let weight =

@@ -1,5 +1,6 @@
 //! The limits of one event loop. Values come from the settings; there are no defaults here.
 
+use crate::kit::overload::Ladder;
 use crate::session::rules::Door;
 
 use super::throttle::AgentRates;
@@ -24,10 +25,36 @@ pub struct Limits {
     pub turn_bytes: usize,
     /// TLS handshakes under way at once; who comes later waits in line.
     pub handshakes_max: u32,
+    /// What is compressed on its way out; `None` where nothing is.
+    pub deflate: Option<DeflateLimits>,
     /// How fast each agent may send.
     pub agent_rates: AgentRates,
+    /// When it is overloaded, and what then.
+    pub overload: OverloadLimits,
     /// What is other for links.
     pub link: LinkLimits,
+}
+
+/// Which messages to agents that agreed on it are compressed, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct DeflateLimits {
+    /// Bytes of the shortest one.
+    pub from: usize,
+    /// Bytes of the longest one: the loop does nothing else meanwhile.
+    pub to: usize,
+    /// 1 (fast) to 9 (small).
+    pub level: u32,
+}
+
+/// When a loop is overloaded, and how long it then waits for peers that are slow.
+#[derive(Clone, Copy, Debug)]
+pub struct OverloadLimits {
+    /// By its lag, in milliseconds.
+    pub lag: Ladder,
+    /// Bytes behind the first frame of a queue that is worth cutting.
+    pub shed_from: usize,
+    /// As [`Limits::write_deadline_ms`] at the highest level, by lag or by memory.
+    pub patience_ms: u32,
 }
 
 /// What a loop allows to links.

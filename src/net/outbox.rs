@@ -197,6 +197,24 @@ impl Outbox {
         }
     }
 
+    /// Drops the calls behind the first frame of which the kernel has no byte: nothing was said of them yet. All else stays, in its order.
+    pub fn shed(&mut self, mut not_written: impl FnMut(CallId)) {
+        let mut place = 0;
+        let mut freed = 0;
+        self.segments.retain(|segment| {
+            place += 1;
+            let Some((call, delivery)) = segment.call.as_ref().filter(|_| place > 1) else {
+                return true;
+            };
+            freed += segment.bytes.len();
+            delivery.give_up();
+            not_written(*call);
+            false
+        });
+        self.queued_bytes -= freed;
+        self.segments.shrink_to(ROOM_KEPT);
+    }
+
     /// Empties it for another connection. Calls in it were not written whole.
     pub fn clear(&mut self, mut not_written: impl FnMut(CallId)) {
         for segment in self.segments.drain(..) {
@@ -264,6 +282,24 @@ mod tests {
         assert_eq!((dropped, outbox.queued_bytes()), (vec![CallId(2)], 7));
         write(&mut outbox, 100);
         assert_eq!(mark.stage(), Stage::Written);
+    }
+
+    #[test]
+    fn what_is_shed_are_calls_behind_the_first_frame() {
+        let mut outbox = Outbox::default();
+        let (first, first_mark) = call(1, 10);
+        let (second, second_mark) = call(2, 20);
+        outbox.push(first);
+        outbox.push(second);
+        outbox.push(Segment { bytes: Bytes::from(vec![9; 30]), call: None });
+        outbox.push(call(3, 40).0);
+        write(&mut outbox, 3);
+        let mut dropped = Vec::new();
+        outbox.shed(|id| dropped.push(id));
+        assert_eq!((dropped, outbox.queued_bytes(), outbox.len()), (vec![CallId(2), CallId(3)], 37, 2));
+        assert_eq!(second_mark.stage(), Stage::Withdrawn);
+        assert_eq!(write(&mut outbox, 100), [&[1; 7][..], &[9; 30]].concat());
+        assert_eq!(first_mark.stage(), Stage::Written);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::kit::buffer_pool::Lease;
 use crate::wire::envelope::Encoding;
-use crate::wire::upgrade::Offer;
+use crate::wire::upgrade::{Deflate, Offer};
 
 use super::rules::Door;
 
@@ -55,6 +55,8 @@ pub struct Greeting {
     pub accept: [u8; 28],
     /// The subprotocol.
     pub offer: Offer,
+    /// permessage-deflate, where it was agreed on.
+    pub deflate: Option<Deflate>,
 }
 
 impl Greeting {

@@ -227,7 +227,7 @@ impl Session {
         if let Ok(sent) = payload.try_into().map(u32::from_le_bytes) {
             let round_trip_ms = lent.now.tick().since(crate::kit::tick::Tick(sent));
             if round_trip_ms <= lent.rules.heartbeat_ms.saturating_add(lent.rules.heartbeat_timeout_ms) {
-                self.round_trip_ms = round_trip_ms;
+                self.measured.set_round_trip_ms(round_trip_ms);
             }
         }
     }

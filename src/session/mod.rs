@@ -5,6 +5,7 @@
 
 pub mod effect;
 pub mod heartbeat;
+mod measured;
 pub mod partial;
 pub mod phase;
 pub mod reason;
@@ -13,6 +14,7 @@ pub mod websocket;
 
 use crate::kit::buffer_pool::{BufferPool, Purpose};
 use crate::kit::tick::{Now, Tick};
+use crate::wire::deflate::{Inflater, Window};
 use crate::wire::encode;
 use crate::wire::envelope::Encoding;
 use crate::wire::head::CLIENT_FRAME_BYTES_MIN;
@@ -20,13 +22,11 @@ use crate::wire::upgrade::Refusal;
 
 use effect::Effect;
 use heartbeat::Asked;
+use measured::Measured;
 use partial::Partial;
 use phase::{Event, Phase};
 use reason::Reason;
 use rules::{Door, Rules};
-
-/// A round trip that was not measured yet.
-const UNMEASURED: u32 = u32::MAX;
 
 /// The protocol life of one connection.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub struct Session {
     partial: Option<Box<Partial>>,
     /// While open: when a byte last came in. Before and after: when the phase's deadline began to run.
     heard: Tick,
-    /// Milliseconds, [`UNMEASURED`] before the first pong.
-    round_trip_ms: u32,
+    /// Its last round trip, and whether and how its messages are compressed.
+    measured: Measured,
     /// Seconds since the process' clock started at which the token runs out; zero for never.
     expires_secs: u32,
     phase: Phase,
@@ -59,6 +59,8 @@ pub struct Lent<'a> {
     pub door: Door,
     /// Buffers for what is cut.
     pub pool: &'a mut BufferPool,
+    /// What inflates messages, one at a time.
+    pub inflater: &'a mut Inflater,
     /// Where the effects go, in order.
     pub effects: &'a mut Vec<Effect>,
 }
@@ -86,7 +88,7 @@ impl Session {
         Self {
             partial: None,
             heard: now.tick(),
-            round_trip_ms: UNMEASURED,
+            measured: Measured::NOTHING,
             expires_secs: 0,
             phase: Phase::Handshake,
             reason: None,
@@ -110,7 +112,13 @@ impl Session {
     /// The last heartbeat's round trip in milliseconds.
     #[must_use]
     pub fn round_trip_ms(&self) -> Option<u32> {
-        (self.round_trip_ms != UNMEASURED).then_some(self.round_trip_ms)
+        self.measured.round_trip_ms()
+    }
+
+    /// How far compressed messages to the peer may look back; `None` where none may be compressed, either way.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        self.measured.window()
     }
 
     /// When a byte last came in.

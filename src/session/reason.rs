@@ -33,6 +33,8 @@ pub enum Reason {
     Protocol,
     /// Text that is not UTF-8.
     BadText,
+    /// A compressed message that cannot be inflated.
+    BadDeflate,
     /// A message over the size limit.
     TooBig,
     /// A message of a type that the subprotocol does not use (text on binary, binary on JSON).
@@ -64,6 +66,8 @@ pub enum Reason {
     TlsHandshake,
     /// A TLS record against the rules, or the peer's alert that says so of one of ours.
     TlsBroken,
+    /// The node is overloaded, and its queue was among the largest.
+    Overloaded,
 }
 
 /// One row of the table.
@@ -89,6 +93,7 @@ impl Reason {
         Self::HandshakeTimeout,
         Self::Protocol,
         Self::BadText,
+        Self::BadDeflate,
         Self::TooBig,
         Self::WrongType,
         Self::HeartbeatLost,
@@ -104,6 +109,7 @@ impl Reason {
         Self::Shed,
         Self::TlsHandshake,
         Self::TlsBroken,
+        Self::Overloaded,
     ];
 
     /// The row of the table: codes 4000–4499 say "come back, with back-off", 4500–4999 "not until something changes".
@@ -118,6 +124,7 @@ impl Reason {
             Self::HandshakeTimeout => (None, "handshake_timeout", "", Info),
             Self::Protocol => (Some(1002), "protocol", "protocol error", Info),
             Self::BadText => (Some(1007), "bad_text", "text is not UTF-8", Info),
+            Self::BadDeflate => (Some(1007), "bad_deflate", "compressed message is corrupt", Info),
             Self::TooBig => (Some(1009), "too_big", "message over the size limit", Warn),
             Self::WrongType => (Some(1003), "wrong_type", "message type not of this subprotocol", Info),
             Self::HeartbeatLost => (Some(4000), "heartbeat_lost", "no heartbeat", Debug),
@@ -132,6 +139,7 @@ impl Reason {
             Self::Shed => (None, "shed", "", Debug),
             Self::TlsHandshake => (None, "tls_handshake", "", Debug),
             Self::TlsBroken => (None, "tls_broken", "", Debug),
+            Self::Overloaded => (Some(1013), "overloaded", "node is overloaded, try again later", Warn),
             Self::Shutdown => (Some(1001), "shutdown", "going away", Debug),
         };
         Row { code, label, text, loudness }
@@ -140,9 +148,10 @@ impl Reason {
     /// The reason that answers a broken rule.
     #[must_use]
     pub fn of(violation: Violation) -> Self {
-        match violation.close_code() {
-            CloseCode::Invalid => Self::BadText,
-            CloseCode::Size => Self::TooBig,
+        match (violation, violation.close_code()) {
+            (Violation::BadDeflate, _) => Self::BadDeflate,
+            (_, CloseCode::Invalid) => Self::BadText,
+            (_, CloseCode::Size) => Self::TooBig,
             _ => Self::Protocol,
         }
     }

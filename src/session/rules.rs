@@ -27,8 +27,12 @@ pub struct Rules {
     pub link_message_bytes_max: u64,
     /// Largest message of the echo endpoint, in bytes; `None` where the endpoint is not served.
     pub echo_bytes_max: Option<u64>,
+    /// Whether permessage-deflate is agreed on with agents that offer it.
+    pub takes_deflate: bool,
     /// Frames that one connection may bring in a turn.
     pub turn_frames: u32,
+    /// Bytes that compressed messages of one connection may come to in a turn, before the next one waits for a later turn.
+    pub turn_inflated_bytes: u64,
     /// Bytes that came in over this budget and that all connections of a loop may keep for a later turn. What would be more is
     /// decoded at once.
     pub kept_bytes_max: usize,

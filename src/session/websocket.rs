@@ -6,16 +6,19 @@ use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Control as ControlCode, Data, OpCode};
 
 use crate::kit::buffer_pool::{BufferPool, Lease, Purpose};
-use crate::wire::decoder::{Decoder, Piece};
+use crate::wire::decoder::{Decoder, Piece, Terms};
 use crate::wire::envelope::Encoding;
-use crate::wire::upgrade::{self, Refusal, Upgrade};
+use crate::wire::head::Rsv1;
+use crate::wire::rules::Violation;
+use crate::wire::upgrade::{self, Deflate, Refusal, Upgrade};
+use crate::wire::utf8::Utf8;
 use crate::wire::{close, encode};
 
 use super::effect::{Body, Effect, Greeting};
 use super::partial::Partial;
 use super::phase::{Event, Phase};
 use super::reason::Reason;
-use super::rules::Door;
+use super::rules::{Door, Rules};
 use super::{Lent, Session, message_purpose};
 
 /// Path of the agents' endpoint.
@@ -79,6 +82,9 @@ impl Session {
     }
 
     fn asked(&mut self, head: &[u8], request: &Upgrade, lent: &mut Lent<'_>) {
+        // Links carry many short frames in one segment, and their backends are near: nothing is compressed there.
+        let deflate = request.deflate.filter(|_| lent.rules.takes_deflate && lent.door == Door::Agents);
+        self.measured.set_window(deflate.map(Deflate::window));
         let text = |range: &std::ops::Range<usize>| std::str::from_utf8(&head[range.clone()]).unwrap_or_default();
         match (lent.door, text(&request.path)) {
             (Door::Agents, AGENT_PATH) | (Door::Links, LINK_PATH) => {
@@ -95,6 +101,7 @@ impl Session {
                     origin: request.origin.as_ref().map(text).map(str::to_owned),
                     accept: request.accept,
                     offer: request.offer,
+                    deflate,
                 };
                 self.phase = self.phase.on(Event::AgentAsked);
                 lent.effects.push(Effect::Authenticate(Box::new(greeting)));
@@ -102,7 +109,7 @@ impl Session {
             (Door::Agents, ECHO_PATH) if lent.rules.echo_bytes_max.is_some() => {
                 self.phase = self.phase.on(Event::EchoAsked);
                 self.hear(lent.now);
-                lent.effects.push(Effect::Send(upgrade::switching(request.accept, request.offer)));
+                lent.effects.push(Effect::Send(upgrade::switching(request.accept, request.offer, deflate)));
             }
             _ => self.refuse(Refusal::NotFound, lent),
         }
@@ -115,23 +122,22 @@ impl Session {
             Some(partial) => (partial.decoder, None, now),
             None => (Decoder::default(), None, now),
         };
-        let message_bytes_max = match self.phase {
-            Phase::Echo => lent.rules.echo_bytes_max.unwrap_or(0),
-            Phase::LinkJson | Phase::LinkBinary => lent.rules.link_message_bytes_max,
-            _ => lent.rules.message_bytes_max,
-        };
+        let rsv1 = if self.window().is_some() { Rsv1::Compressed } else { Rsv1::Reserved };
+        let terms = Terms { message_bytes_max: self.message_bytes_max(lent.rules), rsv1 };
         let mut flow = Flow::Drained;
         let mut frames = 0;
+        let mut inflated_bytes = 0;
         while at < input.len() {
-            if frames >= lent.rules.turn_frames && lent.has_room_to_keep(input.len() - at) {
+            let spent = frames >= lent.rules.turn_frames || inflated_bytes >= lent.rules.turn_inflated_bytes;
+            if spent && lent.has_room_to_keep(input.len() - at) {
                 flow = Flow::Budget;
                 break;
             }
             frames += 1;
-            match decoder.next(input, &mut at, message_bytes_max) {
+            match decoder.next(input, &mut at, terms) {
                 Ok(None) => {}
                 Ok(Some(piece)) => {
-                    self.take(piece, input, &mut body, lent);
+                    inflated_bytes += self.take(piece, input, &mut body, lent);
                     // Whatever is open at the end began in this call, unless it has been open all the time.
                     if body.is_none() {
                         since = now;
@@ -153,7 +159,16 @@ impl Session {
         flow
     }
 
-    fn take(&mut self, piece: Piece, input: &[u8], body: &mut Option<Lease>, lent: &mut Lent<'_>) {
+    fn message_bytes_max(&self, rules: &Rules) -> u64 {
+        match self.phase {
+            Phase::Echo => rules.echo_bytes_max.unwrap_or(0),
+            Phase::LinkJson | Phase::LinkBinary => rules.link_message_bytes_max,
+            _ => rules.message_bytes_max,
+        }
+    }
+
+    /// Takes a piece; returns what a compressed message came to, in bytes.
+    fn take(&mut self, piece: Piece, input: &[u8], body: &mut Option<Lease>, lent: &mut Lent<'_>) -> u64 {
         let closing = self.phase == Phase::Closing;
         match piece {
             Piece::Close(control) => self.peer_closed(control.payload(), lent),
@@ -163,15 +178,63 @@ impl Session {
             }
             Piece::Pong(control) => self.pong(control.payload(), lent),
             Piece::Data { text, first, .. } if first && !self.speaks(text) => self.fail(Reason::WrongType, lent),
-            Piece::Data { text, range, first: true, last: true } => {
-                self.message(text, Body::Scratch(range), input, lent)
+            Piece::Data { text, compressed, range, first: true, last: true } => {
+                return self.whole(text, compressed, Body::Scratch(range), input, lent);
             }
-            Piece::Data { text, range, last, .. } => {
+            Piece::Data { text, compressed, range, last, .. } => {
                 let lease = body.get_or_insert_with(|| lent.pool.lend(message_purpose(lent.door)));
                 lent.pool.extend(lease, &input[range]);
                 if last && let Some(lease) = body.take() {
-                    self.message(text, Body::Leased(lease), input, lent);
+                    return self.whole(text, compressed, Body::Leased(lease), input, lent);
                 }
+            }
+        }
+        0
+    }
+
+    /// A message as it came; returns what it came to where it was compressed, in bytes.
+    fn whole(&mut self, text: bool, compressed: bool, body: Body, input: &[u8], lent: &mut Lent<'_>) -> u64 {
+        if !compressed {
+            self.message(text, body, input, lent);
+            return 0;
+        }
+        match self.inflate(text, body, input, lent) {
+            Ok(plain) => {
+                let bytes = plain.len() as u64;
+                self.message(text, Body::Leased(plain), input, lent);
+                bytes
+            }
+            Err(violation) => {
+                self.fail(Reason::of(violation), lent);
+                0
+            }
+        }
+    }
+
+    /// Inflates a message into a buffer on loan, which never takes more than the largest message does, and checks its text on the way.
+    fn inflate(&mut self, text: bool, body: Body, input: &[u8], lent: &mut Lent<'_>) -> Result<Lease, Violation> {
+        let bytes_max = self.message_bytes_max(lent.rules);
+        let mut plain = lent.pool.lend(Purpose::Inflated);
+        let mut utf8 = Utf8::default();
+        let compressed = match &body {
+            Body::Scratch(range) => &input[range.clone()],
+            Body::Leased(lease) => lease,
+        };
+        let inflated = lent.inflater.inflate(compressed, bytes_max, |piece| {
+            if text {
+                utf8.feed(piece).map_err(|_| Violation::BadUtf8)?;
+            }
+            lent.pool.extend(&mut plain, piece);
+            Ok(())
+        });
+        if let Body::Leased(lease) = body {
+            lent.pool.take_back(lease);
+        }
+        match inflated {
+            Ok(()) if utf8.is_complete() => Ok(plain),
+            wrong => {
+                lent.pool.take_back(plain);
+                Err(wrong.err().unwrap_or(Violation::BadUtf8))
             }
         }
     }

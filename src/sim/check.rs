@@ -1,6 +1,7 @@
 //! Whether what callers were told is true, by what the kernel and the agents know.
 
 use crate::calls::{Body, Outcome};
+use crate::kit::overload::Level;
 use crate::kit::tick::Now;
 use crate::session::phase::Phase;
 
@@ -11,6 +12,7 @@ use super::world::{SimLoop, Worker, World};
 impl World {
     /// Judges the calls that have just ended, and those that should have.
     pub(super) fn check_calls(&mut self) {
+        self.has_shed |= self.dispatch.budget().level() >= Level::Shed;
         for (nonce, outcome) in self.ledger.take_ended() {
             self.kernel.borrow_mut().note(format_args!("call {nonce} ends: {outcome:?}"));
             self.ledger.close(nonce, outcome.clone());
@@ -61,7 +63,8 @@ impl World {
             Outcome::Offline => told(record.socket.is_none(), "the directory knew its agent"),
             Outcome::NotDelivered => {
                 told(!taken, "the kernel took all of it");
-                told(due || !self.is_open(record), "its connection is open and its deadline has not passed");
+                let may = due || self.has_shed || !self.is_open(record);
+                told(may, "its connection is open, its deadline has not passed, and no queue was cut");
             }
             Outcome::NoReceipt => {
                 told(due, "its deadline has not passed");

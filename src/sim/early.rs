@@ -26,7 +26,7 @@ use super::socket::{Piece, Read};
 fn a_frame_for_a_link_that_is_being_let_in_comes_after_its_welcome() {
     let encoding = Encoding::Binary;
     let kernel = Rc::new(RefCell::new(Kernel::new(Rng::with_seed(1), Odds::calm(), 1, Trace::Quiet)));
-    let OneLoop { mut body, mailbox, tray } = setup::one_loop(&kernel, |_| {});
+    let OneLoop { mut body, mailbox, tray, .. } = setup::one_loop(&kernel, |_| {});
     let socket = kernel.borrow_mut().connect(0, Door::Links).expect("somebody listens");
     kernel.borrow_mut().send(socket, Piece::Bytes(request(Role::Link(encoding)).into()));
     let mut turn = || {
@@ -45,7 +45,7 @@ fn a_frame_for_a_link_that_is_being_let_in_comes_after_its_welcome() {
     assert!(mailbox.offer(Order::Send { conn, frame }).is_ok());
     turn();
     assert!(!kernel.borrow().sockets[socket].has_for_client());
-    let response = upgrade::switching([b'a'; 28], Offer::Ours(encoding));
+    let response = upgrade::switching([b'a'; 28], Offer::Ours(encoding), None);
     let admission = Admission { conn, agent: AgentSlot::NONE, encoding, expires: None, response };
     assert!(mailbox.offer(Order::Admit(Box::new(admission))).is_ok());
     (0..2).for_each(|_| turn());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::kit::tick::Now;
+use crate::kit::tick::{Now, Took};
 use crate::net::io::{Io, Ready, Token, Wake, Watch};
 use crate::session::rules::Door;
 
@@ -55,6 +55,11 @@ impl Io for SimIo {
         let mut kernel = self.kernel.borrow_mut();
         kernel.ready(self.door, ready);
         Now(kernel.now)
+    }
+
+    fn turn_took(&mut self) -> Took {
+        let wall = self.kernel.borrow().turn;
+        Took { wall, cpu: wall }
     }
 
     fn accept(&mut self, door: Door) -> io::Result<(SimStream, SocketAddr)> {

@@ -6,6 +6,7 @@ use std::hash::Hasher;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fastrand::Rng;
 use rustls::ClientConfig;
@@ -47,6 +48,8 @@ pub(super) enum Trace {
 /// The system.
 pub(super) struct Kernel {
     pub(super) now: u64,
+    /// How long each turn of a loop takes, by the wall.
+    pub(super) turn: Duration,
     pub(super) odds: Odds,
     pub(super) rng: Rng,
     pub(super) sockets: Vec<Socket>,
@@ -78,6 +81,7 @@ impl Kernel {
         };
         Self {
             now: 0,
+            turn: Duration::ZERO,
             odds,
             rng,
             sockets: Vec::new(),

@@ -18,6 +18,7 @@ mod kernel;
 mod life;
 mod line;
 mod link;
+mod overload;
 mod rates;
 mod secure;
 mod setup;

@@ -11,13 +11,14 @@ use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::network::{Network, Networks, PrefixBits};
+use crate::kit::overload::{Ladder, Mark};
 use crate::kit::quota::Quota;
 use crate::kit::tick::Clock;
 use crate::kit::token_bucket::Rate;
 use crate::net::arrivals::{ArrivalLimits, Arrivals, Balancers};
 use crate::net::event_loop::{EventLoop, LoopParts, LoopStatus};
 use crate::net::intake::{Intake, QueueLimits, Tray, queue};
-use crate::net::limits::{Limits, LinkLimits};
+use crate::net::limits::{DeflateLimits, Limits, LinkLimits, OverloadLimits};
 use crate::net::mailbox::Mailbox;
 use crate::net::secured::DoorTerms;
 use crate::net::throttle::AgentRates;
@@ -53,7 +54,9 @@ pub(super) fn rules(rng: &mut Rng) -> Rules {
         message_bytes_max: 4096,
         link_message_bytes_max: 4096,
         echo_bytes_max: Some(16 * 1024),
+        takes_deflate: rng.bool(),
         turn_frames: rng.u32(1..6),
+        turn_inflated_bytes: rng.u64(50..5000),
         kept_bytes_max: rng.usize(0..30_000),
         handshake_ms: rng.u32(300..1500),
         close_ms: rng.u32(200..800),
@@ -74,7 +77,9 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         lease_bytes: rng.usize(16_384..60_000),
         turn_bytes: rng.usize(50..5000),
         handshakes_max: rng.u32(1..6),
+        deflate: Some(DeflateLimits { from: rng.usize(1..100), to: rng.usize(100..3000), level: rng.u32(1..10) }),
         agent_rates: agent_rates(rng),
+        overload: OverloadLimits { lag: Ladder::NONE, shed_from: rng.usize(1..600), patience_ms: rng.u32(50..200) },
         link: LinkLimits { connections_max: rng.u32(1..5), queue_soft, queue_hard: queue_soft + rng.usize(500..6000) },
     }
 }
@@ -114,12 +119,24 @@ fn network(text: &str) -> Option<Network> {
     text.parse().ok()
 }
 
+/// Memory for as many connections as there may be, or for less than that: then the node is overloaded whenever many are there.
+fn budget(rng: &mut Rng, connections_max: u32) -> Arc<Budget> {
+    if rng.bool() {
+        return Budget::new(BudgetLimit::NONE, Ladder::NONE);
+    }
+    // So much that what the tests' own process takes is nothing beside it.
+    let kernel_bytes_per_connection = 1 << 40;
+    let bytes_max = u64::from(rng.u32(2..=connections_max)) * kernel_bytes_per_connection;
+    let marks = [1000, rng.u64(1000..1200), rng.u64(1200..1500)].map(|enter| Mark { enter, leave: enter - 50 });
+    let fall = Duration::from_millis(rng.u64(0..1000));
+    Budget::new(BudgetLimit { bytes_max, kernel_bytes_per_connection }, Ladder { marks, rise: Duration::ZERO, fall })
+}
+
 /// Builds loops, queues and dispatch on a kernel that has as many doors as there are to be loops.
 pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     let (rules, limits) = (rules(rng), limits(rng));
     let queue_limits = QueueLimits { batches_max: rng.usize(1..5), bytes_max: rng.usize(200..4000) };
     let (hatches, trays): (Vec<_>, Vec<_>) = (0..rng.usize(1..4)).map(|_| queue(queue_limits)).unzip();
-    let budget = Budget::new(BudgetLimit::NONE);
     let doors = kernel.borrow().doors.len();
     let balancers = balancers(rng);
     kernel.borrow_mut().proxied = [balancers[0].is_some(), balancers[1].is_some()];
@@ -127,6 +144,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
     kernel.borrow_mut().secured = tls.each_ref().map(|terms| terms.as_ref().map(|_| Arc::clone(&peers)));
     let arrivals = Arc::new(Arrivals::new(balancers, arrival_limits(rng)));
     let room = Quota::new(rng.u32(4..20 * doors as u32));
+    let budget = budget(rng, room.max());
     let (mut loops, mut mailboxes, mut dispatch_doors) = (Vec::new(), Vec::new(), Vec::new());
     for door in 0..doors {
         let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[door].woken)));
@@ -188,6 +206,10 @@ pub(super) struct OneLoop {
     pub(super) body: EventLoop<SimIo>,
     pub(super) mailbox: Mailbox,
     pub(super) tray: Tray,
+    pub(super) rules: Rules,
+    pub(super) limits: Limits,
+    pub(super) budget: Arc<Budget>,
+    pub(super) status: Arc<LoopStatus>,
 }
 
 /// Builds one with marks that nobody reaches, but for those that `change` sets.
@@ -213,6 +235,7 @@ pub(super) fn secured_loop(kernel: &SharedKernel, tls: DoorTerms, change: impl F
     let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[0].woken)));
     let (mailbox, letters) = Mailbox::new(9, waker);
     let (hatch, tray) = queue(QueueLimits { batches_max: 9, bytes_max: 1 << 20 });
+    let (budget, status) = (Budget::new(BudgetLimit::NONE, Ladder::NONE), Arc::new(LoopStatus::default()));
     let body = EventLoop::new(LoopParts {
         index: 0,
         io: SimIo { kernel: SharedKernel::clone(kernel), door: 0 },
@@ -220,11 +243,11 @@ pub(super) fn secured_loop(kernel: &SharedKernel, tls: DoorTerms, change: impl F
         intake: Intake::new(vec![hatch]),
         rules,
         limits,
-        status: Arc::new(LoopStatus::default()),
+        status: Arc::clone(&status),
         room: Quota::new(50),
-        budget: Budget::new(BudgetLimit::NONE),
+        budget: Arc::clone(&budget),
         arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
         tls,
     });
-    OneLoop { body, mailbox, tray }
+    OneLoop { body, mailbox, tray, rules, limits, budget, status }
 }

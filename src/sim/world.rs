@@ -99,6 +99,8 @@ pub(super) struct World {
     pub(super) drained: bool,
     /// What each connection was at the end of the last turn that saw it: open or not, and bytes read by then.
     pub(super) last_seen: BTreeMap<SocketId, (bool, u64)>,
+    /// Whether the node ever had to cut queues.
+    pub(super) has_shed: bool,
 }
 
 impl World {
@@ -134,6 +136,7 @@ impl World {
             drain: None,
             drained: false,
             last_seen: BTreeMap::new(),
+            has_shed: false,
         }
     }
 

@@ -7,10 +7,19 @@ use std::ops::Range;
 
 use tungstenite::protocol::frame::coding::{Control as ControlCode, Data as DataCode, OpCode};
 
-use super::head::{self, CONTROL_BYTES_MAX, HEAD_BYTES_MAX, Head};
+use super::head::{self, CONTROL_BYTES_MAX, HEAD_BYTES_MAX, Head, Rsv1};
 use super::mask;
 use super::rules::Violation;
 use super::utf8::Utf8;
+
+/// What holds for the messages of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Most payload bytes of a message, compressed or not.
+    pub message_bytes_max: u64,
+    /// Whether messages may be compressed.
+    pub rsv1: Rsv1,
+}
 
 /// The payload of a control frame: at most 125 bytes, copied out.
 #[derive(Clone, Copy)]
@@ -42,13 +51,15 @@ impl Control {
 pub enum Piece {
     /// Payload of a data message. The ranges between one `first` and its `last` make up the message; a range may be empty.
     Data {
-        /// Whether the message is text (checked UTF-8 so far) or binary.
+        /// Whether the message is text (checked UTF-8 so far, unless it is compressed) or binary.
         text: bool,
+        /// Whether the bytes are compressed.
+        compressed: bool,
         /// Where the unmasked bytes lie in the input.
         range: Range<usize>,
         /// Whether the message begins here.
         first: bool,
-        /// Whether the message ends here; a text that ends is complete UTF-8.
+        /// Whether the message ends here; a text that ends is complete UTF-8, unless it is compressed.
         last: bool,
     },
     /// A ping, whole.
@@ -88,6 +99,7 @@ struct Frame {
 #[derive(Clone, Copy)]
 struct Message {
     text: bool,
+    compressed: bool,
     /// Whether a piece of it was given out.
     begun: bool,
     /// Payload bytes that the heads so far have announced.
@@ -101,16 +113,11 @@ impl Decoder {
     ///
     /// # Errors
     /// The first rule broken, in the order of the bytes. The decoder must not be used after that.
-    pub fn next(
-        &mut self,
-        input: &mut [u8],
-        at: &mut usize,
-        message_bytes_max: u64,
-    ) -> Result<Option<Piece>, Violation> {
+    pub fn next(&mut self, input: &mut [u8], at: &mut usize, terms: Terms) -> Result<Option<Piece>, Violation> {
         let frame = match self.frame.take() {
             Some(frame) => frame,
-            None => match self.next_head(input, at)? {
-                Some(head) => self.open(&head, message_bytes_max)?,
+            None => match self.next_head(input, at, terms.rsv1)? {
+                Some(head) => self.open(&head, terms.message_bytes_max)?,
                 None => return Ok(None),
             },
         };
@@ -133,28 +140,28 @@ impl Decoder {
     }
 
     /// The next head, from the input alone or joined with what was held of it.
-    fn next_head(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Head>, Violation> {
+    fn next_head(&mut self, input: &[u8], at: &mut usize, rsv1: Rsv1) -> Result<Option<Head>, Violation> {
         let rest = &input[*at..];
         if self.head_held == 0 {
             let Some(&first) = rest.first() else {
                 return Ok(None);
             };
-            self.check_order(first)?;
-            if let Some(head) = head::parse(rest)? {
+            self.check_order(first, rsv1)?;
+            if let Some(head) = head::parse(rest, rsv1)? {
                 *at += head.head_bytes;
                 return Ok(Some(head));
             }
         }
-        self.next_cut_head(rest, at)
+        self.next_cut_head(rest, at, rsv1)
     }
 
     /// Adds to the held head; it may still be cut.
     #[cold]
-    fn next_cut_head(&mut self, rest: &[u8], at: &mut usize) -> Result<Option<Head>, Violation> {
+    fn next_cut_head(&mut self, rest: &[u8], at: &mut usize, rsv1: Rsv1) -> Result<Option<Head>, Violation> {
         let held = usize::from(self.head_held);
         let more = rest.len().min(HEAD_BYTES_MAX - held);
         self.head[held..held + more].copy_from_slice(&rest[..more]);
-        match head::parse(&self.head[..held + more])? {
+        match head::parse(&self.head[..held + more], rsv1)? {
             Some(head) => {
                 self.head_held = 0;
                 *at += head.head_bytes - held;
@@ -170,8 +177,8 @@ impl Decoder {
 
     /// The rules of the first byte: its own, then how it follows the frames before (section 5.4). It comes before the
     /// rest of the head, so that a cut behind the first byte changes nothing.
-    fn check_order(&self, first: u8) -> Result<(), Violation> {
-        match (head::first_byte(first)?, &self.message) {
+    fn check_order(&self, first: u8, rsv1: Rsv1) -> Result<(), Violation> {
+        match (head::first_byte(first, rsv1)?, &self.message) {
             (OpCode::Data(DataCode::Continue), None) => Err(Violation::LoneContinuation),
             (OpCode::Data(DataCode::Text | DataCode::Binary), Some(_)) => Err(Violation::InterruptedMessage),
             _ => Ok(()),
@@ -183,6 +190,7 @@ impl Decoder {
         if matches!(head.opcode, OpCode::Data(_)) {
             let message = self.message.get_or_insert(Message {
                 text: head.opcode == OpCode::Data(DataCode::Text),
+                compressed: head.compressed,
                 begun: false,
                 bytes: 0,
                 utf8: Utf8::default(),
@@ -208,13 +216,13 @@ impl Decoder {
         };
         let first = !message.begun;
         let last = frame.fin && frame.left == 0;
-        if message.text {
+        if message.text && !message.compressed {
             let fed = message.utf8.feed(&input[range.clone()]);
             if fed.is_err() || last && !message.utf8.is_complete() {
                 return Err(Violation::BadUtf8);
             }
         }
-        let text = message.text;
+        let Message { text, compressed, .. } = message;
         if !last {
             message.begun = true;
             self.message = Some(message);
@@ -222,7 +230,7 @@ impl Decoder {
         if frame.left > 0 {
             self.frame = Some(frame);
         }
-        Ok(Some(Piece::Data { text, range, first, last }))
+        Ok(Some(Piece::Data { text, compressed, range, first, last }))
     }
 
     /// What there is of a control frame's payload; given out when it is whole.

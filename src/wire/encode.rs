@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{CloseCode, Control, OpCode};
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::close::REASON_BYTES_MAX;
 use super::utf8;
@@ -20,6 +20,38 @@ pub fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     head(opcode, payload.len(), None, &mut out);
     out.extend_from_slice(payload);
     Bytes::from(out)
+}
+
+/// A whole unmasked data frame around a copy of a compressed message (RFC 7692 section 6).
+#[must_use]
+pub fn compressed(opcode: OpCode, message: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(head_bytes(message.len()) + message.len());
+    let header = FrameHeader { rsv1: true, ..header(opcode, None) };
+    let written = header.format(message.len() as u64, &mut out);
+    debug_assert!(written.is_ok(), "writing to a Vec cannot fail");
+    out.extend_from_slice(message);
+    Bytes::from(out)
+}
+
+/// The message of one whole data frame that was written here, uncompressed; `None` where `frame` is anything else: a control frame, several
+/// frames, an HTTP response.
+#[must_use]
+pub fn message_of(frame: &[u8]) -> Option<(OpCode, &[u8])> {
+    let opcode = match frame.first()? {
+        0x81 => OpCode::Data(Data::Text),
+        0x82 => OpCode::Data(Data::Binary),
+        _ => return None,
+    };
+    let (payload_bytes, message) = match frame.get(1..)? {
+        [short @ 0..=125, message @ ..] => (usize::from(*short), message),
+        [126, high, low, message @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), message),
+        [127, rest @ ..] => {
+            let (length, message) = rest.split_first_chunk()?;
+            (usize::try_from(u64::from_be_bytes(*length)).ok()?, message)
+        }
+        _ => return None,
+    };
+    (message.len() == payload_bytes).then_some((opcode, message))
 }
 
 /// A whole unmasked frame whose payload `write` appends to the buffer that it is handed; one allocation when
@@ -100,8 +132,6 @@ fn head_bytes(payload_bytes: usize) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use tungstenite::protocol::frame::coding::Data;
-
     use super::*;
 
     const SIZES: [usize; 8] = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000];
@@ -143,6 +173,28 @@ mod tests {
                 assert_eq!(out.len(), out.capacity(), "no room is left over");
             });
             assert_eq!(frame[frame.len() - size..].as_ptr(), payload_at, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_found_in_its_frame_and_in_nothing_else() {
+        for size in SIZES {
+            let message = vec![b'x'; size];
+            for opcode in [OpCode::Data(Data::Text), OpCode::Data(Data::Binary)] {
+                let whole = frame(opcode, &message);
+                assert_eq!(message_of(&whole), Some((opcode, &message[..])), "{size}");
+                assert_eq!(message_of(&whole[..whole.len() - 1]), None, "{size}");
+                assert_eq!(message_of(&[&whole[..], &whole].concat()), None, "{size}");
+                let mut flagged = compressed(opcode, &message).to_vec();
+                assert_eq!(message_of(&flagged), None, "it is not compressed twice");
+                flagged[0] &= !0x40;
+                assert_eq!(flagged, whole, "the bit is all that differs");
+            }
+        }
+        for other in
+            [&b""[..], b"\x81", b"\x82\x7e\x01", b"\x82\xfe\x00\x00", b"\x89\x00", b"\x01\x00", b"HTTP/1.1 101 "]
+        {
+            assert_eq!(message_of(other), None, "{other:x?}");
         }
     }
 

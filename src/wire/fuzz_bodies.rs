@@ -6,11 +6,13 @@ mod addresses;
 
 pub use addresses::{origins, url};
 
-use super::decoder::{Decoder, Piece};
+use super::decoder::{Decoder, Piece, Terms};
+use super::deflate::{Deflater, Inflater, Window};
 use super::envelope::agent_side::decode_from_gateway;
 use super::envelope::link_side::client::FromLink;
 use super::envelope::link_side::{self, Ended, Ending, FromBackend};
 use super::envelope::{self, Encoding, Inbound, Outbound, Payload};
+use super::head::Rsv1;
 use super::proxy;
 use super::rules::Violation;
 use super::upgrade::{self, HeadLimits};
@@ -22,8 +24,8 @@ pub(super) const MESSAGE_BYTES_MAX: u64 = 4096;
 /// What came out of a stream, joined so that no cut shows.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Seen {
-    /// Whole messages, and whether they are text.
-    pub(super) messages: Vec<(bool, Vec<u8>)>,
+    /// Whole messages, and whether they are text and compressed.
+    pub(super) messages: Vec<(bool, bool, Vec<u8>)>,
     /// Whole control frames: `c`lose, p`i`ng, p`o`ng.
     pub(super) controls: Vec<(char, Vec<u8>)>,
     /// How it ended.
@@ -33,7 +35,8 @@ pub(super) struct Seen {
 }
 
 /// Feeds the chunks one by one, as a session would.
-pub(super) fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Seen {
+pub(super) fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, rsv1: Rsv1) -> Seen {
+    let terms = Terms { message_bytes_max: MESSAGE_BYTES_MAX, rsv1 };
     let mut decoder = Decoder::default();
     let mut seen = Seen::default();
     let mut open: Option<Vec<u8>> = None;
@@ -41,18 +44,18 @@ pub(super) fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Seen {
         let mut input = chunk.to_vec();
         let mut at = 0;
         loop {
-            match decoder.next(&mut input, &mut at, MESSAGE_BYTES_MAX) {
+            match decoder.next(&mut input, &mut at, terms) {
                 Err(violation) => {
                     seen.violation = Some(violation);
                     return seen;
                 }
                 Ok(None) => break,
-                Ok(Some(Piece::Data { text, range, first, last })) => {
+                Ok(Some(Piece::Data { text, compressed, range, first, last })) => {
                     assert_eq!(first, open.is_none(), "first is said once, at the start");
                     let message = open.get_or_insert_default();
                     message.extend_from_slice(&input[range]);
                     if last {
-                        seen.messages.extend(open.take().map(|m| (text, m)));
+                        seen.messages.extend(open.take().map(|m| (text, compressed, m)));
                     }
                 }
                 Ok(Some(Piece::Ping(c))) => seen.controls.push(('i', c.payload().to_vec())),
@@ -71,12 +74,42 @@ pub fn decoder(bytes: &[u8]) {
     let Some((&step, stream)) = bytes.split_first() else {
         return;
     };
-    let whole = decode([stream]);
-    let cut = decode(stream.chunks(usize::from(step).max(1)));
-    assert_eq!(whole, cut);
-    for (text, message) in &whole.messages {
-        assert!(message.len() as u64 <= MESSAGE_BYTES_MAX);
-        assert!(!text || std::str::from_utf8(message).is_ok());
+    for rsv1 in [Rsv1::Reserved, Rsv1::Compressed] {
+        let whole = decode([stream], rsv1);
+        let cut = decode(stream.chunks(usize::from(step).max(1)), rsv1);
+        assert_eq!(whole, cut);
+        for (text, compressed, message) in &whole.messages {
+            assert!(message.len() as u64 <= MESSAGE_BYTES_MAX);
+            assert!(!text || *compressed || std::str::from_utf8(message).is_ok());
+            assert!(!compressed || rsv1 == Rsv1::Compressed);
+        }
+    }
+}
+
+/// A compressed message is refused or comes to no more than the limit, the same each time; and what came out goes through a deflater
+/// and an inflater unchanged. The first byte sets the peer's window and the level.
+pub fn deflate(bytes: &[u8]) {
+    let Some((&first, message)) = bytes.split_first() else {
+        return;
+    };
+    let (mut inflater, mut deflater) = (Inflater::default(), Deflater::default());
+    let mut inflate = |message: &[u8]| {
+        let mut plain = Vec::new();
+        let result = inflater.inflate(message, MESSAGE_BYTES_MAX, |piece| {
+            plain.extend_from_slice(piece);
+            assert!(plain.len() as u64 <= MESSAGE_BYTES_MAX);
+            Ok(())
+        });
+        (result, plain)
+    };
+    let once = inflate(message);
+    assert_eq!(once, inflate(message), "no message leaves anything behind");
+    let plain = if once.0.is_ok() { &once.1 } else { message };
+    let window = Window::of_bits(8 + first % 8).unwrap_or(Window::LARGEST);
+    if let Some(compressed) = deflater.deflate(plain, window, 1 + u32::from(first / 8) % 9) {
+        assert!(compressed.len() < plain.len());
+        let (result, back) = inflate(compressed);
+        assert!(plain.len() as u64 > MESSAGE_BYTES_MAX || result == Ok(()) && back == *plain);
     }
 }
 

@@ -16,7 +16,17 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED_BITS: u8 = 0x70;
+const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
+
+/// What the first reserved bit means on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rsv1 {
+    /// Nothing: it must not be set.
+    Reserved,
+    /// On the first frame of a message, that the message is compressed (RFC 7692 section 6).
+    Compressed,
+}
 
 /// A legal head of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +35,8 @@ pub struct Head {
     pub fin: bool,
     /// What it carries; never reserved.
     pub opcode: OpCode,
+    /// Whether its message is compressed; said on the first frame alone.
+    pub compressed: bool,
     /// The masking key.
     pub mask: [u8; 4],
     /// Payload length, in bytes; at most 125 for a control frame.
@@ -38,11 +50,11 @@ pub struct Head {
 /// # Errors
 /// The first rule that it breaks, in the order of the bytes, also when the head is cut after the offending byte.
 #[inline]
-pub fn parse(bytes: &[u8]) -> Result<Option<Head>, Violation> {
+pub fn parse(bytes: &[u8], rsv1: Rsv1) -> Result<Option<Head>, Violation> {
     let [first, rest @ ..] = bytes else {
         return Ok(None);
     };
-    let opcode = first_byte(*first)?;
+    let opcode = first_byte(*first, rsv1)?;
     let [second, rest @ ..] = rest else {
         return Ok(None);
     };
@@ -54,7 +66,8 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>, Violation> {
         return Ok(None);
     };
     let head_bytes = bytes.len() - payload.len();
-    Ok(Some(Head { fin: first & FIN != 0, opcode, mask: *mask, payload_bytes, head_bytes }))
+    let compressed = first & RSV1 != 0;
+    Ok(Some(Head { fin: first & FIN != 0, opcode, compressed, mask: *mask, payload_bytes, head_bytes }))
 }
 
 /// The rules that the first byte alone can break.
@@ -62,8 +75,8 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>, Violation> {
 /// # Errors
 /// Reserved bits, a reserved opcode, a control frame that is a fragment.
 #[inline]
-pub(super) fn first_byte(byte: u8) -> Result<OpCode, Violation> {
-    if byte & RESERVED_BITS != 0 {
+pub(super) fn first_byte(byte: u8, rsv1: Rsv1) -> Result<OpCode, Violation> {
+    if byte & RESERVED_BITS != 0 && !is_compressed(byte, rsv1) {
         return Err(Violation::ReservedBits);
     }
     match OpCode::from(byte & 0x0F) {
@@ -71,6 +84,12 @@ pub(super) fn first_byte(byte: u8) -> Result<OpCode, Violation> {
         OpCode::Control(_) if byte & FIN == 0 => Err(Violation::FragmentedControl),
         opcode => Ok(opcode),
     }
+}
+
+/// Whether the only reserved bit that is set may be, and is on the first frame of a message.
+fn is_compressed(byte: u8, rsv1: Rsv1) -> bool {
+    let begins = matches!(OpCode::from(byte & 0x0F), OpCode::Data(Data::Text | Data::Binary));
+    rsv1 == Rsv1::Compressed && byte & RESERVED_BITS == RSV1 && begins
 }
 
 #[inline]
@@ -129,13 +148,18 @@ mod tests {
             (&[0x82, 0xFF, 0x80], LengthTopBit),
             (&[0x82, 0xFF, 0, 0, 0, 0, 0, 0], LengthNotMinimal),
         ];
-        for (bytes, violation) in table {
-            assert_eq!(parse(bytes), Err(*violation), "{bytes:x?}");
+        // Where messages may be compressed: never on a continuation or a control frame, and never with another bit.
+        let more: &[(&[u8], Violation)] =
+            &[(&[0xC0], ReservedBits), (&[0xC9], ReservedBits), (&[0xE1], ReservedBits), (&[0x91], ReservedBits)];
+        let compressed = table[1..].iter().chain(more).map(|row| (Rsv1::Compressed, row));
+        let rows = table.iter().map(|row| (Rsv1::Reserved, row));
+        for (rsv1, (bytes, violation)) in rows.chain(compressed) {
+            assert_eq!(parse(bytes, rsv1), Err(*violation), "{bytes:x?}");
             let cut = &bytes[..bytes.len() - 1];
-            assert_eq!(parse(cut), Ok(None), "{cut:x?}");
+            assert_eq!(parse(cut, rsv1), Ok(None), "{cut:x?}");
             let mut longer = bytes.to_vec();
             longer.extend([0xFF; 14]);
-            assert_eq!(parse(&longer), Err(*violation), "{longer:x?}");
+            assert_eq!(parse(&longer, rsv1), Err(*violation), "{longer:x?}");
         }
     }
 
@@ -150,11 +174,17 @@ mod tests {
             (65_536, &[0xFF, 0, 0, 0, 0, 0, 1, 0, 0]),
             (i64::MAX as u64, &[0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
         ];
-        for (first, opcode) in [
-            (0x00, OpCode::Data(Data::Continue)),
-            (0x81, OpCode::Data(Data::Text)),
-            (0x82, OpCode::Data(Data::Binary)),
-            (0x89, OpCode::Control(Control::Ping)),
+        let (plain, deflate) = (Rsv1::Reserved, Rsv1::Compressed);
+        for (rsv1, first, opcode) in [
+            (plain, 0x00, OpCode::Data(Data::Continue)),
+            (plain, 0x81, OpCode::Data(Data::Text)),
+            (plain, 0x82, OpCode::Data(Data::Binary)),
+            (plain, 0x89, OpCode::Control(Control::Ping)),
+            (deflate, 0x80, OpCode::Data(Data::Continue)),
+            (deflate, 0x01, OpCode::Data(Data::Text)),
+            (deflate, 0x41, OpCode::Data(Data::Text)),
+            (deflate, 0xC2, OpCode::Data(Data::Binary)),
+            (deflate, 0x89, OpCode::Control(Control::Ping)),
         ] {
             for (payload_bytes, length) in lengths {
                 if first == 0x89 && *payload_bytes > 125 {
@@ -162,16 +192,17 @@ mod tests {
                 }
                 let bytes = [&[first], *length, &mask].concat();
                 for cut in 0..bytes.len() {
-                    assert_eq!(parse(&bytes[..cut]), Ok(None), "{bytes:x?} at {cut}");
+                    assert_eq!(parse(&bytes[..cut], rsv1), Ok(None), "{bytes:x?} at {cut}");
                 }
                 let expected = Head {
                     fin: first & FIN != 0,
                     opcode,
+                    compressed: first & RSV1 != 0,
                     mask,
                     payload_bytes: *payload_bytes,
                     head_bytes: bytes.len(),
                 };
-                assert_eq!(parse(&bytes), Ok(Some(expected)));
+                assert_eq!(parse(&bytes, rsv1), Ok(Some(expected)));
             }
         }
     }

@@ -3,6 +3,7 @@
 pub mod client_tls;
 pub mod close;
 pub mod decoder;
+pub mod deflate;
 pub mod encode;
 pub mod envelope;
 #[doc(hidden)]

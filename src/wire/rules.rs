@@ -25,6 +25,8 @@ pub enum Violation {
     InterruptedMessage,
     /// Text, or a close reason, that is not UTF-8 (section 8.1).
     BadUtf8,
+    /// A compressed message that cannot be inflated (RFC 7692 section 7.2.2).
+    BadDeflate,
     /// A close frame with a one-byte body (section 5.5.1).
     ShortClose,
     /// A close code that must not be sent (section 7.4).
@@ -38,7 +40,7 @@ impl Violation {
     #[must_use]
     pub fn close_code(self) -> CloseCode {
         match self {
-            Self::BadUtf8 => CloseCode::Invalid,
+            Self::BadUtf8 | Self::BadDeflate => CloseCode::Invalid,
             Self::MessageTooBig => CloseCode::Size,
             _ => CloseCode::Protocol,
         }

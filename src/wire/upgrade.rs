@@ -1,5 +1,6 @@
 //! The request that asks for a WebSocket (RFC 6455 section 4.2, HTTP/1.1), and the answers to it.
 
+mod extensions;
 mod fields;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use httparse::Status;
 use tungstenite::handshake::derive_accept_key;
 
+pub use self::extensions::Deflate;
 use self::fields::Fields;
 use super::envelope::Encoding;
 
@@ -59,6 +61,8 @@ pub struct Upgrade {
     pub accept: [u8; 28],
     /// The subprotocol; the first one offered that we speak. Offers of only foreign ones are refused with 400.
     pub offer: Offer,
+    /// The offer of permessage-deflate that could be taken.
+    pub deflate: Option<Deflate>,
 }
 
 /// Why a request is answered with an HTTP error. Each is one response with `Connection: close`.
@@ -211,6 +215,7 @@ pub fn parse(bytes: &[u8], limits: HeadLimits) -> Result<Option<Upgrade>, Refusa
         origin: fields.origin()?.map(|origin| range_in(bytes, origin)),
         accept: accept(key)?,
         offer: fields.offer()?,
+        deflate: fields.deflate()?,
     }))
 }
 
@@ -289,9 +294,9 @@ fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// The 101 response.
+/// The 101 response, with the subprotocol and the extension that were agreed on.
 #[must_use]
-pub fn switching(accept: [u8; 28], offer: Offer) -> Bytes {
+pub fn switching(accept: [u8; 28], offer: Offer, deflate: Option<Deflate>) -> Bytes {
     let mut out = Vec::with_capacity(192);
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -300,6 +305,10 @@ pub fn switching(accept: [u8; 28], offer: Offer) -> Bytes {
     if let Offer::Ours(encoding) = offer {
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         out.extend_from_slice(encoding.subprotocol().as_bytes());
+    }
+    if let Some(deflate) = deflate {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        out.extend_from_slice(deflate.answer().as_bytes());
     }
     out.extend_from_slice(b"\r\n\r\n");
     Bytes::from(out)

@@ -168,6 +168,7 @@ mod tests {
             origin: origin.map(str::to_owned),
             accept: [0; 28],
             offer: Offer::Nothing,
+            deflate: None,
         }
     }
 

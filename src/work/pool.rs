@@ -140,6 +140,7 @@ mod tests {
             origin: None,
             accept: [b'a'; 28],
             offer: Offer::Nothing,
+            deflate: None,
         };
         Event::Knock { conn: ConnId::new(0, number, 1), greeting: Box::new(greeting) }
     }

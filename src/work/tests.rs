@@ -23,6 +23,7 @@ use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::ids::ConnId;
 use crate::kit::lock::lock;
+use crate::kit::overload::Ladder;
 use crate::kit::tick::{Clock, Now};
 use crate::net::arrivals::{ArrivalLimits, Arrivals};
 use crate::net::event_loop::LoopStatus;
@@ -85,7 +86,7 @@ pub(super) fn node() -> (Dispatch, Letters) {
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
         queues: Vec::new(),
-        budget: Budget::new(BudgetLimit::NONE),
+        budget: Budget::new(BudgetLimit::NONE, Ladder::NONE),
         arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
         key_calls: None,
         gate: Gate {
@@ -115,6 +116,7 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
         origin: None,
         accept: [b'a'; 28],
         offer: Offer::Nothing,
+        deflate: None,
     };
     let event = Event::Knock { conn, greeting: Box::new(greeting) };
     let mut answers = Answers::default();

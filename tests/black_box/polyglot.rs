@@ -57,13 +57,29 @@ fn the_go_agents_answer() {
     }
 }
 
+/// Their libraries offer permessage-deflate by themselves, and leave it at that where it is off.
+#[test]
+fn python_and_node_agents_compress_where_the_gateway_does() {
+    for mut command in complete().into_iter().take(2) {
+        let gateway = Gateway::start("[deflate]\nmode = \"on\"\nfrom = \"1B\"\nto = \"1MiB\"\n");
+        serves(&gateway, &mut command);
+        for way in ["in", "out"] {
+            let moved = gateway.metric("holdfast_deflate_bytes_total", &format!("way=\"{way}\""));
+            assert!(moved > 200_000, "{command:?}: {moved} bytes {way}");
+        }
+    }
+}
+
 pub fn must_exist(path: &Path) {
     assert!(path.exists(), "{} is missing: run scripts/test", path.display());
 }
 
 /// Connects with a token, answers, refuses what it does not know, and survives a long message.
 fn answers_calls(command: &mut Command) {
-    let gateway = Gateway::start("");
+    serves(&Gateway::start(""), command);
+}
+
+fn serves(gateway: &Gateway, command: &mut Command) {
     let child = command
         .arg(format!("ws://{}", gateway.agents))
         .env("HOLDFAST_TOKEN", gateway.token("web-1"))

@@ -21,6 +21,7 @@ use crate::calls::Calls;
 use crate::directory::{Directory, NewAgent, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::ids::{CallId, ConnId};
+use crate::kit::overload::Ladder;
 use crate::kit::tick::{Clock, Now};
 use crate::net::arrivals::{ArrivalLimits, Arrivals};
 use crate::net::event_loop::LoopStatus;
@@ -124,7 +125,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         calls: Calls::new(7, 10),
         loops: vec![LoopDoor { mailbox, status }],
         queues: Vec::new(),
-        budget: Budget::new(BudgetLimit::NONE),
+        budget: Budget::new(BudgetLimit::NONE, Ladder::NONE),
         arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
         key_calls: None,
         gate: Gate {

@@ -8,6 +8,7 @@ use std::io;
 use crate::kit::budget::Verdict;
 use crate::kit::ids::SLOTS_MAX;
 use crate::kit::memory;
+use crate::kit::overload::Level;
 use crate::kit::tick::Now;
 use crate::net::arrivals::Header;
 use crate::net::conn::{Conn, mark};
@@ -65,7 +66,9 @@ impl Accepting {
 impl<I: Io> EventLoop<I> {
     pub(super) fn accept(&mut self) {
         for door in Door::ALL {
+            let held_back_until = self.held_back_until(door);
             let accepting = &mut self.accepting[door as usize];
+            accepting.resumes_at = accepting.resumes_at.max(held_back_until);
             accepting.more |= !accepting.stopped && self.ready.contains(&Ready::Listener(door));
             if accepting.is_due(self.now) {
                 self.accept_at(door);
@@ -166,6 +169,6 @@ impl<I: Io> EventLoop<I> {
             Verdict::BackWithin => tracing::info!(used, "within the memory budget again: connections are let in"),
             Verdict::Over | Verdict::Within => {}
         }
-        verdict.is_over()
+        verdict.is_over() || self.budget.level() >= Level::Shed
     }
 }

@@ -39,7 +39,14 @@ impl<I: Io> EventLoop<I> {
         let conn = live(&mut self.conns, token)?;
         let mut effects = std::mem::take(&mut self.effects);
         let (before, door) = (conn.session.phase(), conn.door());
-        let mut lent = Lent { now: self.now, rules: &self.rules, door, pool: &mut self.pool, effects: &mut effects };
+        let mut lent = Lent {
+            now: self.now,
+            rules: &self.rules,
+            door,
+            pool: &mut self.pool,
+            inflater: &mut self.inflater,
+            effects: &mut effects,
+        };
         let result = run(&mut conn.session, &mut self.scratch, &mut lent);
         let after = conn.session.phase();
         let missed = conn.session.owner_marks & mark::PASSED_OVER != 0 || conn.session.keeps_bytes();
@@ -68,7 +75,10 @@ impl<I: Io> EventLoop<I> {
         for effect in effects.drain(..) {
             self.sweep.busy |= !matches!(effect, Effect::Ping);
             match effect {
-                Effect::Send(bytes) => self.enqueue(token, Segment { bytes, call: None }),
+                Effect::Send(bytes) => {
+                    let bytes = self.shorten(token, bytes);
+                    self.enqueue(token, Segment { bytes, call: None });
+                }
                 Effect::Deliver(encoding, body) => {
                     let body = self.copy_out(body);
                     self.meter.messages_in += 1;

@@ -83,7 +83,7 @@ impl<I: Io> EventLoop<I> {
         };
         self.sweep.due_at = Some(Now(self.now.0 + step_ms + phase_ms));
 
-        let (now, rules, patience_ms) = (self.now, self.rules, self.limits.write_deadline_ms);
+        let (now, rules, patience_ms) = (self.now, self.rules, self.patience_ms());
         // When half of the bytes for messages that are being received are taken, who keeps one open for long makes room.
         let half = self.limits.lease_bytes / 2;
         let scarce = Door::ALL.map(|door| self.pool.lent_bytes(message_purpose(door)) > half);
@@ -105,6 +105,7 @@ impl<I: Io> EventLoop<I> {
                 due.push(conn.token(slot));
             }
         }
+        self.note_queues(from, to);
         // Slices come a millisecond apart at least, so a long table has larger ones.
         self.sweep.slice = next_slice(slice, due.len()).max(span.div_ceil(self.whole_ms()));
         for token in due {
@@ -112,6 +113,7 @@ impl<I: Io> EventLoop<I> {
         }
         if self.sweep.cursor == 0 {
             self.sweep.outbox_bytes = std::mem::take(&mut self.sweep.outbox_bytes_seen);
+            self.shed_largest();
             self.throttle.sweep(now);
             self.secured.clear_ciphers();
             self.thin_line();
@@ -149,8 +151,8 @@ impl<I: Io> EventLoop<I> {
         let rules = &self.rules;
         let shortest = [rules.handshake_ms, rules.close_ms, rules.heartbeat_ms, rules.heartbeat_timeout_ms]
             .into_iter()
-            .fold(self.limits.write_deadline_ms, u32::min);
-        (shortest / 4).clamp(WHOLE_MS.0, WHOLE_MS.1)
+            .fold(self.patience_ms(), u32::min);
+        (shortest / 4).min(self.sweep_ms_max()).clamp(WHOLE_MS.0, WHOLE_MS.1)
     }
 
     /// After a burst, in the first second without one or after [`SWEEPS_BUSY_MAX`]: what it left behind goes back to the system.
@@ -162,6 +164,8 @@ impl<I: Io> EventLoop<I> {
         }
         self.sweep.sweeps_busy = 0;
         self.pool.trim();
+        self.inflater.rest();
+        self.deflater.rest();
         self.spare_outboxes = Vec::new();
         for list in [&mut self.dirty, &mut self.dead] {
             list.shrink_to_fit();

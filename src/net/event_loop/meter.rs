@@ -4,6 +4,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::kit::metric;
 use crate::session::reason::Reason;
+use crate::wire::deflate::Moved;
 
 /// The metrics of one loop.
 pub(super) struct Meter {
@@ -12,11 +13,14 @@ pub(super) struct Meter {
     pub(super) turned_away: Counter,
     pub(super) workers_full: Counter,
     pub(super) slowed: Counter,
+    pub(super) sheds: Counter,
     pub(super) messages_in: u64,
     pub(super) frames_out: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     totals: [Counter; 4],
+    /// Of compressed messages in, and of those out: their bytes plain, and compressed.
+    deflate: [[Counter; 2]; 2],
     turns: Counter,
     connections: Gauge,
     links: Gauge,
@@ -37,11 +41,15 @@ impl Meter {
             turned_away: counter!(metric::REFUSED, "status" => "503"),
             workers_full: of_loop(metric::WORKERS_FULL),
             slowed: of_loop(metric::SLOWED),
+            sheds: of_loop(metric::QUEUES_SHED),
             messages_in: 0,
             frames_out: 0,
             bytes_in: 0,
             bytes_out: 0,
             totals: [metric::FRAMES_IN, metric::FRAMES_OUT, metric::BYTES_IN, metric::BYTES_OUT].map(of_loop),
+            deflate: ["in", "out"].map(|way| {
+                ["plain", "compressed"].map(|form| counter!(metric::DEFLATE_BYTES, "way" => way, "form" => form))
+            }),
             turns: of_loop(metric::TURNS),
             connections: gauge!(metric::CONNECTIONS, "loop" => index.to_string()),
             links: gauge!(metric::LINKS, "loop" => index.to_string()),
@@ -81,6 +89,16 @@ impl Meter {
     pub(super) fn closed(&self, reason: Reason) {
         if let Some(counter) = self.closed.get(reason as usize) {
             counter.increment(1);
+        }
+    }
+
+    /// What was inflated and deflated since this was told last.
+    pub(super) fn deflated(&self, inflated: Moved, deflated: Moved) {
+        for ([plain, compressed], moved) in self.deflate.iter().zip([inflated, deflated]) {
+            if moved != Moved::default() {
+                plain.increment(moved.plain);
+                compressed.increment(moved.compressed);
+            }
         }
     }
 

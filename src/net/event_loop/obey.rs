@@ -89,6 +89,7 @@ impl<I: Io> EventLoop<I> {
         if !live(&mut self.conns, token).is_some_and(|conn| conn.session.phase().is_open()) {
             return self.intake.push(conn, Event::NotWritten { call });
         }
+        let bytes = self.shorten(token, bytes);
         let fits = |queued: usize, hard: usize| queued == 0 || queued + bytes.len() <= hard;
         if !fits(self.queued(token), self.limits.queue_hard) {
             self.push_out(token);
@@ -102,6 +103,7 @@ impl<I: Io> EventLoop<I> {
 
     fn send(&mut self, token: Token, bytes: Bytes) {
         if live(&mut self.conns, token).is_some_and(|conn| conn.session.phase().is_open()) {
+            let bytes = self.shorten(token, bytes);
             self.enqueue(token, Segment { bytes, call: None });
             self.settle(token);
         }

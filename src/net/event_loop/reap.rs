@@ -27,6 +27,7 @@ impl<I: Io> EventLoop<I> {
         self.workers_behind = self.intake.is_behind();
         self.backed_up = !self.intake.offer() || std::mem::take(&mut self.starved);
         self.publish();
+        self.meter.deflated(self.inflater.take_moved(), self.deflater.take_moved());
         self.meter.flush();
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Owns the counts; the loop is the only one that writes them. They say how it was a moment ago.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::kit::overload::Level;
 use crate::kit::tick::Took;
 
 /// A turn that takes as long, or longer, is counted; in milliseconds.
@@ -19,8 +20,35 @@ pub struct LoopStatus {
     pub links: AtomicU32,
     /// How long its turns take.
     pub turns: Turns,
+    /// How far it is behind.
+    pub lag: Lag,
     /// What holds its memory, as of the last sweep.
     pub memory: LoopMemory,
+}
+
+/// How far a loop is behind, by its last second.
+#[derive(Debug, Default)]
+pub struct Lag {
+    level: AtomicU8,
+    ms: AtomicU32,
+}
+
+impl Lag {
+    /// Only the loop itself calls it.
+    pub fn tell(&self, level: Level, ms: u32) {
+        self.level.store(level as u8, Ordering::Relaxed);
+        self.ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// How overloaded it is.
+    pub fn level(&self) -> Level {
+        Level::of(self.level.load(Ordering::Relaxed))
+    }
+
+    /// What becomes ready waits for so long.
+    pub fn span(&self) -> Duration {
+        Duration::from_millis(self.ms.load(Ordering::Relaxed).into())
+    }
 }
 
 /// Bytes that a loop holds, by what holds them.

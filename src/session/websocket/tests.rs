@@ -1,9 +1,13 @@
 //! The life of a session, by bytes in and effects out.
+
+mod deflate;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::kit::tick::Now;
 use crate::session::rules::Rules;
+use crate::wire::deflate::Inflater;
 use crate::wire::mask;
 use crate::wire::upgrade::HeadLimits;
 
@@ -16,7 +20,9 @@ pub(crate) fn rules() -> Rules {
         link_message_bytes_max: 100,
         message_bytes_max: 1 << 20,
         echo_bytes_max: Some(16 << 20),
+        takes_deflate: false,
         turn_frames: 64,
+        turn_inflated_bytes: 256 * 1024,
         kept_bytes_max: 1 << 20,
         handshake_ms: 10_000,
         close_ms: 5_000,
@@ -26,8 +32,15 @@ pub(crate) fn rules() -> Rules {
 }
 
 pub(crate) fn with_lent(now: Now, run: impl FnOnce(&mut Lent<'_>)) -> Vec<Effect> {
-    let (rules, mut pool, mut effects) = (rules(), BufferPool::new(4), Vec::new());
-    run(&mut Lent { now, rules: &rules, door: Door::Agents, pool: &mut pool, effects: &mut effects });
+    let (rules, mut pool, mut inflater, mut effects) = (rules(), BufferPool::new(4), Inflater::default(), Vec::new());
+    run(&mut Lent {
+        now,
+        rules: &rules,
+        door: Door::Agents,
+        pool: &mut pool,
+        inflater: &mut inflater,
+        effects: &mut effects,
+    });
     effects
 }
 
@@ -36,6 +49,7 @@ struct Bench {
     session: Session,
     rules: Rules,
     pool: BufferPool,
+    inflater: Inflater,
     scratch: Vec<u8>,
     sent: Vec<u8>,
     delivered: Vec<Vec<u8>>,
@@ -49,6 +63,7 @@ impl Bench {
             session: Session::new(Now(0)),
             rules: rules(),
             pool: BufferPool::new(4),
+            inflater: Inflater::default(),
             scratch: vec![0; 1 << 16],
             sent: Vec::new(),
             delivered: Vec::new(),
@@ -79,8 +94,14 @@ impl Bench {
 
     fn run<R>(&mut self, run: impl FnOnce(&mut Session, &mut [u8], &mut Lent<'_>) -> R) -> R {
         let mut effects = Vec::new();
-        let mut lent =
-            Lent { now: Now(1), rules: &self.rules, door: Door::Agents, pool: &mut self.pool, effects: &mut effects };
+        let mut lent = Lent {
+            now: Now(1),
+            rules: &self.rules,
+            door: Door::Agents,
+            pool: &mut self.pool,
+            inflater: &mut self.inflater,
+            effects: &mut effects,
+        };
         let result = run(&mut self.session, &mut self.scratch, &mut lent);
         for effect in effects {
             match effect {
@@ -374,6 +395,7 @@ fn a_message_is_open_since_its_first_piece() {
             door: Door::Agents,
             rules: &bench.rules,
             pool: &mut bench.pool,
+            inflater: &mut bench.inflater,
             effects: &mut effects,
         };
         bench.session.received(&mut input, &mut lent);

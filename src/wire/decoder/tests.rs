@@ -4,15 +4,30 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::encode;
-use crate::wire::fuzz_bodies::{MESSAGE_BYTES_MAX as MAX, Seen, decode};
+use crate::wire::fuzz_bodies::{MESSAGE_BYTES_MAX as MAX, Seen, decode as decode_with};
+
+const BOTH: [Rsv1; 2] = [Rsv1::Reserved, Rsv1::Compressed];
+
+/// Without compression.
+fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Seen {
+    decode_with(chunks, Rsv1::Reserved)
+}
+
+/// A message that is open in the reference.
+struct Open {
+    text: bool,
+    compressed: bool,
+    announced: u64,
+    message: Vec<u8>,
+}
 
 /// Section 5 word by word, with the whole stream at hand.
-fn reference(stream: &[u8]) -> Seen {
+fn reference(stream: &[u8], rsv1: Rsv1) -> Seen {
     let mut seen = Seen::default();
-    let mut open: Option<(bool, u64, Vec<u8>)> = None;
+    let mut open: Option<Open> = None;
     let mut at = 0;
     seen.violation = loop {
-        match reference_frame(stream, &mut at, &mut open, &mut seen) {
+        match reference_frame(stream, rsv1, &mut at, &mut open, &mut seen) {
             Ok(true) => {}
             Ok(false) => break None,
             Err(violation) => break Some(violation),
@@ -25,8 +40,9 @@ fn reference(stream: &[u8]) -> Seen {
 /// One frame; false when the stream ends inside or before it.
 fn reference_frame(
     stream: &[u8],
+    rsv1: Rsv1,
     at: &mut usize,
-    open: &mut Option<(bool, u64, Vec<u8>)>,
+    open: &mut Option<Open>,
     seen: &mut Seen,
 ) -> Result<bool, Violation> {
     let bytes = &stream[*at..];
@@ -35,7 +51,8 @@ fn reference_frame(
         return Ok(false);
     };
     let (fin, opcode) = (one >= 0x80, one & 15);
-    fail(one & 0x70 != 0, Violation::ReservedBits)?;
+    let compressed = rsv1 == Rsv1::Compressed && one & 0x70 == 0x40 && (opcode == 1 || opcode == 2);
+    fail(one & 0x70 != 0 && !compressed, Violation::ReservedBits)?;
     fail(![0, 1, 2, 8, 9, 10].contains(&opcode), Violation::ReservedOpcode)?;
     fail(opcode >= 8 && !fin, Violation::FragmentedControl)?;
     fail(opcode == 0 && open.is_none(), Violation::LoneContinuation)?;
@@ -69,16 +86,20 @@ fn reference_frame(
         (bytes[start..].iter().take(len as usize).enumerate()).map(|(i, byte)| byte ^ key[i % 4]).collect();
     let whole = payload.len() as u64 == len;
     if opcode < 8 {
-        let (text, announced, message) = open.get_or_insert_with(|| (opcode == 1, 0, Vec::new()));
-        *announced += len;
-        fail(*announced > MAX, Violation::MessageTooBig)?;
-        message.extend(payload);
-        if *text && let Err(wrong) = std::str::from_utf8(message) {
+        let so_far =
+            open.get_or_insert_with(|| Open { text: opcode == 1, compressed, announced: 0, message: Vec::new() });
+        so_far.announced += len;
+        fail(so_far.announced > MAX, Violation::MessageTooBig)?;
+        so_far.message.extend(payload);
+        if so_far.text
+            && !so_far.compressed
+            && let Err(wrong) = std::str::from_utf8(&so_far.message)
+        {
             let ends = whole && fin;
             fail(wrong.error_len().is_some() || ends, Violation::BadUtf8)?;
         }
         if whole && fin {
-            seen.messages.extend(open.take().map(|(t, _, m)| (t, m)));
+            seen.messages.extend(open.take().map(|open| (open.text, open.compressed, open.message)));
         }
     } else if whole {
         seen.controls.push((['c', 'i', 'o'][usize::from(opcode) - 8], payload));
@@ -99,7 +120,7 @@ fn client_frame(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     out
 }
 
-/// A legal message: text or binary, in fragments cut anywhere, pings between them.
+/// A legal message, compressed or not: text or binary, in fragments cut anywhere, pings between them.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop_oneof![
         "\\PC{0,60}".prop_map(|text| (true, text.into_bytes())),
@@ -108,7 +129,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
     ];
     let cuts = proptest::collection::vec(any::<prop::sample::Index>(), 0..4);
     let ping = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=125));
-    (payload, cuts, ping, any::<[u8; 4]>()).prop_map(|((text, payload), cuts, ping, key)| {
+    (payload, cuts, ping, any::<[u8; 4]>(), any::<bool>()).prop_map(|((text, payload), cuts, ping, key, compressed)| {
         let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(payload.len() + 1)).collect();
         cuts.extend([0, payload.len()]);
         cuts.sort_unstable();
@@ -121,6 +142,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
                 (0, false) => 2,
                 _ => 0,
             };
+            let opcode = if i == 0 && compressed { opcode | 0x40 } else { opcode };
             stream.extend(client_frame(fin | opcode, &payload[cuts[i]..cuts[i + 1]], key));
             if let Some(ping) = &ping {
                 stream.extend(client_frame(0x89, ping, key));
@@ -151,14 +173,15 @@ proptest! {
         sizes in proptest::collection::vec(1usize..40, 1..8),
     ) {
         let stream = messages.concat();
-        let expected = reference(&stream);
+        let rsv1 = Rsv1::Compressed;
+        let expected = reference(&stream, rsv1);
         prop_assert_eq!(expected.violation, None);
         prop_assert_eq!(expected.messages.len(), messages.len());
         prop_assert!(expected.at_rest);
-        prop_assert_eq!(&decode([&stream[..]]), &expected);
+        prop_assert_eq!(&decode_with([&stream[..]], rsv1), &expected);
         let cut = chunks(&stream, &sizes);
-        prop_assert_eq!(&decode(cut.iter().map(Vec::as_slice)), &expected);
-        prop_assert_eq!(&decode(stream.chunks(1)), &expected);
+        prop_assert_eq!(&decode_with(cut.iter().map(Vec::as_slice), rsv1), &expected);
+        prop_assert_eq!(&decode_with(stream.chunks(1), rsv1), &expected);
     }
 
     #[test]
@@ -174,23 +197,27 @@ proptest! {
             stream[at] = byte;
         }
         stream.truncate(end.index(stream.len() + 1));
-        let expected = reference(&stream);
-        prop_assert_eq!(&decode([&stream[..]]), &expected);
         let cut = chunks(&stream, &sizes);
-        prop_assert_eq!(&decode(cut.iter().map(Vec::as_slice)), &expected);
-        prop_assert_eq!(&decode(stream.chunks(1)), &expected);
+        for rsv1 in BOTH {
+            let expected = reference(&stream, rsv1);
+            prop_assert_eq!(&decode_with([&stream[..]], rsv1), &expected);
+            prop_assert_eq!(&decode_with(cut.iter().map(Vec::as_slice), rsv1), &expected);
+            prop_assert_eq!(&decode_with(stream.chunks(1), rsv1), &expected);
+        }
     }
 
     #[test]
     fn any_bytes_at_all(
         stream in proptest::collection::vec(prop_oneof![
             any::<u8>(),
-            proptest::sample::select(&[0x00u8, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A, 0xFE, 0xFF][..]),
+            proptest::sample::select(&[0x00u8, 0x01, 0x02, 0x80, 0x81, 0xC1, 0x82, 0x88, 0x89, 0x8A, 0xFE, 0xFF][..]),
         ], 0..60),
     ) {
-        let expected = reference(&stream);
-        prop_assert_eq!(&decode([&stream[..]]), &expected);
-        prop_assert_eq!(&decode(stream.chunks(1)), &expected);
+        for rsv1 in BOTH {
+            let expected = reference(&stream, rsv1);
+            prop_assert_eq!(&decode_with([&stream[..]], rsv1), &expected);
+            prop_assert_eq!(&decode_with(stream.chunks(1), rsv1), &expected);
+        }
     }
 }
 
@@ -215,7 +242,7 @@ fn order_and_size_rules() {
         assert_eq!(decode(stream.chunks(1)).violation, Some(violation));
     }
     let stream = client_frame(0x82, &big, key);
-    assert_eq!(decode([&stream[..]]).messages, [(false, big)], "the limit itself is allowed");
+    assert_eq!(decode([&stream[..]]).messages, [(false, false, big)], "the limit itself is allowed");
 }
 
 #[test]
@@ -259,7 +286,7 @@ fn controls_between_fragments_keep_their_place() {
     .concat();
     for size in 1..=stream.len() {
         let seen = decode(stream.chunks(size));
-        assert_eq!(seen.messages, [(true, b"Hello".to_vec())]);
+        assert_eq!(seen.messages, [(true, false, b"Hello".to_vec())]);
         assert_eq!(seen.controls, [('i', b"ping".to_vec()), ('o', vec![]), ('c', vec![3, 0xe8])]);
         assert!(seen.at_rest);
     }

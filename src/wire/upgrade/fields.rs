@@ -4,6 +4,7 @@
 
 use httparse::Header;
 
+use super::extensions::{self, Deflate};
 use super::{BAD_KEY, Offer, Refusal, is_visible_ascii};
 use crate::wire::envelope::Encoding;
 
@@ -102,6 +103,14 @@ impl<'a> Fields<'a> {
             ));
         }
         Ok(Offer::Nothing)
+    }
+
+    /// The first offer of permessage-deflate that can be taken; offers may be spread over several fields too (section 9.1).
+    ///
+    /// # Errors
+    /// A field that is no list of extensions.
+    pub(super) fn deflate(&self) -> Result<Option<Deflate>, Refusal> {
+        extensions::deflate(self.values("sec-websocket-extensions"))
     }
 
     fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::deflate::Window;
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 8192, fields_max: 64 };
 
@@ -16,6 +17,8 @@ const GOOD: &str = "GET /v1/agent?agent=web-1 HTTP/1.1\r\n\
     Authorization: Bearer abc.def-_~\r\n\
     Sec-WebSocket-Protocol: chat, holdfast.v1.bin\r\n\
     Sec-WebSocket-Protocol: holdfast.v1.json\r\n\
+    Sec-WebSocket-Extensions: foo; bar=\"baz\"\r\n\
+    Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10, permessage-deflate\r\n\
     \r\n";
 
 fn refused(request: &str) -> Refusal {
@@ -40,6 +43,7 @@ fn a_good_request() {
     assert_eq!(&bytes[upgrade.origin.unwrap()], "https://example.com");
     assert_eq!(&upgrade.accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     assert_eq!(upgrade.offer, Offer::Ours(Encoding::Binary));
+    assert_eq!(upgrade.deflate, Some(Deflate { server_window: Window::of_bits(10) }));
 }
 
 #[test]
@@ -60,6 +64,7 @@ fn every_cut_of_a_bad_request_waits_or_says_the_same() {
         ("Version: 13", "Version: 8"),
         ("https:", "https\u{1}:"),
         ("/v1/agent", "/v1/\u{fc}"),
+        ("foo; bar", "foo; bar baz"),
     ] {
         let request = GOOD.replacen(from, to, 1);
         let whole = refused(&request);
@@ -186,10 +191,10 @@ fn lines_must_end_with_both() {
 fn heads_over_their_limits() {
     let bytes = GOOD.as_bytes();
     let limits = |bytes_max, fields_max| HeadLimits { bytes_max, fields_max };
-    assert!(matches!(parse(bytes, limits(bytes.len(), 9)), Ok(Some(_))));
+    assert!(matches!(parse(bytes, limits(bytes.len(), 11)), Ok(Some(_))));
     let too_large = Some(Refusal::HeadTooLarge);
-    assert_eq!(parse(bytes, limits(bytes.len() - 1, 9)).err(), too_large);
-    assert_eq!(parse(bytes, limits(bytes.len(), 8)).err(), too_large);
+    assert_eq!(parse(bytes, limits(bytes.len() - 1, 11)).err(), too_large);
+    assert_eq!(parse(bytes, limits(bytes.len(), 10)).err(), too_large);
     for bytes_max in 20..bytes.len() {
         let cut = |end: usize| parse(&bytes[..end], limits(bytes_max, 64));
         assert_eq!(cut(bytes_max).err(), too_large, "cut, and over already");
@@ -251,10 +256,18 @@ fn switching_names_what_was_agreed() {
     let accept = *b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
     let plain = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
-    assert_eq!(switching(accept, Offer::Nothing), format!("{plain}\r\n").as_bytes());
+    assert_eq!(switching(accept, Offer::Nothing, None), format!("{plain}\r\n").as_bytes());
     assert_eq!(
-        switching(accept, Offer::Ours(Encoding::Json)),
+        switching(accept, Offer::Ours(Encoding::Json), None),
         format!("{plain}Sec-WebSocket-Protocol: holdfast.v1.json\r\n\r\n").as_bytes()
+    );
+    assert_eq!(
+        switching(accept, Offer::Nothing, Some(Deflate { server_window: Window::of_bits(11) })),
+        format!(
+            "{plain}Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+             client_no_context_takeover; server_max_window_bits=11\r\n\r\n"
+        )
+        .as_bytes()
     );
 }
 

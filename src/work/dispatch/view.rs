@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::kit::memory;
+use crate::kit::overload::Level;
 use crate::kit::tick::Now;
 use crate::net::event_loop::{LONG_TURNS_MS, LoopStatus};
 
@@ -22,6 +23,10 @@ pub struct NodeView {
     pub turns: Vec<TurnsView>,
     /// Whether the node takes more memory than it may, and lets nobody else in.
     pub over_budget: bool,
+    /// How overloaded the node is by its memory.
+    pub memory_level: Level,
+    /// How overloaded each loop is, and how far it is behind.
+    pub lags: Vec<(Level, Duration)>,
     /// Most connections of one loop.
     pub connections_max_per_loop: u32,
     /// Open connections at the port of control links.
@@ -57,6 +62,8 @@ impl Dispatch {
             connections_max: self.connections_max,
             turns: self.loops.iter().map(|door| TurnsView::of(&door.status)).collect(),
             over_budget: self.budget.is_over(memory::process_bytes()),
+            memory_level: self.budget.level(),
+            lags: self.loops.iter().map(|door| (door.status.lag.level(), door.status.lag.span())).collect(),
             connections_max_per_loop: self.connections_max_per_loop,
             links: self.loops.iter().map(|door| door.status.links.load(Ordering::Relaxed)).sum(),
             agents: self.directory.len(),

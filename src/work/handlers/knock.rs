@@ -125,7 +125,7 @@ fn admit(
     }
     let peer = greeting.peer.map(tracing::field::display);
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, peer, "agent connected");
-    let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
+    let mut response = upgrade::switching(greeting.accept, greeting.offer, greeting.deflate).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
     let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };
     answers.push(conn, Order::Admit(Box::new(admission)));

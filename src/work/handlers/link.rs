@@ -52,7 +52,7 @@ pub(in crate::work) fn admit(
         return Err(Refused::Unverified);
     }
     tracing::debug!(tenant = %linker.backend.tenant, ?conn, "link opened");
-    let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
+    let mut response = upgrade::switching(greeting.accept, greeting.offer, greeting.deflate).to_vec();
     response.extend_from_slice(&dispatch.link_welcome(conn, encoding, terms.window));
     let agent = AgentSlot::NONE;
     let admission = Admission { conn, agent, encoding, expires: None, response: response.into() };

@@ -8,6 +8,7 @@ use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::ids::AgentSlot;
+use crate::kit::overload::Ladder;
 use crate::kit::tick::Clock;
 use crate::net::arrivals::{ArrivalLimits, Arrivals};
 use crate::net::event_loop::LoopStatus;
@@ -55,7 +56,7 @@ impl Bench {
             calls: Calls::new(7, 100),
             loops: vec![LoopDoor { mailbox, status: Arc::new(LoopStatus::default()) }],
             queues: Vec::new(),
-            budget: Budget::new(BudgetLimit::NONE),
+            budget: Budget::new(BudgetLimit::NONE, Ladder::NONE),
             arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
             key_calls: None,
             gate: Gate {
@@ -90,7 +91,7 @@ impl Bench {
         };
         let offer = Offer::Ours(ENCODING);
         let greeting =
-            Greeting { door, peer: None, token: None, agent, certified: None, origin: None, accept: [b'a'; 28], offer };
+            Greeting { door, peer: None, token: None, agent, certified: None, origin: None, accept: [b'a'; 28], offer, deflate: None };
         Event::Knock { conn, greeting: Box::new(greeting) }
     }
 
