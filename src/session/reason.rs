@@ -85,7 +85,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 24] = [
         Self::PeerClosed,
         Self::PeerVanished,
         Self::SocketError,

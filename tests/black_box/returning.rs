@@ -144,6 +144,7 @@ fn call(backend: &Backend, agent: &str, number: u64) -> Called {
 fn start(address: SocketAddr, id: &str, ledger: Arc<Ledger>) -> (Stopper, JoinHandle<Ending>) {
     let options = Options {
         target: Target::parse(&format!("ws://{address}")).expect("a URL"),
+        tls: None,
         credentials: Credentials::Dev(id.to_owned()),
         encoding: Encoding::Json,
         connect_deadline: Duration::from_secs(2),
