@@ -14,13 +14,14 @@ use bytes::Bytes;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use holdfast::auth::token::{self, Algorithm, Claims, KeySource, Verifier};
 use holdfast::calls::{Body, Calls, NewCall, Outcome};
-use holdfast::directory::{Directory, NewAgent, TenantLimits};
+use holdfast::directory::{Directory, NewAgent, TenantLimits, TokenMark};
 use holdfast::kit::buffer_pool::BufferPool;
 use holdfast::kit::delivery::Delivery;
 use holdfast::kit::ids::{CallId, ConnId, TenantId};
 use holdfast::kit::quota::Quota;
 use holdfast::kit::tick::Now;
 use holdfast::net::outbox::{Outbox, Segment};
+use holdfast::session::expiry::Expiry;
 use holdfast::session::heartbeat::Moments;
 use holdfast::session::rules::{Door, Rules};
 use holdfast::session::{Lent, Session};
@@ -62,6 +63,7 @@ fn rules() -> Rules {
         close_ms: 5_000,
         heartbeat_ms: 60_000,
         heartbeat_timeout_ms: 20_000,
+        expiry_notice_secs: 60,
     }
 }
 
@@ -195,7 +197,14 @@ fn crowded_directory() -> (Directory, TenantId) {
     let tenant = directory.tenant("default");
     for slot in 0..CROWD {
         let (id, conn) = (format!("agent-{slot}"), ConnId::new(0, slot, 1));
-        let joined = directory.join(&NewAgent { tenant, id: &id, labels: &[], conn, encoding: Encoding::Json });
+        let joined = directory.join(&NewAgent {
+            tenant,
+            id: &id,
+            labels: &[],
+            conn,
+            encoding: Encoding::Json,
+            token: TokenMark::NONE,
+        });
         assert!(joined.is_ok());
     }
     (directory, tenant)
@@ -217,9 +226,10 @@ fn open_session() -> Session {
     let (rules, mut pool, mut effects) = (rules(), BufferPool::new(1), Vec::new());
     let mut session = Session::new(NOW);
     let request = upgrade_request();
-    let mut lent = Lent { now: NOW, door: Door::Agents, rules: &rules, pool: &mut pool, effects: &mut effects };
+    let mut lent =
+        Lent { now: NOW, unix_secs: 0, door: Door::Agents, rules: &rules, pool: &mut pool, effects: &mut effects };
     session.received(&mut request.clone(), &mut lent);
-    assert!(session.admit(Encoding::Json, None, Bytes::new(), &mut lent), "it asked to come in");
+    assert!(session.admit(Encoding::Json, Expiry::NEVER, Bytes::new(), &mut lent), "it asked to come in");
     // Its first look at the clock.
     session.sweep(Moments::around(NOW, &rules).of(7), &mut lent);
     session
@@ -228,7 +238,7 @@ fn open_session() -> Session {
 fn is_due((session, rules): &mut (Session, Rules)) {
     let now = black_box(Now(NOW.0 + 1000));
     let last = Moments::around(now, rules).of(black_box(7));
-    assert!(!black_box(session.is_due(now, last, rules)), "it was just heard");
+    assert!(!black_box(session.is_due(now, 0, last, rules)), "it was just heard");
 }
 
 #[library_benchmark]
@@ -278,6 +288,8 @@ fn verifier_and_token(labels: &[(&str, &str)]) -> (Verifier, String) {
         tenant: "default".to_owned(),
         labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         expires_unix: NOW_UNIX + 3600,
+        issued_unix: None,
+        token_id: None,
     };
     let minted = token::mint(&key, None, &claims);
     let token = minted.unwrap_or_else(|problem| panic!("a token of ours: {problem}"));

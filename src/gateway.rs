@@ -3,6 +3,7 @@
 //! Owns the assembly: listeners and loops first, while the descriptor table is small and shared, then workers, then the
 //! control port. It is the only place that knows all parts.
 
+mod issuers;
 mod loops;
 mod plan;
 mod reload;
@@ -11,23 +12,31 @@ pub mod welcome;
 
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use nix::libc::SIGXFSZ;
 use nix::sys::prctl;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::auth::ring::Ring;
 use crate::config::host::{self, Host};
 use crate::config::{Listed, Loaded, Settings, derived};
 use crate::control::{Runtime, Setup, Shared, Stop};
 use crate::kit::metric;
 use crate::kit::tick::Clock;
 use crate::net::{fd_table, listener};
+use crate::revocations::journal::Disk;
 use crate::work::alarm::{self, Alarm, Sleeper};
 use crate::work::dispatch::Dispatch;
+use crate::work::key_fetch::{Fetcher, FetcherDoor};
 use crate::work::pool;
+use crate::work::revocation_keeper::Keeper;
+use crate::work::webhook::Webhook;
+use crate::work::webhook_office::Office;
 
 use loops::Started;
 use plan::Plan;
@@ -64,6 +73,10 @@ struct Running {
     control: (Stop, JoinHandle<io::Result<()>>),
     loops: Vec<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
+    /// Fetches issuers' keys.
+    fetcher: FetcherDoor,
+    /// Of the issuers: what a reload keeps.
+    rings: Vec<Arc<Ring>>,
 }
 
 /// Runs the gateway until it is stopped.
@@ -73,6 +86,8 @@ struct Running {
 pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let settings = &loaded.settings;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::at("cannot watch for signals"))?;
+    // A file that may not grow any more (`ulimit -f`) is an error of that write, and not the end of all agents' connections.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(GatewayError::at("cannot watch for signals"))?;
     let clock = Clock::start();
     host::raise_descriptors().map_err(GatewayError::at("cannot raise the limit on descriptors"))?;
     // Where the kernel gives any heap pages of 2 MiB, resident memory is larger and unsteady. A kernel that refuses leaves it so.
@@ -108,14 +123,26 @@ fn start(
     settings.control.listen = control.local_addr().map_err(GatewayError::at("control port"))?;
 
     let (alarm, sleeper) = Alarm::new();
-    let dispatch = Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm)?);
+    let (fetching, fetcher) = Fetcher::new(clock);
+    let issuers::Made { issuers, rings } = issuers::make(&settings, &fetcher.bell, &[])?;
+    let asked = plan::webhook(&settings).map(|terms| (Webhook::new(&terms), terms));
+    let webhook = asked.as_ref().map(|((webhook, _), _)| Arc::clone(webhook));
+    let dispatch = Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm, (issuers, webhook))?);
     // Loops first: each takes a copy of a table that holds nothing but what is listed.
     let Started { threads: loops, isolated, listed } = loops::start(prepared.loops, &control)?;
     if isolated {
         fd_table::close_copies(&listed);
     }
+    // Before the first agent is let in, and after the loops have their own tables: a file of theirs would stay open in each.
+    start_revocations(&dispatch, &settings)?;
     let workers = pool::start(prepared.trays, &dispatch).map_err(GatewayError::at("cannot start a worker"))?;
     start_alarm(&dispatch, sleeper, clock).map_err(GatewayError::at("cannot start the alarm thread"))?;
+    spawn("keys", move || fetching.run()).map_err(GatewayError::at("cannot start the thread that fetches keys"))?;
+    issuers::tell(&fetcher, &settings, &rings);
+    if let Some(((webhook, questions), terms)) = asked {
+        let office = Office::new(webhook, questions, terms);
+        office.start(&dispatch).map_err(GatewayError::at("cannot start a thread for the webhook"))?;
+    }
     let shared = Shared::new(Setup {
         dispatch: Arc::clone(&dispatch),
         clock,
@@ -125,7 +152,7 @@ fn start(
     });
     let control =
         start_control(runtime, control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
-    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers })
+    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers, fetcher, rings })
 }
 
 fn install_metrics() -> Result<PrometheusHandle, GatewayError> {
@@ -156,10 +183,27 @@ fn cannot_listen(key: &str, listen: std::net::SocketAddr, error: &io::Error) -> 
     GatewayError(format!("cannot listen on {listen} (`{key}`): {error}; {advice}"))
 }
 
+/// Reads what is revoked. A file that cannot be understood stops the start: nobody would know whom it was to keep out.
+fn start_revocations(dispatch: &Arc<Dispatch>, settings: &Settings) -> Result<(), GatewayError> {
+    let file = &settings.revocations.file;
+    if file.is_empty() {
+        return Ok(());
+    }
+    let (journal, set) = Disk::open(Path::new(file))
+        .map_err(|error| GatewayError(format!("the revocations in {file} (`revocations.file`): {error}")))?;
+    tracing::info!(count = set.len(), file = %file, "revocations in force");
+    let keeper = Keeper::new(dispatch, journal, set, settings.revocations.max);
+    spawn("revocations", move || keeper.run()).map_err(GatewayError::at("cannot start the thread that revokes"))
+}
+
+/// A thread that is not waited for: it holds nothing that must be put away.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}
+
 fn start_alarm(dispatch: &Arc<Dispatch>, sleeper: Sleeper, clock: Clock) -> io::Result<()> {
     let dispatch = Arc::downgrade(dispatch);
-    // It is not waited for: it holds nothing but its sleep.
-    thread::Builder::new().name("alarm".to_owned()).spawn(move || alarm::run(&dispatch, &sleeper, clock)).map(drop)
+    spawn("alarm", move || alarm::run(&dispatch, &sleeper, clock))
 }
 
 fn start_control(
@@ -188,8 +232,9 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
         "at most {}",
         derived.bites_first_text()
     );
-    if !running.dev && settings.auth.keys.0.is_empty() {
-        tracing::warn!("no [[auth.keys]] are set: every agent is refused");
+    let auth = &settings.auth;
+    if !running.dev && auth.keys.is_empty() && auth.issuers.is_empty() && settings.webhook.url.is_empty() {
+        tracing::warn!("no [[auth.keys]], no [[auth.issuers]] and no webhook are set: every agent is refused");
     }
     if !running.dev && settings.api.keys.0.is_empty() {
         tracing::warn!("no [[api.keys]] are set: every backend is refused");

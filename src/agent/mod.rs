@@ -10,6 +10,7 @@
 //!  connect  name -> TCP -> upgrade            ending   why a connection ended, and what to do about it
 //!  serving  one connection, as a state        backoff  when to come back
 //!  link     WebSocket messages <-> envelopes  events   poll, the waker, the handler's turn
+//!  renewal  the token, and a newer one        news     what happens, for a log
 //!  handler  what answers calls                program  a handler that runs a program (child: one of them)
 //! ```
 
@@ -24,6 +25,7 @@ mod handler;
 mod link;
 mod news;
 mod program;
+mod renewal;
 mod serving;
 mod waker;
 
@@ -37,6 +39,7 @@ pub use ending::{Ending, Next};
 pub use handler::{Answer, Body, Call, Handler, Interest, Responder, Watched, fault};
 pub use news::News;
 pub use program::{Program, ProgramOptions};
+pub use renewal::TokenSource;
 
 use crate::wire::envelope::Encoding;
 
@@ -45,8 +48,21 @@ use crate::wire::envelope::Encoding;
 pub enum Credentials {
     /// A signed token, sent as `Authorization: Bearer`; the gateway takes agent and tenant from it.
     Token(String),
+    /// The newest of tokens that change, sent in the same way; a newer one is sent on the open connection before it runs out.
+    Renewed(TokenSource),
     /// An agent id without proof, sent as `?agent=`: only a gateway under `serve --dev` takes it.
     Dev(String),
+}
+
+impl Credentials {
+    /// The token to show now; `None` in development.
+    fn token(&self) -> Result<Option<String>, Ending> {
+        match self {
+            Self::Token(token) => Ok(Some(token.clone())),
+            Self::Renewed(source) => source.newest().map(Some).map_err(Ending::NoToken),
+            Self::Dev(_) => Ok(None),
+        }
+    }
 }
 
 /// Everything that an agent must be told. There are no defaults here: they belong to the command line.

@@ -84,6 +84,8 @@ pub fn mint(
         tenant,
         labels,
         expires_unix: now_unix.checked_add(args.ttl.as_secs()).ok_or("--ttl is too long")?,
+        issued_unix: Some(now_unix),
+        token_id: args.token_id.clone(),
     };
     let audience = args.audience.as_deref().or(signer.audience.as_deref());
     let token = token::mint(&signer.key, audience, &claims)?;

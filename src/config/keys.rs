@@ -7,9 +7,9 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-use super::kind::parse_algorithm;
+use super::kind::{Shape, parse_algorithm};
 use super::problem::Problems;
-use super::schema::{Entries, Field, entry};
+use super::schema::{Entries, Field, FieldKind, entry};
 use crate::auth::api_key::{self, ApiKeySource};
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::token::{Algorithm, KeySource, Verifier};
@@ -20,29 +20,29 @@ pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 entry! {
     /// A key that agents' tokens are checked with.
-    RawAuthKey {
+    keys: RawAuthKey {
         /// The key's id; tokens that name a `kid` are checked with that key alone.
-        id: String = "main",
-        /// "HS256", "RS256", "ES256" or "EdDSA"; the key checks nothing else.
-        algorithm: String = "ES256",
+        id: String = "\"main\"",
+        /// "HS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384" or "EdDSA"; the key checks nothing else.
+        algorithm: String = "\"ES256\"",
         /// The public key in PEM, or for HS256 a file with the secret; relative to this file. Exactly one of `file` and `secret`.
-        file: String = "agents.pem",
+        file: String = "\"agents.pem\"",
         /// For HS256, the secret itself, 32 bytes or more. Better from the environment: `HOLDFAST_AUTH__KEYS__0__SECRET`.
-        secret: Secret = "",
+        secret: Secret = "\"\"",
         /// Where set, the only tenant that this key's tokens may name.
-        tenant: String = "",
+        tenant: String = "\"\"",
     }
 }
 
 entry! {
     /// An API key of a backend; `holdfast token api-key` makes one.
-    RawApiKey {
+    keys: RawApiKey {
         /// A name for the log.
-        name: String = "billing",
+        name: String = "\"billing\"",
         /// The SHA-256 of the key, 64 hex digits.
-        sha256: String = "",
+        sha256: String = "\"\"",
         /// The tenant whose agents it may call.
-        tenant: String = "default",
+        tenant: String = "\"default\"",
     }
 }
 
@@ -50,6 +50,24 @@ entry! {
 #[derive(Clone, Default, PartialEq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
+
+impl Secret {
+    /// Of this text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for who has to use it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FieldKind for Secret {
+    const SHAPE: Shape = Shape::Text;
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

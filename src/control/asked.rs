@@ -15,7 +15,7 @@ pub struct Asked<'a> {
     pub tenant: TenantId,
     /// That key; `None` in development.
     pub key: Option<Fingerprint>,
-    /// The agent's segment of the path, as it was written.
+    /// The segment of the path that names an agent, or a revocation, as it was written.
     pub agent: &'a str,
     /// The query, without its question mark.
     pub query: &'a str,

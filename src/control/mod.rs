@@ -23,6 +23,8 @@ mod problem;
 mod query;
 mod reply;
 mod request;
+mod revocation_body;
+mod revocations;
 mod route;
 mod server;
 mod setup;

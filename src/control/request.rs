@@ -15,7 +15,7 @@ use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
 use super::route::{Found, Keyed, Open, Route, TABLE, find};
 use super::setup::Shared;
-use super::{agents, answer::Answer, call, foreign, operate};
+use super::{agents, answer::Answer, call, foreign, operate, revocations};
 use crate::kit::tick::Now;
 
 /// The status under which a request is counted whose caller went away.
@@ -85,6 +85,9 @@ async fn route(
         Keyed::Show => agents::show(shared, asked).await,
         Keyed::Disconnect => agents::disconnect(shared, &asked),
         Keyed::Node => Ok(operate::node(shared, now)),
+        Keyed::Revoke => revocations::post(shared, asked, body, patience).await,
+        Keyed::Revocations => revocations::list(shared, &asked),
+        Keyed::Unrevoke => revocations::delete(shared, asked).await,
     }
 }
 

@@ -20,7 +20,14 @@ fn labels(text: &str) -> Vec<(String, String)> {
 
 /// Puts an agent in, with labels as `key=value key=value`.
 fn join(directory: &Directory, tenant: TenantId, id: &str, conn: ConnId, text: &str) -> Joined {
-    let joined = directory.join(&NewAgent { tenant, id, labels: &labels(text), conn, encoding: encoding(conn) });
+    let joined = directory.join(&NewAgent {
+        tenant,
+        id,
+        labels: &labels(text),
+        conn,
+        encoding: encoding(conn),
+        token: TokenMark::NONE,
+    });
     joined.expect("there is room")
 }
 
@@ -378,7 +385,14 @@ fn a_tenant_has_as_many_agents_as_it_may() {
     let directory = Directory::new(TenantLimits { calls: 5, agents: 2 }, 5);
     let [acme, other] = ["acme", "other"].map(|name| directory.tenant(name));
     let come = |tenant, id: &str, n| {
-        let agent = NewAgent { tenant, id, labels: &labels("a=b"), conn: conn(n), encoding: Encoding::Json };
+        let agent = NewAgent {
+            tenant,
+            id,
+            labels: &labels("a=b"),
+            conn: conn(n),
+            encoding: Encoding::Json,
+            token: TokenMark::NONE,
+        };
         directory.join(&agent)
     };
     let one = come(acme, "one", 1).expect("the first");

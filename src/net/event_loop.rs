@@ -119,6 +119,8 @@ pub struct EventLoop<I: Io> {
     told_connections: u64,
     /// The moment of this turn, read once, after `wait`.
     now: Now,
+    /// The wall's clock when the table was last swept: by it tokens run out.
+    unix_secs: u64,
     ready: Vec<Ready>,
     conns: Slots<Conn<I::Stream>>,
     /// Where connections come from that a balancer has passed on.
@@ -184,6 +186,7 @@ impl<I: Io> EventLoop<I> {
             arrivals: parts.arrivals,
             told_connections: 0,
             now: Now::default(),
+            unix_secs: 0,
             ready: Vec::new(),
             conns: Slots::default(),
             sources: Sources::default(),

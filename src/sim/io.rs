@@ -57,6 +57,11 @@ impl Io for SimIo {
         Now(kernel.now)
     }
 
+    fn unix_secs(&mut self, now: Now) -> u64 {
+        // The simulated wall clock began with the world.
+        now.0 / 1000
+    }
+
     fn accept(&mut self, door: Door) -> io::Result<(SimStream, SocketAddr)> {
         let id = self.kernel.borrow_mut().accept(self.door, door)?;
         let kernel = Rc::clone(&self.kernel);

@@ -121,6 +121,10 @@ pub enum Fault {
     Method,
     /// −32602: bad parameters.
     Params,
+    /// −32020: a token that is not accepted; the one before stays.
+    Token,
+    /// −32021: what would check it cannot be asked now; try again.
+    Later,
 }
 
 impl Fault {
@@ -132,6 +136,8 @@ impl Fault {
             Self::Invalid => -32600,
             Self::Method => -32601,
             Self::Params => -32602,
+            Self::Token => -32020,
+            Self::Later => -32021,
         }
     }
 
@@ -143,6 +149,8 @@ impl Fault {
             Self::Invalid => "Invalid Request",
             Self::Method => "Method not found",
             Self::Params => "Invalid params",
+            Self::Token => "Token refused",
+            Self::Later => "Cannot be checked now, try again later",
         }
     }
 }
@@ -185,6 +193,11 @@ pub enum Outbound<'a> {
         reconnect_after_ms: u32,
         /// Why, in words.
         reason: &'a str,
+    },
+    /// The agent's token runs out: it may send a newer one (`refresh`).
+    TokenExpiring {
+        /// How long until the connection is closed, in milliseconds.
+        expires_in_ms: u32,
     },
     /// The answer to a [`Inbound::Request`].
     Answer {

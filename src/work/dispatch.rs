@@ -41,6 +41,8 @@ use super::call_log;
 use super::gate::Gate;
 use super::key_rates::KeyRates;
 use super::links::{LinkTerms, Links};
+use super::revoking::Revocations;
+use super::webhook::Webhook;
 
 /// Refused upgrades that are logged in a second: strangers can cause them.
 const REFUSALS_LOGGED_A_SECOND: u32 = 50;
@@ -109,6 +111,8 @@ pub struct DispatchParts {
     pub connections_max_per_loop: u32,
     /// Ends calls at their deadlines.
     pub alarm: Alarm,
+    /// Whom to ask about tokens that no key here vouches for.
+    pub webhook: Option<Arc<Webhook>>,
 }
 
 /// The door to agents. Cheap to share; every method may be called from any thread.
@@ -134,6 +138,8 @@ pub struct Dispatch {
     settled: OnceLock<Arc<dyn Wake>>,
     /// Refused upgrades that are logged.
     refusals_logged: Mutex<Pace>,
+    revocations: Revocations,
+    webhook: Option<Arc<Webhook>>,
 }
 
 impl Dispatch {
@@ -160,12 +166,20 @@ impl Dispatch {
             alarm: parts.alarm,
             settled: OnceLock::new(),
             refusals_logged: Mutex::new(Pace::new(REFUSALS_LOGGED_A_SECOND)),
+            revocations: Revocations::default(),
+            webhook: parts.webhook,
         }
     }
 
     /// The id of a tenant, made when it is new.
     pub fn tenant(&self, name: &str) -> TenantId {
         self.directory.tenant(name)
+    }
+
+    /// The name of a tenant; empty for an id that this node never made.
+    #[must_use]
+    pub fn tenant_name(&self, tenant: TenantId) -> Arc<str> {
+        self.directory.tenant_name(tenant)
     }
 
     /// Sends a call; `on_end` runs exactly once with its outcome, maybe before this returns. `None` when the call ended
@@ -338,6 +352,22 @@ impl Dispatch {
             }
         }
         allowed
+    }
+
+    /// What is revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Whom to ask about tokens that no key here vouches for.
+    pub(super) fn webhook(&self) -> Option<&Webhook> {
+        self.webhook.as_deref()
+    }
+
+    /// The node's name.
+    pub(super) fn node_name(&self) -> &str {
+        &self.name
     }
 
     /// The process' clock.

@@ -1,8 +1,9 @@
 //! Who is let in, and as whom: the rule that a worker applies to each upgrade.
 
 use crate::auth::api_key::{ApiKeys, Fingerprint};
-use crate::auth::token::{Claims, Refused, Verifier};
+use crate::auth::token::{Claims, Login, Refused, Verifier};
 use crate::kit::ids::is_name;
+use crate::revocations::{Ban, Target};
 use crate::session::effect::Greeting;
 use crate::wire::origin;
 use crate::wire::origins::AllowedOrigins;
@@ -40,8 +41,10 @@ pub struct Linker {
 pub struct Gate {
     /// Checks tokens.
     pub verifier: Verifier,
-    /// How long after `exp` a token still counts, in seconds: for entry, and for staying.
+    /// The longest time after `exp` for which a token may still count, of any issuer, in seconds.
     pub leeway_secs: u64,
+    /// The longest that a token may live, in seconds, where that is bounded.
+    pub lifetime_max_secs: Option<u64>,
     /// Whether tokens are needed.
     pub openness: Openness,
     /// Whose links are let in.
@@ -55,10 +58,10 @@ impl Gate {
     ///
     /// # Errors
     /// Why it is not let in: for the log and the metric, never for the peer.
-    pub fn identify(&self, greeting: &Greeting, now_unix: u64) -> Result<Claims, Refused> {
+    pub fn identify(&self, greeting: &Greeting, now_unix: u64) -> Result<Login, Refused> {
         self.check_origin(greeting, self.openness == Openness::Dev)?;
         match (&greeting.token, &greeting.agent) {
-            (Some(token), _) => self.verifier.verify(token, now_unix),
+            (Some(token), _) => self.vouch(token, now_unix),
             (None, Some(agent)) if self.openness == Openness::Dev && is_name(agent) => Ok(believed(agent)),
             (None, _) => Err(Refused::Missing),
         }
@@ -80,6 +83,26 @@ impl Gate {
                 Ok(Linker { tenant: backend.tenant.clone(), key: Some(key) })
             }
         }
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// As for [`Gate::identify`].
+    pub fn vouch(&self, token: &str, now_unix: u64) -> Result<Login, Refused> {
+        self.verifier.vouch(token, now_unix).map_err(|fault| fault.refused())
+    }
+
+    /// When a revocation has outlived every token that it means, where it names no end: those were issued before it, and live no
+    /// longer than they may. Clocks of issuers may be off both ways.
+    #[must_use]
+    pub fn implied_end(&self, ban: &Ban, now_unix: u64) -> Option<u64> {
+        let issued_before = match ban.target {
+            Target::TokenId(_) => Some(ban.issued_before.unwrap_or(now_unix)),
+            Target::Agent(_) | Target::Tenant => ban.issued_before,
+        };
+        let life = self.lifetime_max_secs?.saturating_add(self.leeway_secs.saturating_mul(2));
+        Some(issued_before?.max(now_unix).saturating_add(life))
     }
 
     /// A browser says which page asks. Before tokens and keys, so that a page learns nothing about those that it may have brought. In
@@ -104,8 +127,16 @@ impl Gate {
 }
 
 /// Believes an id without proof.
-fn believed(agent: &str) -> Claims {
-    Claims { agent: agent.to_owned(), tenant: DEV_TENANT.to_owned(), labels: Vec::new(), expires_unix: u64::MAX }
+fn believed(agent: &str) -> Login {
+    let claims = Claims {
+        agent: agent.to_owned(),
+        tenant: DEV_TENANT.to_owned(),
+        labels: Vec::new(),
+        expires_unix: u64::MAX,
+        issued_unix: None,
+        token_id: None,
+    };
+    Login { claims, ends_unix: None }
 }
 
 #[cfg(test)]
@@ -118,6 +149,7 @@ mod tests {
         Gate {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
             leeway_secs: 0,
+            lifetime_max_secs: None,
             openness,
             backends: match openness {
                 Openness::Dev => Backends::Dev,
@@ -150,8 +182,32 @@ mod tests {
             (Openness::Dev, "no name", None, Err(Refused::Missing)),
             (Openness::TokensOnly, "web-1", None, Err(Refused::Missing)),
         ] {
-            let identified = gate(openness).identify(&asked(agent, origin), 0).map(|claims| claims.agent);
+            let identified = gate(openness).identify(&asked(agent, origin), 0).map(|login| login.claims.agent);
             assert_eq!(identified, expected.map(str::to_owned), "{openness:?} {agent} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_ends_when_no_token_that_it_means_can_be_good() {
+        let gate = Gate { leeway_secs: 30, lifetime_max_secs: Some(3600), ..gate(Openness::TokensOnly) };
+        let boundless = Gate { lifetime_max_secs: None, ..self::gate(Openness::TokensOnly) };
+        let ban = |target: &Target, issued_before| Ban {
+            tenant: "t".to_owned(),
+            target: target.clone(),
+            issued_before,
+            reason: String::new(),
+            expires_unix: None,
+        };
+        let token = Target::TokenId("j".to_owned());
+        for (target, before, end) in [
+            (&token, None, Some(5_000 + 3660)),
+            (&Target::Agent("a".to_owned()), None, None),
+            (&Target::Tenant, None, None),
+            (&Target::Tenant, Some(4_000), Some(5_000 + 3660)),
+            (&Target::Tenant, Some(6_000), Some(6_000 + 3660)),
+        ] {
+            assert_eq!(gate.implied_end(&ban(target, before), 5_000), end, "{target:?} {before:?}");
+            assert_eq!(boundless.implied_end(&ban(target, before), 5_000), None);
         }
     }
 

@@ -10,9 +10,16 @@ pub mod drain;
 pub mod gate;
 mod handlers;
 pub mod holdings;
+pub mod key_fetch;
 mod key_rates;
 pub mod links;
+mod outside;
 pub mod pool;
+pub mod revocation_keeper;
+pub mod revoking;
+pub mod webhook;
+pub mod webhook_office;
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

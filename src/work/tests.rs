@@ -90,6 +90,7 @@ pub(super) fn node() -> (Dispatch, Letters) {
             verifier: Verifier::new(&[], None, 0).unwrap(),
             openness: Openness::Dev,
             leeway_secs: 0,
+            lifetime_max_secs: None,
             backends: Backends::Dev,
             origins: AllowedOrigins::default(),
         },
@@ -98,6 +99,7 @@ pub(super) fn node() -> (Dispatch, Letters) {
         connections_max: 20,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
+        webhook: None,
     });
     (dispatch, letters)
 }

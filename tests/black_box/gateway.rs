@@ -104,6 +104,8 @@ impl Gateway {
             tenant: "default".to_owned(),
             labels: Vec::new(),
             expires_unix: now.as_secs() + 3600,
+            issued_unix: None,
+            token_id: None,
         };
         token::mint(&key, None, &claims).expect("a token")
     }

@@ -80,6 +80,7 @@ fn a_minted_token_verifies_and_shows_its_claims() {
         verified(&token, &[hs("k")], NOW),
         Ok(serde_json::json!({
             "sub": "web-1", "tenant": "default", "labels": {"arch": "a=b", "zone": "eu"}, "exp": NOW + 90,
+            "iat": NOW, "iat": NOW,
         }))
     );
     let padded = format!("  {token}\n");

@@ -39,7 +39,14 @@ impl<I: Io> EventLoop<I> {
         let conn = live(&mut self.conns, token)?;
         let mut effects = std::mem::take(&mut self.effects);
         let (before, door) = (conn.session.phase(), conn.door());
-        let mut lent = Lent { now: self.now, rules: &self.rules, door, pool: &mut self.pool, effects: &mut effects };
+        let mut lent = Lent {
+            now: self.now,
+            unix_secs: self.unix_secs,
+            rules: &self.rules,
+            door,
+            pool: &mut self.pool,
+            effects: &mut effects,
+        };
         let result = run(&mut conn.session, &mut self.scratch, &mut lent);
         let after = conn.session.phase();
         let missed = conn.session.owner_marks & mark::PASSED_OVER != 0 || conn.session.keeps_bytes();

@@ -14,6 +14,7 @@ pub mod at_rest;
 pub mod certificate_files;
 pub mod certificates;
 pub mod ciphers;
+pub mod client;
 pub mod fuzz_bodies;
 pub mod handshake;
 pub mod identity;

@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use crate::auth::token::{Claims, Refused};
-use crate::directory::NewAgent;
+use crate::auth::token::{Login, Refused};
+use crate::directory::{LastClose, NewAgent};
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
 use crate::kit::retry_after::retry_after_secs;
 use crate::kit::tick::Now;
 use crate::net::mailbox::{Admission, Order};
 use crate::session::effect::Greeting;
+use crate::session::expiry::Expiry;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
 use crate::wire::envelope::Encoding;
 use crate::wire::upgrade::{self, Offer, Refusal};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
+use crate::work::webhook::{Asked, Asker, Ruling};
 
 use super::link;
 
@@ -37,19 +39,45 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: C
             Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
         };
     }
+    // The wall may have been set since anybody looked.
+    clock.follow_wall();
     match gate.identify(greeting, clock.unix_ms(now) / 1000) {
-        // As long as the token would let it in again, it may stay.
-        Ok(claims) => {
-            let ends_unix = claims.expires_unix.saturating_add(gate.leeway_secs);
-            let expires = (claims.expires_unix != u64::MAX).then(|| clock.at_unix_secs(ends_unix));
-            admit(dispatch, answers, (conn, greeting), &claims, expires, now);
-        }
+        Ok(login) => admit(dispatch, answers, (conn, greeting), &login, now),
+        Err(Refused::Unverified) => ask(dispatch, answers, (conn, greeting), now),
         Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
     }
 }
 
+/// No key vouches for the token. Where there is a webhook, it may.
+fn ask(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, now: Now) {
+    let token = greeting.token.as_deref().unwrap_or_default();
+    let Some(webhook) = dispatch.webhook() else {
+        return refuse(dispatch, answers, (conn, greeting), Refused::Unverified, now);
+    };
+    match webhook.ask(token, now, || Asker::Knock(conn, Box::new(greeting.clone()))) {
+        Asked::Underway => {}
+        Asked::Known(ruling) => decided(dispatch, answers, (conn, greeting), Some(ruling), now),
+        Asked::Shed => decided(dispatch, answers, (conn, greeting), None, now),
+    }
+}
+
+/// What the webhook said, on whichever thread; `None` when it could not be asked, which lets nobody in.
+pub(in crate::work) fn decided(
+    dispatch: &Dispatch,
+    answers: &mut Answers,
+    knocking: Knocking<'_>,
+    ruling: Option<Ruling>,
+    now: Now,
+) {
+    match ruling {
+        Some(Ruling::Allowed(login)) => admit(dispatch, answers, knocking, &login, now),
+        Some(Ruling::Refused) => refuse(dispatch, answers, knocking, Refused::Denied, now),
+        None => answers.push(knocking.0, Order::Refuse { conn: knocking.0, refusal: Refusal::Unavailable }),
+    }
+}
+
 /// Who asks, and on which connection.
-type Knocking<'a> = (ConnId, &'a Greeting);
+pub(in crate::work) type Knocking<'a> = (ConnId, &'a Greeting);
 
 fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, refused: Refused, now: Now) {
     // The cause is for the operator alone; every peer reads the same 401. A browser knows which page it shows.
@@ -58,10 +86,15 @@ fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking
         tracing::info!(?conn, peer, cause = ?refused, left_out, "upgrade refused");
     }
     counter!(metric::AUTH_FAILURES, "cause" => refused.label()).increment(1);
-    if let Some(peer) = greeting.peer {
+    let refusal = match refused {
+        Refused::Origin => Refusal::Forbidden,
+        // It may be good a little later: an agent that was told 401 would not come back.
+        Refused::Pending => Refusal::Unavailable,
+        _ => Refusal::Unauthorized,
+    };
+    if let Some(peer) = greeting.peer.filter(|_| refused != Refused::Pending) {
         dispatch.arrivals().login_failed(now, peer.ip());
     }
-    let refusal = if refused == Refused::Origin { Refusal::Forbidden } else { Refusal::Unauthorized };
     answers.push(conn, Order::Refuse { conn, refusal });
 }
 
@@ -76,20 +109,19 @@ fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knock
     answers.push(conn, Order::Refuse { conn, refusal: Refusal::TenantFull { retry_after_secs } });
 }
 
-fn admit(
-    dispatch: &Dispatch,
-    answers: &mut Answers,
-    (conn, greeting): Knocking<'_>,
-    claims: &Claims,
-    expires: Option<Now>,
-    now: Now,
-) {
+fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, login: &Login, now: Now) {
     let encoding = match greeting.offer {
         Offer::Nothing => Encoding::Json,
         Offer::Ours(encoding) => encoding,
     };
+    let Login { claims, ends_unix } = login;
+    let (revocations, now_unix) = (dispatch.revocations(), dispatch.clock().unix_ms(now) / 1000);
+    if revocations.means(claims, now_unix) {
+        return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
+    }
     let tenant = dispatch.directory.tenant(&claims.tenant);
-    let agent = NewAgent { tenant, id: &claims.agent, labels: &claims.labels, conn, encoding };
+    let token = revocations.mark(claims);
+    let agent = NewAgent { tenant, id: &claims.agent, labels: &claims.labels, conn, encoding, token };
     let Ok(joined) = dispatch.directory.join(&agent) else {
         return turn_away(dispatch, answers, (conn, greeting), &claims.tenant, now);
     };
@@ -98,10 +130,18 @@ fn admit(
         tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
         answers.push(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
     }
+    // Who revokes looks into the directory after the revocation is in force, and this looks at the revocations after the agent is in
+    // the directory: one of the two sees the other.
+    if revocations.means(claims, now_unix) {
+        dispatch.directory.leave(joined.slot, conn, LastClose { reason: Reason::Revoked, at: now });
+        return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
+    }
     let peer = greeting.peer.map(tracing::field::display);
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, peer, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
-    let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };
+    // As long as the token would let it in again, it may stay.
+    let expiry = Expiry::at(*ends_unix);
+    let admission = Admission { conn, agent: joined.slot, encoding, expiry, response: response.into() };
     answers.push(conn, Order::Admit(Box::new(admission)));
 }

@@ -13,6 +13,8 @@ use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
 
+use super::refresh;
+
 pub(in crate::work) fn apply(
     dispatch: &Dispatch,
     answers: &mut Answers,
@@ -23,7 +25,7 @@ pub(in crate::work) fn apply(
 ) {
     let mut refusals: Vec<Outbound<'_>> = Vec::new();
     let batch = envelope::decode(encoding, message, &mut |inbound| {
-        if let Some((id, fault)) = apply_one(dispatch, conn, message, inbound, now) {
+        if let Some((id, fault)) = apply_one(dispatch, answers, (conn, encoding), message, inbound, now) {
             refusals.push(Outbound::Refusal { id, fault });
         }
     });
@@ -35,7 +37,8 @@ pub(in crate::work) fn apply(
 /// Applies one envelope; the id and the fault of one that must be refused.
 fn apply_one<'a>(
     dispatch: &Dispatch,
-    conn: ConnId,
+    answers: &mut Answers,
+    (conn, encoding): (ConnId, Encoding),
     message: &Bytes,
     inbound: Inbound<'a>,
     now: Now,
@@ -52,6 +55,10 @@ fn apply_one<'a>(
             true
         }
         Inbound::Stray => false,
+        Inbound::Request { id, method, payload } if method == refresh::METHOD => {
+            let fault = refresh::apply(dispatch, answers, (conn, encoding, id), payload, now)?;
+            return Some((id, fault));
+        }
         Inbound::Request { id, .. } => return Some((id, Fault::Method)),
         Inbound::Notification { .. } => true,
         Inbound::Invalid { id, error } => {

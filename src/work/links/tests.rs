@@ -61,6 +61,7 @@ impl Bench {
                 verifier: Verifier::new(&[], None, 0).unwrap(),
                 openness: Openness::Dev,
                 leeway_secs: 0,
+                lifetime_max_secs: None,
                 backends: Backends::Dev,
                 origins: AllowedOrigins::default(),
             },
@@ -69,6 +70,7 @@ impl Bench {
             connections_max: 20,
             connections_max_per_loop: 10,
             alarm: Alarm::new().0,
+            webhook: None,
         });
         let (agent, link) = (ConnId::new(0, 1, 1), ConnId::new(0, 2, 2));
         let mut bench = Self { dispatch, letters, agent, agent_slot: AgentSlot::NONE, link };
@@ -239,7 +241,14 @@ fn a_link_that_ended_leaves_no_call_behind_and_is_told_nothing() {
 fn closed_gate() -> Gate {
     let verifier = Verifier::new(&[], None, 0).unwrap();
     let backends = Backends::Keys(ApiKeys::new(&[]).unwrap());
-    Gate { verifier, openness: Openness::TokensOnly, leeway_secs: 0, backends, origins: AllowedOrigins::default() }
+    Gate {
+        verifier,
+        openness: Openness::TokensOnly,
+        leeway_secs: 0,
+        lifetime_max_secs: None,
+        backends,
+        origins: AllowedOrigins::default(),
+    }
 }
 
 #[test]
