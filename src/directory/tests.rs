@@ -57,6 +57,55 @@ fn ids(listed: &[Listed]) -> Vec<&str> {
 }
 
 #[test]
+fn agents_are_found_by_their_tokens_and_renewed_where_they_are() {
+    let directory = Directory::new(TenantLimits { calls: 1, agents: 1000 }, 1);
+    let bytes = |directory: &Directory| directory.bytes().tables;
+    let before = bytes(&directory);
+    let (acme, globex) = (directory.tenant("acme"), directory.tenant("globex"));
+    let mark = |n: u32| TokenMark::new(Some(u64::from(n) + 1), Some(u64::from(n)));
+    let agent = |tenant, id: &str, n: u32, put: &dyn Fn(&NewAgent<'_>) -> bool| {
+        put(&NewAgent { tenant, id, labels: &labels("a=b"), conn: conn(n), encoding: Encoding::Json, token: mark(n) })
+    };
+    let join = |new: &NewAgent<'_>| directory.join(new).is_ok();
+    let renew = |new: &NewAgent<'_>| directory.renew(new);
+    directory.keep_token_marks();
+    for n in 0..300 {
+        assert!(agent(acme, &format!("a{n}"), n, &join));
+    }
+    assert!(agent(globex, "a7", 500, &join));
+    let found = |tenant, id: u64| directory.search(tenant, |_, mark| mark.has_id(id));
+    assert_eq!((found(acme, 8), found(globex, 8), found(globex, 501)), (vec![conn(7)], vec![], vec![conn(500)]));
+    assert_eq!(directory.search(acme, |_, mark| mark.is_before(10)).len(), 10);
+    assert_eq!(directory.search(acme, |id, _| id == "a7"), [conn(7)]);
+    // A newer token changes what is kept; another connection's, another tenant's or a stranger's changes nothing.
+    for (tenant, id, n, expected) in
+        [(acme, "a7", 7, true), (acme, "a7", 8, false), (globex, "a7", 7, false), (acme, "x", 7, false)]
+    {
+        let put =
+            |new: &NewAgent<'_>| renew(&NewAgent { token: TokenMark::new(Some(9999), None), labels: &[], ..*new });
+        assert_eq!(agent(tenant, id, n, &put), expected, "{id} {n}");
+    }
+    assert_eq!((found(acme, 9999), found(acme, 8)), (vec![conn(7)], vec![]));
+    assert_eq!(directory.labels(acme, "a7").map(|labels| labels.len()), Some(0));
+    // Who comes again comes with the mark of the new token, and whose place is taken has none of the old one.
+    assert!(agent(acme, "a7", 700, &join) && found(acme, 9999).is_empty());
+    assert_eq!(found(acme, 701), [conn(700)]);
+    let most = bytes(&directory) - before;
+    assert!(most <= 301 * (16 + 12) + 64 * 64 * (40 + 13), "{most}");
+}
+
+#[test]
+fn without_revocations_nothing_is_kept_of_tokens() {
+    let directory = Directory::new(TenantLimits { calls: 1, agents: 1000 }, 1);
+    let tenant = directory.tenant("acme");
+    let token = TokenMark::new(Some(1), Some(1));
+    let joined =
+        directory.join(&NewAgent { tenant, id: "a", labels: &[], conn: conn(1), encoding: Encoding::Json, token });
+    assert!(joined.is_ok());
+    assert!(directory.search(tenant, |_, mark| mark != TokenMark::NONE).is_empty());
+}
+
+#[test]
 fn an_agent_joins_and_leaves() {
     let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
     let tenant = directory.tenant("acme");

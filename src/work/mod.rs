@@ -13,7 +13,7 @@ pub mod holdings;
 pub mod key_fetch;
 mod key_rates;
 pub mod links;
-mod outside;
+pub mod outside;
 pub mod pool;
 pub mod revocation_keeper;
 pub mod revoking;

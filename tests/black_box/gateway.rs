@@ -92,6 +92,11 @@ impl Gateway {
 
     /// A token for an agent of tenant `default`.
     pub fn token(&self, agent: &str) -> String {
+        self.token_for(agent, 3600)
+    }
+
+    /// The same, for so many seconds.
+    pub fn token_for(&self, agent: &str, secs: u64) -> String {
         let key = KeySource {
             id: KEY_ID.to_owned(),
             algorithm: Algorithm::Hs256,
@@ -103,7 +108,7 @@ impl Gateway {
             agent: agent.to_owned(),
             tenant: "default".to_owned(),
             labels: Vec::new(),
-            expires_unix: now.as_secs() + 3600,
+            expires_unix: now.as_secs() + secs,
             issued_unix: None,
             token_id: None,
         };
