@@ -62,6 +62,11 @@ impl Gateway {
 
     /// Starts a gateway with this configuration file and these flags, and no more.
     pub fn launch(config: &str, flags: &[&str]) -> Self {
+        Self::launch_in(config, flags, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn launch_in(config: &str, flags: &[&str], environment: &[(&str, &Path)]) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = fresh_folder();
         fs::write(folder.join("holdfast.toml"), config).expect("config written");
@@ -71,6 +76,7 @@ impl Gateway {
             .args(flags)
             .arg("--config")
             .arg(folder.join("holdfast.toml"))
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -186,6 +186,52 @@ fn a_reload_brings_other_issuers_and_keeps_keys() {
     assert!(stays.peer.read().is_pong());
 }
 
+/// A web server that speaks TLS, with a certificate that no public authority has signed.
+const HTTPS: &str = "\
+import http.server, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('cert.pem', 'key.pem')
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+";
+
+#[test]
+fn over_https_the_source_must_have_a_certificate_that_the_system_trusts() {
+    let key = Key::es256("k");
+    let folder = crate::gateway::fresh_folder();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    for (name, text) in
+        [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem()), ("jwks.json", set(&[&key]))]
+    {
+        std::fs::write(folder.join(name), text).expect("a file");
+    }
+    let mut server = std::process::Command::new("python3")
+        .args(["-u", "-c", HTTPS])
+        .current_dir(&folder)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("python3 runs");
+    let mut port = String::new();
+    let stdout = server.stdout.take().expect("piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut port).expect("a line");
+    let url = format!("jwks_url = \"https://127.0.0.1:{}/jwks.json\"", port.trim());
+    let config = format!("{PACE}{}", issuer("tls", "i", &url, ""));
+    let good = token(&key, "i", json!({}));
+    {
+        let gateway = Gateway::launch(&config, &ANY_PORTS);
+        until(|| gateway.metric("holdfast_key_fetches_total", "result=\"failed\"") > 1, "nobody trusts it");
+        assert_eq!(knock(&gateway, &good), 503);
+    }
+    let trusts = folder.join("cert.pem");
+    let gateway = Gateway::launch_in(&config, &ANY_PORTS, &[("SSL_CERT_FILE", &trusts)]);
+    until(|| knock(&gateway, &good) == 101, "the keys were fetched over TLS");
+    let _ = server.kill();
+    let _ = server.wait();
+}
+
 /// A file that Python's own web server serves.
 #[test]
 fn keys_come_from_a_web_server_that_is_not_ours() {
