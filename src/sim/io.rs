@@ -58,8 +58,7 @@ impl Io for SimIo {
     }
 
     fn unix_secs(&mut self, now: Now) -> u64 {
-        // The simulated wall clock began with the world.
-        now.0 / 1000
+        self.kernel.borrow().wall_began + now.0 / 1000
     }
 
     fn accept(&mut self, door: Door) -> io::Result<(SimStream, SocketAddr)> {

@@ -45,6 +45,8 @@ pub(super) enum Trace {
 /// The system.
 pub(super) struct Kernel {
     pub(super) now: u64,
+    /// What the clock on the wall said when `now` was 0, in seconds since the UNIX epoch, as it is set now.
+    pub(super) wall_began: u64,
     pub(super) odds: Odds,
     pub(super) rng: Rng,
     pub(super) sockets: Vec<Socket>,
@@ -74,6 +76,7 @@ impl Kernel {
         };
         Self {
             now: 0,
+            wall_began: 0,
             odds,
             rng,
             sockets: Vec::new(),

@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod early;
 mod ending;
+mod expiring;
 mod faults;
 mod frames;
 mod io;
