@@ -104,8 +104,7 @@ fn told(said: &[Said]) -> Vec<String> {
         Said::Message(_, text) => {
             let text = String::from_utf8_lossy(text);
             text.split(['"', ':', '}'])
-                .filter(|part| part.bytes().any(|b| b.is_ascii_digit()))
-                .next_back()
+                .rfind(|part| part.bytes().any(|b| b.is_ascii_digit()))
                 .map_or_else(|| "?".to_owned(), |left| format!("told {left}"))
         }
         Said::Close(code) => format!("closed {}", code.unwrap_or_default()),

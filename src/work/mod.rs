@@ -15,6 +15,7 @@ mod key_rates;
 pub mod links;
 pub mod outside;
 pub mod pool;
+mod put_off;
 pub mod revocation_keeper;
 pub mod revoking;
 pub mod webhook;

@@ -21,7 +21,7 @@ use super::handlers;
 /// histograms, which lie in the worker's heap. Then it waits without end.
 const QUIET: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
-/// Knocks that are answered before the worker looks at what agents say again: about a millisecond of the slowest signatures.
+/// Knocks, and newer tokens of agents, that are answered before the worker looks at what agents say again: about a millisecond of the slowest signatures.
 const KNOCKS_AT_ONCE: usize = 16;
 
 /// Starts one worker for each queue. They end when every loop has ended.
@@ -54,7 +54,7 @@ impl<'a> Worker<'a> {
     /// Applies batches until every loop has ended.
     fn run(mut self) {
         let clock = self.dispatch.clock();
-        while let Some(batch) = next(self.tray, &mut self.knocks) {
+        while let Some(batch) = self.next() {
             self.apply(batch, clock.now());
         }
     }
@@ -70,32 +70,36 @@ impl<'a> Worker<'a> {
         for knock in self.knocks.drain(..self.knocks.len().min(KNOCKS_AT_ONCE)) {
             apply(self.dispatch, &mut self.answers, knock, now);
         }
+        for shown in self.answers.1.take(KNOCKS_AT_ONCE) {
+            handlers::refresh::apply(self.dispatch, &mut self.answers, &shown, now);
+        }
         settle(self.dispatch, &mut self.answers);
+    }
+
+    /// The next batch: waits for one when nobody waits for us, else it may be empty. `None` when every loop has ended.
+    fn next(&mut self) -> Option<Batch> {
+        if !self.knocks.is_empty() || !self.answers.1.is_empty() {
+            return Some(self.tray.take().unwrap_or_default());
+        }
+        for patience in QUIET {
+            match self.tray.wait_at_most(patience) {
+                Waited::Batch(batch) => return Some(batch),
+                Waited::Ended => return None,
+                Waited::Nothing => {
+                    // A storm of newcomers makes it a megabyte long.
+                    self.knocks.shrink_to_fit();
+                    self.answers.1.rest();
+                    memory::quiet();
+                }
+            }
+        }
+        self.tray.wait()
     }
 }
 
 /// Posts what a batch left to say: the answers of calls that it ended on links, too. Waits while a mailbox is full.
 pub fn settle(dispatch: &Dispatch, answers: &mut Answers) {
     dispatch.settle(answers);
-}
-
-/// The next batch: waits for one when nobody knocks, else it may be empty. `None` when every loop has ended.
-fn next(tray: &Tray, knocks: &mut VecDeque<Event>) -> Option<Batch> {
-    if !knocks.is_empty() {
-        return Some(tray.take().unwrap_or_default());
-    }
-    for patience in QUIET {
-        match tray.wait_at_most(patience) {
-            Waited::Batch(batch) => return Some(batch),
-            Waited::Ended => return None,
-            Waited::Nothing => {
-                // A storm of newcomers makes it a megabyte long.
-                knocks.shrink_to_fit();
-                memory::quiet();
-            }
-        }
-    }
-    tray.wait()
 }
 
 /// Applies one event; what it has to say to the loops goes into `answers`, to be posted by the caller with [`settle`].
@@ -180,7 +184,7 @@ mod tests {
         worker.apply(tray.take().unwrap(), Now(0));
         assert_eq!(told(&letters), format!("m{few}"));
         // Who waits is not forgotten when nothing else comes.
-        let batch = next(&tray, &mut worker.knocks).unwrap();
+        let batch = worker.next().unwrap();
         worker.apply(batch, Now(0));
         assert_eq!(told(&letters), "kkkk");
         assert!(worker.knocks.is_empty());

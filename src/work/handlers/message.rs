@@ -12,6 +12,7 @@ use crate::net::mailbox::Order;
 use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
+use crate::work::put_off::Shown;
 
 use super::refresh;
 
@@ -56,8 +57,12 @@ fn apply_one<'a>(
         }
         Inbound::Stray => false,
         Inbound::Request { id, method, payload } if method == refresh::METHOD => {
-            let fault = refresh::apply(dispatch, answers, (conn, encoding, id), payload, now)?;
-            return Some((id, fault));
+            let token = match refresh::token_of(payload) {
+                Ok(token) => token,
+                Err(fault) => return Some((id, fault)),
+            };
+            let has_room = answers.1.push(Shown { conn, encoding, id: id.to_vec(), token });
+            return (!has_room).then_some((id, Fault::Later));
         }
         Inbound::Request { id, .. } => return Some((id, Fault::Method)),
         Inbound::Notification { .. } => true,

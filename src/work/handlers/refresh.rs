@@ -19,6 +19,7 @@ use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Fault, Outbound, Payload};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
+use crate::work::put_off::Shown;
 use crate::work::webhook::{Asked, Asker, Ruling};
 
 /// What an agent asks for by this name.
@@ -34,24 +35,37 @@ struct Params<'a> {
     token: Cow<'a, str>,
 }
 
-/// Handles a request; the fault, where it is refused at once.
-pub(in crate::work) fn apply(
-    dispatch: &Dispatch,
-    answers: &mut Answers,
-    asking: Asking<'_>,
-    params: Payload<'_>,
-    now: Now,
-) -> Option<Fault> {
-    let Ok(Params { token }) = serde_json::from_slice(params.bytes) else {
-        return Some(Fault::Params);
-    };
+/// The token that a request shows.
+///
+/// # Errors
+/// It shows none.
+pub(in crate::work) fn token_of(params: Payload<'_>) -> Result<String, Fault> {
+    serde_json::from_slice::<Params<'_>>(params.bytes)
+        .map(|params| params.token.into_owned())
+        .map_err(|_| Fault::Params)
+}
+
+/// Checks a token that was put off, and tells the agent.
+pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, shown: &Shown, now: Now) {
+    if let Some(fault) = check(dispatch, answers, shown, now) {
+        refuse(answers, (shown.conn, shown.encoding, &shown.id), fault);
+    }
+}
+
+fn refuse(answers: &mut Answers, (conn, encoding, id): Asking<'_>, fault: Fault) {
+    let frame = envelope::encode(encoding, &Outbound::Refusal { id, fault });
+    answers.push(conn, Order::Send { conn, frame });
+}
+
+fn check(dispatch: &Dispatch, answers: &mut Answers, shown: &Shown, now: Now) -> Option<Fault> {
     let clock = dispatch.clock();
     clock.follow_wall();
-    let (conn, encoding, id) = asking;
-    let asker = || Asker::Refresh { conn, encoding, id: id.to_owned(), token: token.to_string() };
-    let asked = match dispatch.gate().vouch(&token, clock.unix_ms(now) / 1000) {
+    let Shown { conn, encoding, id, token } = shown;
+    let asking = (*conn, *encoding, id.as_slice());
+    let asker = || Asker::Refresh { conn: *conn, encoding: *encoding, id: id.clone(), token: token.clone() };
+    let asked = match dispatch.gate().vouch(token, clock.unix_ms(now) / 1000) {
         Ok(login) => return renew(dispatch, answers, asking, &login, now),
-        Err(Refused::Unverified) => dispatch.webhook().map(|webhook| webhook.ask(&token, now, asker)),
+        Err(Refused::Unverified) => dispatch.webhook().map(|webhook| webhook.ask(token, now, asker)),
         Err(why) => return Some(refused(why)),
     };
     match asked {
@@ -76,10 +90,8 @@ pub(in crate::work) fn decided(
         Some(Ruling::Refused) => Some(refused(Refused::Denied)),
         None => Some(Fault::Later),
     };
-    let (conn, encoding, id) = asking;
     if let Some(fault) = fault {
-        let frame = envelope::encode(encoding, &Outbound::Refusal { id, fault });
-        answers.push(conn, Order::Send { conn, frame });
+        refuse(answers, asking, fault);
     }
 }
 
