@@ -216,8 +216,8 @@ impl Directory {
         self.shards.iter().for_each(|shard| lock(shard).keep_token_marks());
     }
 
-    /// The connections of a tenant's agents that `is_meant`, by id and token. Looks at every agent of the node, a shard at a time:
-    /// some 20 ms with a million.
+    /// The connections of a tenant's agents that `is_meant`, by id and token. Looks at every agent of the node, a shard at a time: whoever
+    /// joins meanwhile waits for a 64th of that.
     #[must_use]
     pub fn search(&self, tenant: TenantId, is_meant: impl Fn(&str, TokenMark) -> bool) -> Vec<ConnId> {
         let mut found = Vec::new();

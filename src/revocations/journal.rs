@@ -240,7 +240,10 @@ impl Disk {
 
 /// Writes a file beside, syncs it, and puts it in the place of `path`: there is always a whole one.
 fn written_beside(path: &Path, bytes: &[u8]) -> Result<Flock<File>, JournalError> {
-    let beside = path.with_extension("new");
+    // Behind the whole name: in place of an extension it might be the file itself.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
     let mut file = options().open(&beside)?;
     let written = file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     if let Err(error) = written {

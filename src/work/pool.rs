@@ -189,4 +189,32 @@ mod tests {
         assert_eq!(told(&letters), "kkkk");
         assert!(worker.knocks.is_empty());
     }
+
+    #[test]
+    fn newer_tokens_wait_behind_what_agents_say_and_have_no_end_of_room() {
+        let (dispatch, letters) = node();
+        let (hatch, tray) = intake::queue(QueueLimits { batches_max: 4, bytes_max: 1 << 24 });
+        let mut worker = Worker::new(&tray, &dispatch);
+        let mut from_loop = Intake::new(vec![hatch]);
+        let conn = ConnId::new(0, 7, 1);
+        let refresh = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"refresh","params":{"token":"x"}}"#);
+        for _ in 0..300 {
+            let body = refresh.clone();
+            from_loop.push(conn, Event::Message { conn, encoding: Encoding::Json, body });
+        }
+        from_loop.offer();
+        worker.apply(tray.take().unwrap(), Now(0));
+        // 44 were told to try again, and the first few were checked behind them.
+        assert_eq!(told(&letters).len(), 300 - 256 + KNOCKS_AT_ONCE);
+        // No envelope: it is answered with an error, before the others that wait.
+        from_loop.push(conn, Event::Message { conn, encoding: Encoding::Json, body: Bytes::from_static(b"?") });
+        from_loop.offer();
+        let mut rest = 0;
+        while !worker.answers.1.is_empty() {
+            let batch = worker.next().unwrap();
+            worker.apply(batch, Now(0));
+            rest += told(&letters).len();
+        }
+        assert_eq!(rest, 256 - KNOCKS_AT_ONCE + 1);
+    }
 }

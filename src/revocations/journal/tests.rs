@@ -178,7 +178,7 @@ fn a_file_that_is_mostly_out_of_date_is_written_anew() {
 fn a_file_on_a_disk_outlives_its_journal_and_belongs_to_one() {
     let folder = std::env::temp_dir().join(format!("holdfast-journal-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("revocations");
+    let path = folder.join("revocations.new");
     let _ = std::fs::remove_file(&path);
     let (mut journal, _) = Disk::open(&path).unwrap();
     journal.append(&[Change::Add(revocation(1))]).unwrap();
