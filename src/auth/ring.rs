@@ -21,6 +21,17 @@ pub enum Source {
     Url(String),
 }
 
+impl Source {
+    /// Its URL, where it has one.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Self::File(_) => None,
+            Self::Url(url) => Some(url),
+        }
+    }
+}
+
 /// Whether an unknown key id is a reason to ask the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -111,8 +111,8 @@ impl Fetcher {
 
 /// A client, where anything is to be asked over HTTP.
 fn outside(rings: &[Arc<Ring>], terms: &FetchTerms) -> Option<Outside> {
-    let has_urls = rings.iter().any(|ring| matches!(ring.source, Source::Url(_)));
-    has_urls.then(|| Outside::new(terms.timeout, terms.bytes_max))
+    let urls: Vec<&str> = rings.iter().filter_map(|ring| ring.source.url()).collect();
+    (!urls.is_empty()).then(|| Outside::new(terms.timeout, terms.bytes_max, &urls))
 }
 
 /// Rings that stay keep their place in the schedule.

@@ -39,11 +39,13 @@ pub struct Told {
 
 impl Outside {
     /// `timeout` is for all of it, from the look-up of the name to the last byte. Certificates are checked against those that the
-    /// system trusts now (`SSL_CERT_FILE`, `SSL_CERT_DIR`, or where it keeps them).
+    /// system trusts now (`SSL_CERT_FILE`, `SSL_CERT_DIR`, or where it keeps them); they take some 400 kB, so they are read only
+    /// where one of `urls` needs them.
     #[must_use]
-    pub fn new(timeout: Duration, bytes_max: usize) -> Self {
+    pub fn new(timeout: Duration, bytes_max: usize, urls: &[&str]) -> Self {
+        let is_https = urls.iter().any(|url| url.starts_with("https:"));
         let tls = TlsConfig::builder()
-            .root_certs(RootCerts::from(trusted()))
+            .root_certs(RootCerts::from(if is_https { trusted() } else { Vec::new() }))
             .unversioned_rustls_crypto_provider(client_provider())
             .build();
         let config = Agent::config_builder()

@@ -32,7 +32,7 @@ impl Office {
     /// Nobody is asked before it is started.
     #[must_use]
     pub fn new(webhook: Arc<Webhook>, questions: Questions, terms: WebhookTerms) -> Self {
-        let outside = Outside::new(terms.timeout, terms.bytes_max);
+        let outside = Outside::new(terms.timeout, terms.bytes_max, &[&terms.url]);
         Self { webhook, questions, terms, outside }
     }
 

@@ -28,8 +28,8 @@ pub struct TokenIssuers {
 impl TokenIssuers {
     /// The issuers with their keys, and why some have none. `leeway_secs` for those that have none of their own.
     pub(super) fn fetched(&self, leeway_secs: u64) -> (Vec<Issuer>, Vec<String>) {
-        let has_urls = self.issuers.iter().any(|issuer| matches!(issuer.source, Source::Url(_)));
-        let outside = has_urls.then(|| Outside::new(self.timeout, self.limits.bytes_max));
+        let urls: Vec<&str> = self.issuers.iter().filter_map(|issuer| issuer.source.url()).collect();
+        let outside = (!urls.is_empty()).then(|| Outside::new(self.timeout, self.limits.bytes_max, &urls));
         let mut failures = Vec::new();
         let mut with_keys = |issuer: &IssuerSettings| {
             // Nobody listens: keys are fetched once.
