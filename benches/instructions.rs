@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gungraun::{library_benchmark, library_benchmark_group, main};
+use holdfast::audit::{self, Audit, CallLines, Strictness, Terms, Who, Writer};
+use holdfast::auth::permissions::{Act, Permissions, Ruling};
 use holdfast::auth::token::{self, Algorithm, Claims, KeySource, Verifier};
 use holdfast::calls::{Body, Calls, NewCall, Outcome};
 use holdfast::directory::{Directory, NewAgent, TenantLimits, TokenMark};
@@ -19,7 +21,7 @@ use holdfast::kit::buffer_pool::BufferPool;
 use holdfast::kit::delivery::Delivery;
 use holdfast::kit::ids::{CallId, ConnId, TenantId};
 use holdfast::kit::quota::Quota;
-use holdfast::kit::tick::Now;
+use holdfast::kit::tick::{Clock, Now};
 use holdfast::net::outbox::{Outbox, Segment};
 use holdfast::session::expiry::Expiry;
 use holdfast::session::heartbeat::Moments;
@@ -221,6 +223,58 @@ fn directory(mut crowded: (Directory, TenantId)) -> (Directory, TenantId) {
     crowded
 }
 
+/// A key that is bound to methods and to agents, and what is asked of it for a call.
+type Asked = (Permissions, Vec<(Box<str>, Box<str>)>);
+
+fn bound_key() -> Asked {
+    let methods = ["backup.*", "disk.*", "report.make"].map(|text| text.parse().expect("a method")).to_vec();
+    let labels = [("os", "linux"), ("site", "ams"), ("tier", "gold")];
+    let agents = labels[1..].iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let stored = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    (Permissions::new(None, Some(methods), agents), stored)
+}
+
+fn ask_permission((key, labels): &mut Asked) {
+    let method = key.may(black_box(Act::Call { method: "report.make" }));
+    let agent = key.may(black_box(Act::Reach { labels }));
+    assert!(black_box((method, agent)) == (Ruling::Allowed, Ruling::Allowed), "both are allowed");
+}
+
+#[library_benchmark]
+#[bench::of_a_call(warm(bound_key(), ask_permission))]
+fn permission(mut asked: Asked) -> Asked {
+    (0..ROUNDS).for_each(|_| ask_permission(&mut asked));
+    asked
+}
+
+/// An audit log that nobody writes, with room for all that is handed over; its queue has grown already.
+fn audit_log() -> (Audit, Writer, Who) {
+    let terms = Terms { calls: CallLines::All, acts: Strictness::Count, queue: 1 << 16, refusals_a_second: 1 };
+    let (audit, writer) = Writer::new(terms, Clock::start());
+    let remote = "10.0.0.5:51022".parse().ok();
+    let who = Who { over: "link", key: Some("billing".into()), tenant: "acme".into(), remote };
+    let mut log = (audit, writer, who);
+    (0..2 * ROUNDS).for_each(|_| hand_over(&mut log));
+    log
+}
+
+/// What the end of a call costs whoever ends it.
+fn hand_over((audit, _, who): &mut (Audit, Writer, Who)) {
+    let (agent, method) = (black_box("agent-500").into(), black_box("disk.free").into());
+    let (params_bytes, result_bytes, took_ms) = (12, 9, 3);
+    let call = Some(CallId(7));
+    let line =
+        audit::Call { who: who.clone(), agent, method, call, outcome: "ok", took_ms, params_bytes, result_bytes };
+    audit.call(NOW, black_box(line));
+}
+
+#[library_benchmark]
+#[bench::call(audit_log())]
+fn audit_hand_over(mut log: (Audit, Writer, Who)) -> (Audit, Writer, Who) {
+    (0..ROUNDS).for_each(|_| hand_over(&mut log));
+    log
+}
+
 /// An open agent that was heard a moment ago.
 fn open_session() -> Session {
     let (rules, mut pool, mut effects) = (rules(), BufferPool::new(1), Vec::new());
@@ -335,6 +389,8 @@ library_benchmark_group!(
         call_encode,
         calls,
         directory,
+        permission,
+        audit_hand_over,
         heartbeat_sweep,
         upgrade_head,
         upgrade_answer,

@@ -260,16 +260,20 @@ impl Directory {
         lock(&self.shards[shard_index(name)]).get(name, tenant, id).map(table::Entry::located)
     }
 
-    /// Its labels.
+    /// Where an agent is, and its labels: those that it came with on that very connection.
     #[must_use]
-    pub fn labels(&self, tenant: TenantId, id: &str) -> Option<Labels> {
+    pub fn look_up(&self, tenant: TenantId, id: &str) -> Option<(Located, Labels)> {
         let name = table::hash(&self.hashing, tenant, id);
         let shard = &self.shards[shard_index(name)];
         // The set may be freed between the two locks, when the agent leaves or comes back with other labels: look again.
         loop {
-            let profile = lock(shard).get(name, tenant, id)?.profile;
+            let (located, profile) = {
+                let shard = lock(shard);
+                let entry = shard.get(name, tenant, id)?;
+                (entry.located(), entry.profile)
+            };
             if let Some(labels) = self.label_sets.get(profile.labels()) {
-                return Some(labels);
+                return Some((located, labels));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Owns the assembly: listeners and loops first, while the descriptor table is small and shared, then workers, then the
 //! control port. It is the only place that knows all parts.
 
+mod auditor;
 mod issuers;
 mod loops;
 mod plan;
@@ -19,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use nix::libc::SIGXFSZ;
 use nix::sys::prctl;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::auth::ring::Ring;
@@ -38,6 +39,7 @@ use crate::work::revocation_keeper::Keeper;
 use crate::work::webhook::Webhook;
 use crate::work::webhook_office::Office;
 
+use auditor::Auditor;
 use loops::Started;
 use plan::Plan;
 
@@ -77,6 +79,7 @@ struct Running {
     fetcher: FetcherDoor,
     /// Of the issuers: what a reload keeps.
     rings: Vec<Arc<Ring>>,
+    auditor: Auditor,
 }
 
 /// Runs the gateway until it is stopped.
@@ -85,7 +88,8 @@ struct Running {
 /// Why it could not start.
 pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let settings = &loaded.settings;
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::at("cannot watch for signals"))?;
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(GatewayError::at("cannot watch for signals"))?;
     // A file that may not grow any more (`ulimit -f`) is an error of that write, and not the end of all agents' connections.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(GatewayError::at("cannot watch for signals"))?;
     let clock = Clock::start();
@@ -103,6 +107,7 @@ pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let metrics = install_metrics()?;
     let running = start(loaded, dev, &derived, clock, metrics)?;
     announce(&running, &derived)?;
+    running.auditor.act("start", "done", Some(format!("holdfast {}", env!("CARGO_PKG_VERSION"))));
     stop::until_stopped(running, &mut signals)
 }
 
@@ -127,7 +132,9 @@ fn start(
     let issuers::Made { issuers, rings } = issuers::make(&settings, &fetcher.bell, &[])?;
     let asked = plan::webhook(&settings).map(|terms| (Webhook::new(&terms), terms));
     let webhook = asked.as_ref().map(|((webhook, _), _)| Arc::clone(webhook));
-    let dispatch = Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm, (issuers, webhook))?);
+    let (audit, writer) = auditor::prepare(&settings, clock);
+    let dispatch =
+        Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm, audit.clone(), (issuers, webhook))?);
     // Loops first: each takes a copy of a table that holds nothing but what is listed.
     let Started { threads: loops, isolated, listed } = loops::start(prepared.loops, &control)?;
     if isolated {
@@ -135,6 +142,8 @@ fn start(
     }
     // Before the first agent is let in, and after the loops have their own tables: a file of theirs would stay open in each.
     start_revocations(&dispatch, &settings)?;
+    // After the loops: none of them keeps a copy of the file.
+    let auditor = Auditor::start(&settings, audit, writer, clock)?;
     let workers = pool::start(prepared.trays, &dispatch).map_err(GatewayError::at("cannot start a worker"))?;
     start_alarm(&dispatch, sleeper, clock).map_err(GatewayError::at("cannot start the alarm thread"))?;
     spawn("keys", move || fetching.run()).map_err(GatewayError::at("cannot start the thread that fetches keys"))?;
@@ -152,7 +161,7 @@ fn start(
     });
     let control =
         start_control(runtime, control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
-    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers, fetcher, rings })
+    Ok(Running { settings, listing, dev, dispatch, shared, control, loops, workers, fetcher, rings, auditor })
 }
 
 fn install_metrics() -> Result<PrometheusHandle, GatewayError> {

@@ -1,11 +1,12 @@
 //! holdfast: a gateway that holds millions of idle agents and gives each command one true outcome.
 //!
 //! The floors, from the top: [`cli`], [`config`] and [`gateway`] assemble; [`control`] talks to backends; [`work`]
-//! is where the two wings meet; [`directory`], [`calls`] and [`auth`] know who is there and who waits, while [`net`]
+//! is where the two wings meet; [`directory`], [`calls`], [`auth`] and [`audit`] know who is there, who waits and what was done, while [`net`]
 //! moves bytes; [`session`] is the life of one connection; [`wire`] and [`kit`] are values. A file imports only from
 //! lower floors, and `tidy` (a test) holds it. `docs/architecture.md` is the map.
 
 pub mod agent;
+pub mod audit;
 pub mod auth;
 pub mod backend;
 pub mod calls;

@@ -2,11 +2,14 @@
 //!
 //! The keys are random (256 bits), so a fast hash is enough. It never keeps a key, only its hash.
 
+use std::sync::Arc;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::permissions::Permissions;
 use crate::kit::ids::is_name;
 
 /// What every generated key starts with, so that scanners and people recognise one that leaked.
@@ -23,15 +26,19 @@ pub struct ApiKeySource {
     pub sha256: String,
     /// The tenant that it belongs to.
     pub tenant: String,
+    /// What it may do.
+    pub permissions: Permissions,
 }
 
 /// Who a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// The key's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its tenant.
-    pub tenant: String,
+    pub tenant: Arc<str>,
+    /// What it may do.
+    pub permissions: Permissions,
 }
 
 /// What tells one key from another without being one: its SHA-256.
@@ -50,7 +57,7 @@ impl Fingerprint {
 
 /// The keys of all backends.
 pub struct ApiKeys {
-    keys: Vec<([u8; SHA256_OUTPUT_LEN], Backend)>,
+    keys: Vec<([u8; SHA256_OUTPUT_LEN], Arc<Backend>)>,
 }
 
 impl ApiKeys {
@@ -59,32 +66,32 @@ impl ApiKeys {
     /// # Errors
     /// Names the key and what is wrong with it.
     pub fn new(keys: &[ApiKeySource]) -> Result<Self, String> {
-        let mut ready: Vec<([u8; SHA256_OUTPUT_LEN], Backend)> = Vec::with_capacity(keys.len());
+        let mut ready: Vec<([u8; SHA256_OUTPUT_LEN], Arc<Backend>)> = Vec::with_capacity(keys.len());
         for key in keys {
             let hash = read_source(key).map_err(|why| format!("API key {:?}: {why}", key.name))?;
             for (other_hash, other) in &ready {
-                if other.name == key.name {
+                if *other.name == *key.name {
                     return Err(format!("API key {:?}: two keys have this name", key.name));
                 }
                 if *other_hash == hash {
                     return Err(format!("API key {:?}: the same key as {:?}", key.name, other.name));
                 }
             }
-            let backend = Backend { name: key.name.clone(), tenant: key.tenant.clone() };
-            ready.push((hash, backend));
+            let (name, tenant) = (key.name.as_str().into(), key.tenant.as_str().into());
+            ready.push((hash, Arc::new(Backend { name, tenant, permissions: key.permissions.clone() })));
         }
         Ok(Self { keys: ready })
     }
 
     /// Whose key this is. Takes as long for a wrong key as for a right one.
     #[must_use]
-    pub fn check(&self, key: &str) -> Option<Backend> {
+    pub fn check(&self, key: &str) -> Option<Arc<Backend>> {
         self.find(Fingerprint::of(key)).cloned()
     }
 
     /// Whose key has this fingerprint, in the same time for each.
     #[must_use]
-    pub fn find(&self, Fingerprint(hash): Fingerprint) -> Option<&Backend> {
+    pub fn find(&self, Fingerprint(hash): Fingerprint) -> Option<&Arc<Backend>> {
         let mut found = None;
         // Without a way out of the loop: the time must not tell which key came close.
         for (known, backend) in &self.keys {
@@ -144,7 +151,8 @@ mod tests {
     use super::*;
 
     fn source(name: &str, sha256: &str, tenant: &str) -> ApiKeySource {
-        ApiKeySource { name: name.into(), sha256: sha256.into(), tenant: tenant.into() }
+        let permissions = Permissions::everything();
+        ApiKeySource { name: name.into(), sha256: sha256.into(), tenant: tenant.into(), permissions }
     }
 
     const TEST_HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -157,9 +165,9 @@ mod tests {
         let keys =
             ApiKeys::new(&[source("ci", &first_hash, "acme"), source("web", &second_hash.to_uppercase(), "other")])
                 .unwrap();
-        let backend = |name: &str, tenant: &str| Some(Backend { name: name.into(), tenant: tenant.into() });
-        assert_eq!(keys.check(&first), backend("ci", "acme"));
-        assert_eq!(keys.check(&second), backend("web", "other"));
+        let found = |key: &str| keys.check(key).map(|backend| (backend.name.to_string(), backend.tenant.to_string()));
+        assert_eq!(found(&first), Some(("ci".to_owned(), "acme".to_owned())));
+        assert_eq!(found(&second), Some(("web".to_owned(), "other".to_owned())));
         for wrong in
             ["", &stranger, &first_hash, &first[..first.len() - 1], &format!("{first} "), &first.to_uppercase()]
         {
@@ -179,7 +187,7 @@ mod tests {
         // FIPS 180-4's example, so that `printf %s KEY | sha256sum` gives what the settings want.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let keys = ApiKeys::new(&[source("abc", abc, "t")]).unwrap();
-        assert_eq!(keys.check("abc").unwrap().name, "abc");
+        assert_eq!(&*keys.check("abc").unwrap().name, "abc");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod jws;
 pub mod key;
 pub mod limits;
 mod pem;
+pub mod permissions;
 pub mod refused;
 pub mod ring;
 pub mod schedule;

@@ -48,6 +48,13 @@ impl Refused {
         Refused::Origin,
     ];
 
+    /// Whether the token had a good signature, so that what it says of itself is true: only what is listed here is sure to be found out
+    /// after that.
+    #[must_use]
+    pub fn is_of_a_signed_token(self) -> bool {
+        matches!(self, Refused::Expired | Refused::NotYet | Refused::Audience | Refused::Claims)
+    }
+
     /// Its name in logs and as a metric label.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -4,8 +4,11 @@
 //! cryptography; its own `decode` is not used, because it reads the system's clock, allocates each header field and
 //! parses header and claims twice.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
 
 pub use super::algorithm::Algorithm;
 pub use super::claims::Claims;
@@ -14,9 +17,10 @@ pub use super::key::KeySource;
 pub use super::limits::TOKEN_BYTES_MAX;
 pub use super::refused::{Fault, Refused};
 
-use super::claims::{self, Rules, Wire};
+use super::claims::{self, Rules, Text, Wire};
 use super::jws::{Header, Named, Parts, key_of};
 use super::key::{VerifyingKey, signing_key};
+use crate::kit::ids::is_name;
 
 /// The keys and rules that tokens are checked by.
 pub struct Verifier {
@@ -144,6 +148,25 @@ impl Verifier {
         let named = serde_json::from_slice::<Named<'_>>(payload).ok()?.iss?;
         self.issuers.iter().find(|issuer| issuer.iss == named.0)
     }
+}
+
+/// Who a token says that it is for, as `tenant/agent`; `None` where it names nobody that could be one. Only for a token whose signature
+/// was found good: nothing is checked here.
+#[must_use]
+pub fn claimed_agent(token: &str) -> Option<String> {
+    /// The two claims that name somebody.
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        sub: Option<Text<'a>>,
+        #[serde(borrow)]
+        tenant: Option<Text<'a>>,
+    }
+    let payload = URL_SAFE_NO_PAD.decode(Parts::cut(token).ok()?.payload).ok()?;
+    let named: Named<'_> = serde_json::from_slice(&payload).ok()?;
+    let tenant = named.tenant.map_or(Cow::Borrowed(claims::TENANT_WHEN_ABSENT), |tenant| tenant.0);
+    let agent = named.sub?.0;
+    (is_name(&tenant) && is_name(&agent)).then(|| format!("{tenant}/{agent}"))
 }
 
 /// Signs a token (for `holdfast token mint` and tests). `key.material` is the secret or the private key in PEM; an

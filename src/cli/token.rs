@@ -134,11 +134,22 @@ pub fn verify(args: &VerifyArgs, settings: &TokenSettings, now_unix: u64) -> Res
 pub fn new_api_key(args: &ApiKeyArgs) -> Result<String, String> {
     let (key, sha256) = api_key::generate()?;
     // Names need no escaping in TOML; that is what `is_name` is for.
-    Ok(format!(
+    let mut text = format!(
         "{key}\n\n# The key is above, and it is shown this once. This goes into the settings, and holds its hash only:\n\
          [[api.keys]]\nname = \"{}\"\nsha256 = \"{sha256}\"\ntenant = \"{}\"",
         args.name, args.tenant
-    ))
+    );
+    let labels = args.label.iter().map(|(key, value)| format!("{key}={value}"));
+    for (field, values) in [
+        ("allow", args.allow.iter().map(|right| right.word().to_owned()).collect::<Vec<_>>()),
+        ("methods", args.method.iter().map(ToString::to_string).collect()),
+        ("agents", labels.collect()),
+    ] {
+        if !values.is_empty() {
+            text.push_str(&format!("\n{field} = {}", toml::Value::from(values)));
+        }
+    }
+    Ok(text)
 }
 
 /// What signs, and what the gateway would check it with.

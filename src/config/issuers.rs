@@ -18,13 +18,13 @@ entry! {
     /// An issuer of tokens, whose keys are fetched as a JWKS. Tokens that name it in `iss` are checked with its keys alone, and no other token is.
     issuers: RawIssuer {
         /// A name for the log and the metrics.
-        name: String = "\"corporate\"",
+        name: String = "corporate",
         /// What its tokens say in `iss`, to the letter.
-        iss: String = "\"https://id.example.com/\"",
+        iss: String = "https://id.example.com/",
         /// Where its keys are published. Exactly one of `jwks_url` and `jwks_file`.
-        jwks_url: String = "\"https://id.example.com/keys\"",
+        jwks_url: String = "https://id.example.com/keys",
         /// A file with its keys, relative to this file; read again as often as a URL is asked.
-        jwks_file: String = "\"\"",
+        jwks_file: String = "",
         /// One of these must be named in `aud`. Required.
         audiences: Vec<String> = "[\"holdfast\"]",
         /// The tenants that it may speak for. A token that names none gets the only one. Empty: any tenant.
@@ -32,7 +32,7 @@ entry! {
         /// What its keys may be used for: "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA". A token cannot choose another.
         algorithms: Vec<String> = "[\"RS256\", \"PS256\", \"ES256\"]",
         /// How far its clock may be off. Empty: `auth.leeway`.
-        leeway: String = "\"\"",
+        leeway: String = "",
     }
 }
 

@@ -8,8 +8,9 @@ use std::ops::Deref;
 use std::path::Path;
 
 use super::kind::{Shape, parse_algorithm};
+use super::permissions;
 use super::problem::Problems;
-use super::schema::{Entries, Field, FieldKind, entry};
+use super::schema::{Entries, Field, FieldKind, OptionalList, entry};
 use crate::auth::api_key::{self, ApiKeySource};
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::token::{Algorithm, KeySource, Verifier};
@@ -22,15 +23,15 @@ entry! {
     /// A key that agents' tokens are checked with.
     keys: RawAuthKey {
         /// The key's id; tokens that name a `kid` are checked with that key alone.
-        id: String = "\"main\"",
+        id: String = "main",
         /// "HS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384" or "EdDSA"; the key checks nothing else.
-        algorithm: String = "\"ES256\"",
+        algorithm: String = "ES256",
         /// The public key in PEM, or for HS256 a file with the secret; relative to this file. Exactly one of `file` and `secret`.
-        file: String = "\"agents.pem\"",
+        file: String = "agents.pem",
         /// For HS256, the secret itself, 32 bytes or more. Better from the environment: `HOLDFAST_AUTH__KEYS__0__SECRET`.
-        secret: Secret = "\"\"",
+        secret: Secret = "",
         /// Where set, the only tenant that this key's tokens may name.
-        tenant: String = "\"\"",
+        tenant: String = "",
     }
 }
 
@@ -38,11 +39,17 @@ entry! {
     /// An API key of a backend; `holdfast token api-key` makes one.
     keys: RawApiKey {
         /// A name for the log.
-        name: String = "\"billing\"",
+        name: String = "billing",
         /// The SHA-256 of the key, 64 hex digits.
-        sha256: String = "\"\"",
-        /// The tenant whose agents it may call.
-        tenant: String = "\"default\"",
+        sha256: String = "",
+        /// The tenant whose agents it is for.
+        tenant: String = "default",
+        /// What it may do: "call", "list" (and look at one), "disconnect", "observe" (the node, metrics), "administer". Left out, all but the last.
+        allow: OptionalList = "[\"call\"]",
+        /// The methods that it may call: "disk.free" is one, "disk.*" all that begin so. Left out, all.
+        methods: OptionalList = "[\"disk.*\"]",
+        /// Labels that an agent must have, "key=value", all of them. To this key any other agent is not connected. Left out, all agents.
+        agents: OptionalList = "[\"site=ams\"]",
     }
 }
 
@@ -157,10 +164,14 @@ pub(super) fn resolve_api(raw: &[RawApiKey], problems: &mut Problems) -> ApiKeys
             entry.problem("sha256", "is that of an earlier key");
         }
         let tenant = entry.tenant(&key.tenant);
+        let permissions = permissions::resolve(&key.allow, &key.methods, &key.agents, &mut |field, what| {
+            entry.problem(field, what);
+        });
         let source = ApiKeySource {
             name: key.name.clone(),
             sha256: key.sha256.to_ascii_lowercase(),
             tenant: tenant.unwrap_or_else(|| TENANT_WHEN_ABSENT.to_owned()),
+            permissions,
         };
         // As above: `auth` has the last word, here and not when the gateway starts.
         let judged = api_key::ApiKeys::new(std::slice::from_ref(&source));

@@ -153,6 +153,10 @@ text_kinds! {
     Format => LogFormat, parse_log_format;
     /// How much is logged.
     Level => LogLevel, parse_log_level;
+    /// Something that is done or not.
+    Switch => bool, |text| one_of(text, &[("on", true), ("off", false)]);
+    /// Who may read something.
+    Readers => MetricsReaders, |text| one_of(text, &[("open", MetricsReaders::Everybody), ("keyed", MetricsReaders::KeysThatObserve)]);
     /// Whether a PROXY header comes first.
     ProxyHeader => ProxyProtocol, |text| one_of(text, &[("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)]);
 }
@@ -169,6 +173,15 @@ number_kinds! {
     Count => u32;
     /// A number of places in a table or queue, or of threads.
     Places => usize;
+}
+
+/// Who may read the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum MetricsReaders {
+    /// Everybody who reaches the port.
+    Everybody,
+    /// Holders of a key that may observe.
+    KeysThatObserve,
 }
 
 /// Whether connections at a port begin with a PROXY header.

@@ -10,6 +10,7 @@ pub mod issuers;
 pub mod keys;
 pub mod kind;
 mod layers;
+mod permissions;
 pub mod problem;
 mod relations;
 mod schema;
@@ -23,9 +24,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use self::issuers::IssuerSettings;
-pub use self::kind::{LogFormat, LogLevel, ProxyProtocol};
+pub use self::kind::{LogFormat, LogLevel, MetricsReaders, ProxyProtocol};
 pub use self::problem::{Origin, Problem, Problems};
-pub use self::settings::{Api, Auth, Calls, Control, Drain, Heartbeat, Limits, Log, Rates, Raw, Server, Settings};
+pub use self::settings::{
+    Api, Audit, Auth, Calls, Control, Drain, Heartbeat, Limits, Log, Rates, Raw, Server, Settings,
+};
 
 use self::layers::Layers;
 use self::schema::Section;
@@ -67,6 +70,13 @@ pub struct Flag {
 }
 
 impl Sources {
+    /// What a path in the settings means: relative to their file; without one, to where the process was started.
+    #[must_use]
+    pub fn place(&self, path: &Path) -> PathBuf {
+        let base = self.file.as_deref().and_then(Path::parent);
+        base.map_or_else(|| path.to_owned(), |base| base.join(path))
+    }
+
     /// The file, this process' environment, and flags.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
@@ -160,11 +170,9 @@ fn load_layers(file: Option<(&Path, &str)>, sources: &Sources, problems: &mut Pr
 }
 
 fn resolve(raw: &Raw, sources: &Sources, layers: &Layers<'_>, problems: &mut Problems) -> Option<Settings> {
-    let base = sources.file.as_deref().and_then(Path::parent);
-    // Paths in the file are relative to the file; without a file, to where the process was started.
-    let read = |path: &Path| std::fs::read(base.map_or_else(|| path.to_owned(), |base| base.join(path)));
+    let read = |path: &Path| std::fs::read(sources.place(path));
     let auth_keys = keys::resolve_auth(&raw.auth.keys, &read, problems);
-    let in_place = |path: &str| base.map_or_else(|| PathBuf::from(path), |base| base.join(path));
+    let in_place = |path: &str| sources.place(Path::new(path));
     let issuers = issuers::resolve(&raw.auth.issuers, &in_place, problems);
     let api_keys = keys::resolve_api(&raw.api.keys, problems);
     let mut settings = Settings::resolve(raw, (auth_keys, issuers), api_keys, sources, problems)?;

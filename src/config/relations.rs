@@ -20,7 +20,19 @@ pub(super) fn check(settings: &Settings, raw: &Raw, origin: &dyn Fn(&str) -> Ori
     ports(settings, raw, &mut rules);
     balancers(settings, raw, &mut rules);
     rests(settings, raw, &mut rules);
+    audit(settings, raw, &mut rules);
     rules.tell();
+}
+
+/// What must be written needs somewhere to be written to.
+fn audit(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
+    rules.hold(
+        !settings.audit.required || !settings.audit.file.is_empty(),
+        ["audit.required", "audit.file"],
+        [&raw.audit.required, &raw.audit.file],
+        "needs a file in",
+        "without one, no act could be written down",
+    );
 }
 
 /// An agent that has used up its rate is not read for up to a second, and must not be taken for dead meanwhile.

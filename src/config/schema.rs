@@ -39,7 +39,7 @@ pub struct Entries {
     pub name: &'static str,
     /// What an entry is, line by line.
     pub doc: &'static [&'static str],
-    /// The fields of an entry; an empty text, or an empty list, is as good as none.
+    /// The fields of an entry. An empty text is as good as none.
     pub fields: &'static [Field],
 }
 
@@ -50,15 +50,15 @@ pub struct Field {
     pub name: &'static str,
     /// What it means, line by line.
     pub doc: &'static [&'static str],
-    /// How it is typed: text, or a list of texts.
+    /// How it is typed.
     pub shape: Shape,
-    /// An example, as TOML text.
+    /// An example: the text itself, or a list as TOML.
     pub example: &'static str,
 }
 
-/// What fields of entries can be.
+/// What a field of an entry can be.
 pub trait FieldKind {
-    /// How it is typed in TOML.
+    /// How it is typed.
     const SHAPE: Shape;
 }
 
@@ -67,6 +67,13 @@ impl FieldKind for String {
 }
 
 impl FieldKind for Vec<String> {
+    const SHAPE: Shape = Shape::List;
+}
+
+/// A list of texts; `None` where nothing was typed, which may mean something else than an empty list.
+pub type OptionalList = Option<Vec<String>>;
+
+impl FieldKind for OptionalList {
     const SHAPE: Shape = Shape::List;
 }
 

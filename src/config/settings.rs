@@ -8,7 +8,7 @@ use super::issuers::{Issuers, RawIssuer};
 use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey, Secret};
 use super::kind::{
     Address, Count, Format, HttpUrl, Kind, Level, NetworkList, OptionalAddress, OptionalName, OriginList, Places,
-    ProxyHeader, Size, Span, Text,
+    ProxyHeader, Readers, Size, Span, Switch, Text,
 };
 use super::problem::Problems;
 use super::schema::{self, Key, Section, literal, sections};
@@ -42,6 +42,8 @@ sections! {
         body_max: Size ["1KiB", "1GiB"] = "1MiB",
         /// Connections at once; one more is answered 503.
         connections: Places [1, 1_000_000] = 1_024,
+        /// Who may read `/metrics`: "open" for everybody who reaches this port, "keyed" for API keys that may "observe".
+        metrics: Readers = "open",
         /// How long a connection may rest between requests.
         idle: Span ["1s", "1day"] = "75s",
     }
@@ -235,6 +237,20 @@ sections! {
         hard_end: Span ["1ms", "1day"] = "30s",
     }
 
+    /// The audit log: JSON lines in a file of its own that say which logins were refused, what was changed, and who called whom. Payloads and tokens are never in it.
+    audit: RawAudit => Audit {
+        /// The file, relative to this one; made for its owner alone. SIGUSR1 opens it anew after it was moved. Empty: no audit log.
+        file: Text = "",
+        /// "on": each call has a line, with its outcome and how many bytes went both ways. "off": calls have none.
+        calls: Switch = "on",
+        /// "on": an administrative act over the API is answered 503 and not done when its line cannot be written before. "off": it is done, and the missing line is counted.
+        required: Switch = "off",
+        /// Lines that wait to be written; calls leave an eighth of it to others. What does not fit is counted, and its number is written later.
+        queue: Places [64, 1_048_576] = 16_384,
+        /// Refused logins that have a line of their own, a second, and as many forbidden requests. Of more than that the number is written.
+        refusals: Count [1, 100_000] = 100,
+    }
+
     /// Log lines, to standard error. Tokens and payloads are never logged.
     log: RawLog => Log {
         /// "text" for people, "json" for machines.
@@ -275,6 +291,8 @@ pub struct Settings {
     pub api: Api,
     /// The orderly stop.
     pub drain: Drain,
+    /// The audit log.
+    pub audit: Audit,
     /// Log lines.
     pub log: Log,
     /// Where all of it came from, to load it again ([`super::load`]).
@@ -306,6 +324,7 @@ impl Settings {
             revocations: Revocations::resolve(&raw.revocations, problems)?,
             api: Api::resolve(&raw.api, api_keys, problems)?,
             drain: Drain::resolve(&raw.drain, problems)?,
+            audit: Audit::resolve(&raw.audit, problems)?,
             log: Log::resolve(&raw.log, problems)?,
         })
     }

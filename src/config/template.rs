@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write};
 
+use super::kind::Shape;
 use super::schema::{Entries, Key, Section};
 use super::settings::sections;
 
@@ -53,7 +54,10 @@ fn write_entries(out: &mut String, section: &str, entries: &Entries) -> fmt::Res
     writeln!(out, "# [[{section}.{}]]", entries.name)?;
     for field in entries.fields {
         write_doc(out, field.doc)?;
-        writeln!(out, "# {} = {}", field.name, field.example)?;
+        match field.shape {
+            Shape::Text => writeln!(out, "# {} = \"{}\"", field.name, field.example)?,
+            Shape::Number | Shape::List => writeln!(out, "# {} = {}", field.name, field.example)?,
+        }
     }
     Ok(())
 }
@@ -109,6 +113,9 @@ mod tests {
         assert_eq!(read.auth.issuers[0].algorithms, ["RS256", "PS256", "ES256"]);
         assert_eq!(read.auth.keys[0].algorithm, "ES256");
         assert_eq!(read.api.keys[0].tenant, "default");
+        // Who takes the example as it stands gives the least away.
+        assert_eq!(read.api.keys[0].allow, Some(vec!["call".to_owned()]));
+        assert!(read.api.keys[0].methods.is_some() && read.api.keys[0].agents.is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::auth::permissions::{Act, Right, Ruling};
 use crate::auth::token::Algorithm;
 
 /// What loading says to a file, an environment and flags; the file is called `h.toml`.
@@ -465,4 +466,47 @@ fn rests_are_shorter_than_heartbeats_wait() {
         accepted(&format!("[rates]\n{rate}\n"), &[]);
     }
     accepted("[heartbeat]\ntimeout = \"1s\"\n", &[]);
+}
+
+#[test]
+fn permissions_are_lists_in_the_file_and_with_commas_in_the_environment() {
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let file = format!("[[api.keys]]\nname = \"a\"\nsha256 = \"{hash}\"\nallow = [\"list\"]\n");
+    let may = |settings: &Settings, right| settings.api.keys[0].permissions.may(Act::Use(right)) == Ruling::Allowed;
+    let settings = accepted(&file, &[]);
+    assert!(may(&settings, Right::List) && !may(&settings, Right::Call));
+    let env = [
+        ("HOLDFAST_API__KEYS__0__ALLOW", "call, disconnect"),
+        ("HOLDFAST_API__KEYS__0__METHODS", "disk.*,df"),
+        ("HOLDFAST_API__KEYS__0__AGENTS", "site=ams"),
+    ];
+    let settings = accepted(&file, &env);
+    let permissions = &settings.api.keys[0].permissions;
+    assert!(!may(&settings, Right::List) && may(&settings, Right::Disconnect));
+    assert_eq!(permissions.may(Act::Call { method: "df" }), Ruling::Allowed);
+    assert_eq!(permissions.conditions(), [("site".to_owned(), "ams".to_owned())]);
+    for (lines, expected) in [
+        ("allow = \"call\"", "h.toml:4: `api.keys.0.allow` must be a list of strings in brackets, is of type string"),
+        ("allow = [\"cal\"]", "h.toml:4: `api.keys.0.allow` where \"cal\" must be one of \"call\", \"list\""),
+        ("methods = []", "h.toml:4: `api.keys.0.methods` is empty"),
+        ("agent = [\"a=b\"]", "h.toml:4: unknown key `api.keys.0.agent`, did you mean `agents`?"),
+    ] {
+        let text = format!("[[api.keys]]\nname = \"a\"\nsha256 = \"{hash}\"\n{lines}\n");
+        let told = refusal(&text, &[]);
+        assert!(told.replace("keys.agent`", "keys.0.agent`").starts_with(expected), "{told}");
+    }
+}
+
+#[test]
+fn an_audit_log_has_a_file() {
+    assert!(defaults("n").expect("valid").audit.file.is_empty());
+    let settings = accepted("[audit]\nfile = \"audit.jsonl\"\ncalls = \"off\"\nrequired = \"on\"\n", &[]);
+    assert!(settings.audit.required && !settings.audit.calls);
+    let told = refusal("[audit]\nrequired = \"on\"\n", &[]);
+    assert_eq!(
+        told,
+        "h.toml:2: `audit.required` (on) needs a file in `audit.file` (): without one, no act could be written down"
+    );
+    let told = refusal("[audit]\ncalls = \"yes\"\n", &[]);
+    assert!(told.contains("must be one of \"on\", \"off\""), "{told}");
 }

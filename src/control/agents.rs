@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 
 use super::answer::{Answer, Media};
 use super::asked::Asked;
+use super::confirm;
 use super::problem::{Closed, Kind, Problem};
 use super::query;
 use super::setup::Shared;
 use crate::directory::Labels;
 use crate::session::reason::Reason;
-use crate::work::dispatch::{AgentView, Look, SentAway};
+use crate::work::dispatch::{AgentView, Look, SentAway, disconnection};
 
 /// A page of agents.
 #[derive(Serialize)]
@@ -55,7 +56,7 @@ struct AgentJson<'a> {
 /// 400 when the query is wrong.
 pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
     let list = query::list(asked.query)?;
-    let page = shared.dispatch.agents(asked.tenant, &list.filter, list.cursor, list.limit);
+    let page = shared.dispatch.agents(&asked.by, list.filter, list.cursor, list.limit);
     let agents = page
         .agents
         .iter()
@@ -95,18 +96,20 @@ async fn look(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Result<Look, P
         // Who asked may be gone.
         let _ = tell.send(look);
     });
-    shared.dispatch.describe(asked.tenant, agent, on_look);
+    shared.dispatch.describe(&asked.by, agent, on_look);
     told.await.map_err(|_| Problem::new(Kind::Internal).agent(agent))
 }
 
 /// Disconnects one agent.
 ///
 /// # Errors
-/// 404 when it is not connected, 400 when the query is wrong, 503 when its loop has too much to do.
-pub fn disconnect(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
+/// 404 when it is not connected, 400 when the query is wrong, 503 when its loop has too much to do, or when it must be written down
+/// before and cannot be.
+pub async fn disconnect(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
     let agent = query::agent(asked.agent)?;
     let reason = query::reason(asked.query, Reason::Disconnected.row().text)?;
-    match shared.dispatch.disconnect(asked.tenant, &agent, &reason) {
+    confirm::confirm(shared, asked.now, || disconnection(&asked.by, &agent, &reason, "asked")).await?;
+    match shared.dispatch.disconnect(asked.now, &asked.by, &agent, &reason) {
         SentAway::Told => Ok(Answer::new(204, Media::Nothing, "")),
         SentAway::NotConnected => Err(offline(shared, asked, &agent)),
         SentAway::TooBusy => Err(Problem::new(Kind::Overloaded).agent(&agent)),
@@ -118,7 +121,7 @@ fn offline(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Problem {
 }
 
 fn last_close(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Option<Closed> {
-    let close = shared.dispatch.last_close(asked.tenant, agent)?;
+    let close = shared.dispatch.last_close(&asked.by, agent)?;
     Some(shared.closed(close))
 }
 

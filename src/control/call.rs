@@ -16,11 +16,12 @@ use super::problem::{Kind, Problem};
 use super::query;
 use super::reply;
 use super::setup::Shared;
+use crate::auth::permissions::Right;
 use crate::calls::End;
 use crate::kit::ids::CallId;
 use crate::kit::retry_after::retry_after_secs;
 use crate::wire::envelope::Payload;
-use crate::work::dispatch::{CallRequest, Dispatch};
+use crate::work::dispatch::{CallRequest, Dispatch, Permitted};
 
 /// Marks repeats of one call.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -36,7 +37,7 @@ pub async fn post(
     patience: &Patience,
 ) -> Result<Answer, Problem> {
     let agent = query::agent(asked.agent)?;
-    if let Err(wait) = shared.dispatch.may_call(asked.key, asked.now) {
+    if let Err(wait) = shared.dispatch.may_call(asked.by.key, asked.now) {
         return Err(Problem::new(Kind::RateLimited).retry_after(retry_after_secs(wait, asked.now.0)));
     }
     let key = idempotency_key(asked.headers)?;
@@ -46,14 +47,19 @@ pub async fn post(
     patience.wait_for(Wait::Us, asked.now);
     let call = call_body::parse(&bytes, limits.timeouts())?;
     let request = request(&asked, &agent, &call);
+    let Ok(permitted) = request.permit() else {
+        shared.dispatch.forbidden(asked.now, &asked.by, Right::Call, Some(&agent), Some(&call.method));
+        return Err(Problem::new(Kind::Forbidden).detail("This API key may not call this method."));
+    };
     if let Some(key) = key {
-        return keyed_call::send(shared, limits.idempotency, key, &bytes, &request).await;
+        return keyed_call::send(shared, limits.idempotency, key, &bytes, &permitted).await;
     }
-    Ok(send(shared, &request).await)
+    Ok(send(shared, &permitted).await)
 }
 
 /// Sends a call and waits for its outcome. Dropped before, it takes the call back.
-async fn send(shared: &Arc<Shared>, request: &CallRequest<'_>) -> Answer {
+async fn send(shared: &Arc<Shared>, permitted: &Permitted<'_>) -> Answer {
+    let agent = permitted.request().agent;
     let start = shared.clock.now();
     let (end, ended) = shared.exchange.wait_for_one();
     let counting = Arc::clone(shared);
@@ -62,23 +68,23 @@ async fn send(shared: &Arc<Shared>, request: &CallRequest<'_>) -> Answer {
         counting.count.call(&outcome, took);
         end.put((outcome, took));
     });
-    let call = shared.dispatch.call_quietly(start, request, on_end);
+    let call = shared.dispatch.call_quietly(start, permitted, on_end);
     let mut hang_up = HangUp { dispatch: &shared.dispatch, call };
     let ended = ended.await;
     hang_up.call = None;
     match ended {
         Ok((outcome, took)) => {
             let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            reply::of_outcome(&outcome, call, request.agent, took)
+            reply::of_outcome(&outcome, call, agent, took)
         }
         // The contract is one outcome for each call, so this is a defect of ours, and is said as one.
-        Err(_) => Problem::new(Kind::Internal).agent(request.agent).call(call).into_answer(),
+        Err(_) => Problem::new(Kind::Internal).agent(agent).call(call).into_answer(),
     }
 }
 
-fn request<'a>(asked: &Asked<'_>, agent: &'a str, call: &'a CallBody<'_>) -> CallRequest<'a> {
+fn request<'a>(asked: &'a Asked<'_>, agent: &'a str, call: &'a CallBody<'_>) -> CallRequest<'a> {
     CallRequest {
-        tenant: asked.tenant,
+        by: &asked.by,
         agent,
         method: &call.method,
         params: Payload { bytes: call.params.unwrap_or_default().as_bytes(), json: call.params.is_some() },

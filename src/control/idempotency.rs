@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
+use crate::auth::api_key;
 use crate::kit::ids::{CallId, TenantId};
 use crate::kit::tick::Now;
 
@@ -36,6 +37,8 @@ pub struct Bounds {
 pub struct Key {
     /// The tenant.
     pub tenant: TenantId,
+    /// The API key, where there is one: what one key was answered is never told to another, which may be allowed less.
+    pub owner: Option<api_key::Fingerprint>,
     /// The agent.
     pub agent: String,
     /// The header's value.

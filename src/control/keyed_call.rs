@@ -18,7 +18,7 @@ use crate::calls::{End, Outcome};
 use crate::kit::ids::CallId;
 use crate::kit::lock::lock;
 use crate::kit::tick::millis;
-use crate::work::dispatch::CallRequest;
+use crate::work::dispatch::Permitted;
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -32,16 +32,18 @@ pub async fn send(
     bounds: Bounds,
     key: &[u8],
     body: &[u8],
-    request: &CallRequest<'_>,
+    permitted: &Permitted<'_>,
 ) -> Result<Answer, Problem> {
-    let key = Key { tenant: request.tenant, agent: request.agent.to_owned(), key: key.to_vec() };
+    let request = permitted.request();
+    let (tenant, owner) = (request.tenant(), request.by.key);
+    let key = Key { tenant, owner, agent: request.agent.to_owned(), key: key.to_vec() };
     let (end, ended) = oneshot::channel();
     let now = shared.clock.now();
     let begun = shared.idempotency().begin(now, bounds, key, fingerprint(body), end);
     let refused = |kind| Err(Problem::new(kind).agent(request.agent));
     let seat = match begun {
         Begun::First(seat) => {
-            dispatch(shared, bounds, &seat, request);
+            dispatch(shared, bounds, &seat, permitted);
             seat
         }
         Begun::Joined(seat) => seat,
@@ -57,12 +59,12 @@ pub async fn send(
     ended.await.map_err(|_| Problem::new(Kind::Internal).agent(request.agent))
 }
 
-fn dispatch(shared: &Arc<Shared>, bounds: Bounds, seat: &Seat, request: &CallRequest<'_>) {
+fn dispatch(shared: &Arc<Shared>, bounds: Bounds, seat: &Seat, permitted: &Permitted<'_>) {
     let ending = Arc::new(Ending {
         shared: Arc::clone(shared),
         bounds,
         seat: seat.clone(),
-        agent: request.agent.to_owned(),
+        agent: permitted.request().agent.to_owned(),
         halves: Mutex::new(Halves { call: None, outcome: None }),
     });
     let start = shared.clock.now();
@@ -74,7 +76,7 @@ fn dispatch(shared: &Arc<Shared>, bounds: Bounds, seat: &Seat, request: &CallReq
             ending.meet(|halves| halves.outcome = Some((outcome, took)));
         })
     };
-    let call = shared.dispatch.call_quietly(start, request, on_end);
+    let call = shared.dispatch.call_quietly(start, permitted, on_end);
     if let Some(call) = call {
         shared.idempotency().sent(seat, call);
     }

@@ -6,12 +6,14 @@
 //! The way of a request: `server` (connections) → `request` (route, key, count) → one handler of `call`, `agents` or
 //! `operate` → an `answer` or a `problem`.
 
+mod admit;
 mod agents;
 mod answer;
 mod asked;
 mod body;
 mod call;
 mod call_body;
+mod confirm;
 mod count;
 mod exchange;
 mod foreign;
@@ -35,4 +37,4 @@ mod tests;
 
 pub use idempotency::Bounds as IdempotencyBounds;
 pub use server::{Runtime, Stop};
-pub use setup::{Access, Limits, Live, Setup, Shared};
+pub use setup::{Access, Limits, Live, MetricsAccess, Setup, Shared};

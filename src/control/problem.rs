@@ -38,6 +38,12 @@ pub enum Kind {
     Unauthorized,
     /// In development: a web page of another site.
     ForeignOrigin,
+    /// The key may not do this.
+    Forbidden,
+    /// Too many logins from this network have failed.
+    FailedLogins,
+    /// What must be written down before it is done cannot be.
+    NotAudited,
     /// No such path.
     NotFound,
     /// The path of agents, on the wrong port.
@@ -94,7 +100,7 @@ const fn row(slug: &'static str, status: u16, title: &'static str, detail: &'sta
 impl Kind {
     /// Every kind; the outcomes come first, in the order of [`Outcome`].
     #[cfg(test)]
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 32] = [
         Self::Offline,
         Self::NotDelivered,
         Self::NoReceipt,
@@ -107,6 +113,9 @@ impl Kind {
         Self::Invalid,
         Self::Unauthorized,
         Self::ForeignOrigin,
+        Self::Forbidden,
+        Self::FailedLogins,
+        Self::NotAudited,
         Self::NotFound,
         Self::WrongPort,
         Self::MethodNotAllowed,
@@ -165,6 +174,9 @@ impl Kind {
             Self::Invalid => row("invalid", 400, "Request is not valid", "The request says something that it may not say."),
             Self::Unauthorized => row("unauthorized", 401, "API key required", "Send `Authorization: Bearer <API key>` with a valid key."),
             Self::ForeignOrigin => row("foreign_origin", 403, "Foreign origin", "Under `serve --dev` requests must come from this machine: `Origin`, where there is one, and `Host` must be loopback."),
+            Self::Forbidden => row("forbidden", 403, "Not permitted", "This API key may not do this."),
+            Self::FailedLogins => row("failed_logins", 429, "Too many failed logins", "Too many requests from this network came with no key or a wrong one. Nothing was done; repeat after the time in `Retry-After`."),
+            Self::NotAudited => row("not_audited", 503, "Audit log cannot be written", "This must be in the audit log before it is done, and the log cannot be written. Nothing was done; tell the operator, or repeat later."),
             Self::NotFound => row("not_found", 404, "No such path", "There is nothing here. `/openapi.json` lists what there is."),
             Self::WrongPort => row("wrong_port", 404, "Agents use another port", "This port serves backends and operators."),
             Self::MethodNotAllowed => row("method_not_allowed", 405, "Method not allowed", "The path exists, with other methods."),
@@ -353,9 +365,14 @@ impl Problem {
             Kind::Unauthorized => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"holdfast\"")))
             }
-            Kind::Busy | Kind::Draining | Kind::Overloaded | Kind::NotReady | Kind::KeysFull | Kind::RateLimited => {
-                Some((header::RETRY_AFTER, HeaderValue::from(self.0.retry_after_secs)))
-            }
+            Kind::Busy
+            | Kind::Draining
+            | Kind::Overloaded
+            | Kind::NotReady
+            | Kind::KeysFull
+            | Kind::RateLimited
+            | Kind::FailedLogins
+            | Kind::NotAudited => Some((header::RETRY_AFTER, HeaderValue::from(self.0.retry_after_secs))),
             Kind::MethodNotAllowed => {
                 let allow = HeaderValue::try_from(self.0.allow.as_deref()?).ok()?;
                 Some((header::ALLOW, allow))

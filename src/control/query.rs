@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use super::problem::{Fault, Kind, Problem};
 use crate::directory::Filter;
 use crate::kit::ids::is_name;
+use crate::kit::labels;
 
 /// Agents on a page when the caller says nothing. A part of the API, not a setting.
 const PAGE_AGENTS: usize = 100;
@@ -63,11 +64,11 @@ pub fn list(query: &str) -> Result<List, Problem> {
             Ok(())
         }
         "label" => {
-            let (key, value) = value.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("must be key=value")?;
+            let condition = labels::condition(value).ok_or("must be key=value")?;
             if list.filter.labels.len() == FILTER_LABELS_MAX {
                 return Err(format!("may come {FILTER_LABELS_MAX} times"));
             }
-            list.filter.labels.push((key.to_owned(), value.to_owned()));
+            list.filter.labels.push(condition);
             Ok(())
         }
         _ => Err("is unknown; there are `limit`, `cursor`, `prefix` and `label`".to_owned()),

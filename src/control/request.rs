@@ -3,20 +3,21 @@
 //! Owns the order of these steps. It never opens a body: a caller without a key costs nothing more than its head.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{Request, Response, header};
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
 
-use super::asked::Asked;
+use super::admit;
+use super::asked::{Arrived, Asked};
 use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
-use super::route::{Found, Keyed, Open, Route, TABLE, find};
-use super::setup::Shared;
+use super::route::{Found, Keyed, OBSERVE, Open, Route, TABLE, find};
+use super::setup::{MetricsAccess, Shared};
 use super::{agents, answer::Answer, call, foreign, operate, revocations};
-use crate::kit::tick::Now;
 
 /// The status under which a request is counted whose caller went away.
 const CALLER_WENT_AWAY: u16 = 499;
@@ -25,6 +26,7 @@ const CALLER_WENT_AWAY: u16 = 499;
 pub async fn handle(
     shared: &Arc<Shared>,
     patience: &Patience,
+    peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let now = shared.clock.now();
@@ -34,7 +36,7 @@ pub async fn handle(
     let answered = match find(&head.method, head.uri.path()) {
         Found::Route(row, agent) => {
             counting.row = Some(row);
-            route(shared, patience, row, agent, &head, body, now).await
+            route(shared, patience, &Arrived { row, agent, peer, now }, &head, body).await
         }
         Found::WrongMethod(allowed) => Err(Problem::new(Kind::MethodNotAllowed).allow(allowed)),
         Found::AgentsPort => Err(Problem::new(Kind::WrongPort)
@@ -51,29 +53,29 @@ pub async fn handle(
 async fn route(
     shared: &Arc<Shared>,
     patience: &Patience,
-    row: usize,
-    agent: &str,
+    arrived: &Arrived<'_>,
     head: &Parts,
     body: Incoming,
-    now: Now,
 ) -> Result<Answer, Problem> {
+    let now = arrived.now;
     let live = shared.live();
     foreign::check(&live.access, &head.headers)?;
-    let route = match TABLE[row].route {
+    let route = match TABLE[arrived.row].route {
         Route::Open(Open::Live) => return Ok(operate::live()),
         Route::Open(Open::Ready) => return operate::ready(shared, now),
-        Route::Open(Open::Metrics) => return Ok(operate::metrics(shared, now)),
+        Route::Open(Open::Metrics) => {
+            if live.metrics == MetricsAccess::Keyed {
+                admit::admit(shared, &live, &head.headers, arrived, OBSERVE)?;
+            }
+            return Ok(operate::metrics(shared, now));
+        }
         Route::Open(Open::Description) => return Ok(operate::openapi()),
         Route::Keyed(route) => route,
     };
-    let authorization = head.headers.get(header::AUTHORIZATION);
-    let (tenant, key) = shared
-        .caller(&live, authorization.map(|value| value.as_bytes()))
-        .ok_or_else(|| Problem::new(Kind::Unauthorized))?;
+    let by = admit::admit(shared, &live, &head.headers, arrived, route.right())?;
     let asked = Asked {
-        tenant,
-        key,
-        agent,
+        by,
+        agent: arrived.agent,
         query: head.uri.query().unwrap_or_default(),
         headers: &head.headers,
         live: &live,
@@ -83,7 +85,7 @@ async fn route(
         Keyed::Call => call::post(shared, asked, body, patience).await,
         Keyed::List => agents::list(shared, &asked),
         Keyed::Show => agents::show(shared, asked).await,
-        Keyed::Disconnect => agents::disconnect(shared, &asked),
+        Keyed::Disconnect => agents::disconnect(shared, &asked).await,
         Keyed::Node => Ok(operate::node(shared, now)),
         Keyed::Revoke => revocations::post(shared, asked, body, patience).await,
         Keyed::Revocations => revocations::list(shared, &asked),

@@ -12,11 +12,14 @@ use tokio::sync::oneshot;
 use super::answer::{Answer, Media};
 use super::asked::Asked;
 use super::body;
+use super::confirm;
 use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
 use super::query;
 use super::revocation_body;
 use super::setup::Shared;
+use crate::audit::Act;
+use crate::kit::ids::AgentId;
 use crate::revocations::{Revocation, Target};
 use crate::work::revoking::{Request, Unchanged};
 
@@ -85,14 +88,19 @@ pub async fn post(
     let bytes = body::read(body, asked.live.limits.body_bytes_max, patience).await?;
     patience.wait_for(Wait::Us, asked.now);
     let now_unix = shared.clock.unix_ms(asked.now) / 1000;
-    let ban = revocation_body::parse(&bytes, &shared.dispatch.tenant_name(asked.tenant), now_unix)?;
+    let ban = revocation_body::parse(&bytes, &asked.by.backend.tenant, now_unix)?;
+    let (agent, detail) = told_of(&ban.target);
+    let act = |outcome| act("revoke", &asked, (agent.clone(), detail.clone()), outcome);
+    confirm::confirm(shared, asked.now, || act("asked")).await?;
     let (tell, told) = oneshot::channel();
     shared.dispatch.revocations().ask(Request::Add(
         ban,
         // Who asked may be gone.
         Box::new(move |done| drop(tell.send(done))),
     ));
-    let revocation = told.await.map_err(|_| Problem::new(Kind::Internal))?.map_err(problem)?;
+    let done = told.await.map_err(|_| Problem::new(Kind::Internal))?;
+    shared.dispatch.audit().act(shared.clock.now(), act(outcome(&done)));
+    let revocation = done.map_err(problem)?;
     Ok(Answer::json(201, Media::Json, &RevocationJson::from(&revocation)))
 }
 
@@ -102,9 +110,9 @@ pub async fn post(
 /// 400 when the query is wrong.
 pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = query::page(asked.query)?;
-    let tenant = shared.dispatch.tenant_name(asked.tenant);
+    let tenant = &asked.by.backend.tenant;
     let set = shared.dispatch.revocations().read();
-    let mut found = set.page(&tenant, page.cursor);
+    let mut found = set.page(tenant, page.cursor);
     let some: Vec<&Revocation> = found.by_ref().take(page.limit).collect();
     let next = found.next().and(some.last()).map(|last| query::write_cursor(last.id));
     let revocations = some.into_iter().map(RevocationJson::from).collect();
@@ -117,11 +125,37 @@ pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
 /// 404 when the tenant has none of this number, 503 or 507 when that cannot be written down.
 pub async fn delete(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Problem> {
     let id = query::read_cursor(asked.agent).ok_or_else(|| Problem::new(Kind::NoSuchRevocation))?;
-    let tenant = shared.dispatch.tenant_name(asked.tenant).to_string();
+    let tenant = asked.by.backend.tenant.to_string();
+    let act = |outcome| act("unrevoke", &asked, (None, query::write_cursor(id)), outcome);
+    confirm::confirm(shared, asked.now, || act("asked")).await?;
     let (tell, told) = oneshot::channel();
     shared.dispatch.revocations().ask(Request::Drop(tenant, id, Box::new(move |done| drop(tell.send(done)))));
-    told.await.map_err(|_| Problem::new(Kind::Internal))?.map_err(problem)?;
+    let done = told.await.map_err(|_| Problem::new(Kind::Internal))?;
+    shared.dispatch.audit().act(shared.clock.now(), act(outcome(&done)));
+    done.map_err(problem)?;
     Ok(Answer::new(204, Media::Nothing, ""))
+}
+
+/// What the audit log tells of a target: the agent, or what else it is. The id of a token is in the file of revocations alone.
+fn told_of(target: &Target) -> (Option<AgentId>, String) {
+    match target {
+        Target::TokenId(_) => (None, "token".to_owned()),
+        Target::Agent(agent) => (Some(agent.as_str().into()), "agent".to_owned()),
+        Target::Tenant => (None, "tenant".to_owned()),
+    }
+}
+
+fn act(
+    what: &'static str,
+    asked: &Asked<'_>,
+    (agent, detail): (Option<AgentId>, String),
+    outcome: &'static str,
+) -> Act {
+    Act { what, who: Some(asked.by.who()), agent, outcome, detail: Some(detail) }
+}
+
+fn outcome<T>(done: &Result<T, Unchanged>) -> &'static str {
+    if done.is_ok() { "done" } else { "refused" }
 }
 
 fn problem(why: Unchanged) -> Problem {

@@ -7,6 +7,8 @@
 
 use axum::http::Method;
 
+use crate::auth::permissions::Right;
+
 /// What a request asks for, by who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -50,6 +52,23 @@ pub enum Keyed {
     Unrevoke,
 }
 
+impl Keyed {
+    /// What a key must be allowed to do for it: the one list of which route takes which right.
+    #[must_use]
+    pub const fn right(self) -> Right {
+        match self {
+            Self::Call => Right::Call,
+            Self::List | Self::Show => Right::List,
+            Self::Disconnect => Right::Disconnect,
+            Self::Node => OBSERVE,
+            Self::Revoke | Self::Revocations | Self::Unrevoke => Right::Administer,
+        }
+    }
+}
+
+/// What the node's figures take, and the metrics where they are not open: they are those of all tenants.
+pub const OBSERVE: Right = Right::Observe;
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct Row {
@@ -76,21 +95,26 @@ pub const TABLE: [Row; 12] = [
         CALLS,
         &[200, 400, 401, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 504],
     ),
-    row(Route::Keyed(Keyed::List), Method::GET, "/v1/agents", &[200, 400, 401, 403]),
-    row(Route::Keyed(Keyed::Show), Method::GET, AGENT, &[200, 400, 401, 403, 404, 500, 503]),
-    row(Route::Keyed(Keyed::Disconnect), Method::DELETE, AGENT, &[204, 400, 401, 403, 404, 503]),
-    row(Route::Keyed(Keyed::Node), Method::GET, "/v1/node", &[200, 401, 403]),
-    row(Route::Keyed(Keyed::Revoke), Method::POST, "/v1/revocations", &[201, 400, 401, 403, 408, 413, 500, 503, 507]),
-    row(Route::Keyed(Keyed::Revocations), Method::GET, "/v1/revocations", &[200, 400, 401, 403]),
+    row(Route::Keyed(Keyed::List), Method::GET, "/v1/agents", &[200, 400, 401, 403, 429]),
+    row(Route::Keyed(Keyed::Show), Method::GET, AGENT, &[200, 400, 401, 403, 404, 429, 500, 503]),
+    row(Route::Keyed(Keyed::Disconnect), Method::DELETE, AGENT, &[204, 400, 401, 403, 404, 429, 503]),
+    row(Route::Keyed(Keyed::Node), Method::GET, "/v1/node", &[200, 401, 403, 429]),
+    row(
+        Route::Keyed(Keyed::Revoke),
+        Method::POST,
+        "/v1/revocations",
+        &[201, 400, 401, 403, 408, 413, 429, 500, 503, 507],
+    ),
+    row(Route::Keyed(Keyed::Revocations), Method::GET, "/v1/revocations", &[200, 400, 401, 403, 429]),
     row(
         Route::Keyed(Keyed::Unrevoke),
         Method::DELETE,
         "/v1/revocations/{revocation}",
-        &[204, 401, 403, 404, 500, 503, 507],
+        &[204, 401, 403, 404, 429, 500, 503, 507],
     ),
     row(Route::Open(Open::Live), Method::GET, "/livez", &[200, 403]),
     row(Route::Open(Open::Ready), Method::GET, "/readyz", &[200, 403, 503]),
-    row(Route::Open(Open::Metrics), Method::GET, "/metrics", &[200, 403]),
+    row(Route::Open(Open::Metrics), Method::GET, "/metrics", &[200, 401, 403, 429]),
     row(Route::Open(Open::Description), Method::GET, "/openapi.json", &[200, 403]),
 ];
 

@@ -7,6 +7,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -143,8 +144,8 @@ fn collect_drained() {
 async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: Stop, room: Arc<Semaphore>) {
     let mut pause = ACCEPT_PAUSE.0;
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "control: accept failed");
                 time::sleep(pause).await;
@@ -155,7 +156,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: Stop, room: Ar
         pause = ACCEPT_PAUSE.0;
         match Arc::clone(&room).try_acquire_owned() {
             Ok(permit) => {
-                let served = serve_connection(stream, Arc::clone(&shared), stop.clone(), permit);
+                let served = serve_connection((stream, peer), Arc::clone(&shared), stop.clone(), permit);
                 tokio::spawn(served);
             }
             Err(_) => refuse(&stream),
@@ -170,13 +171,18 @@ fn refuse(stream: &TcpStream) {
     let _ = stream.try_write(FULL);
 }
 
-async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop, permit: OwnedSemaphorePermit) {
+async fn serve_connection(
+    (stream, peer): (TcpStream, SocketAddr),
+    shared: Arc<Shared>,
+    stop: Stop,
+    permit: OwnedSemaphorePermit,
+) {
     let limits = shared.live().limits;
     // Without them the connection still works: later answers, or a vanished peer that is noticed later.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(limits.idle_timeout));
     let patience = Patience::new(shared.clock.now());
-    let service = service_fn(|asked| request::handle(&shared, &patience, asked));
+    let service = service_fn(|asked| request::handle(&shared, &patience, peer, asked));
     let mut serving = pin!(builder(&limits).serve_connection(TokioIo::new(stream), service));
     let mut stops = stop.0.subscribe();
     let mut stopping = pin!(stops.wait_for(Option::is_some));

@@ -2,6 +2,7 @@
 //!
 //! Owns nothing of a single request.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,13 +15,15 @@ use super::count::Count;
 use super::exchange::Exchange;
 use super::idempotency::{Bounds, Idempotency};
 use super::problem::Closed;
-use crate::auth::api_key::{ApiKeys, Fingerprint};
+use crate::auth::api_key::{ApiKeys, Backend, Fingerprint};
+use crate::auth::refused::Refused;
 use crate::directory::LastClose;
-use crate::kit::ids::TenantId;
 use crate::kit::lock::lock;
 use crate::kit::tick::{Clock, Now};
+use crate::work::call_count::Way;
+use crate::work::caller::Caller;
 use crate::work::dispatch::Dispatch;
-use crate::work::gate::DEV_TENANT;
+use crate::work::gate;
 
 /// Who may use the API.
 pub enum Access {
@@ -59,12 +62,23 @@ impl Limits {
     }
 }
 
+/// Who may read the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsAccess {
+    /// Everybody who reaches the port.
+    Open,
+    /// Holders of a key that may observe.
+    Keyed,
+}
+
 /// What may change while the server runs.
 pub struct Live {
     /// Who may use the API.
     pub access: Access,
     /// Its limits.
     pub limits: Limits,
+    /// Who may read the metrics.
+    pub metrics: MetricsAccess,
 }
 
 /// What the server needs.
@@ -92,6 +106,8 @@ pub struct Shared {
     pub(super) exchange: Exchange,
     pub(super) metrics: PrometheusHandle,
     pub(super) agents_listen: String,
+    /// Who comes without a key, where nobody needs one.
+    anybody: Arc<Backend>,
     live: RwLock<Arc<Live>>,
     idempotency: Mutex<Idempotency<Waiter>>,
 }
@@ -107,6 +123,7 @@ impl Shared {
             count: Count::new(),
             metrics: setup.metrics,
             agents_listen: setup.agents_listen,
+            anybody: gate::anybody(),
             live: RwLock::new(Arc::new(setup.live)),
             idempotency: Mutex::new(Idempotency::new()),
         })
@@ -127,17 +144,25 @@ impl Shared {
         lock(&self.idempotency)
     }
 
-    /// The tenant that a request with this `Authorization` header belongs to, and its key where it needs one; `None` when it may not
-    /// come in.
-    pub(super) fn caller(&self, live: &Live, authorization: Option<&[u8]>) -> Option<(TenantId, Option<Fingerprint>)> {
-        match &live.access {
-            Access::Dev => Some((self.dispatch.tenant(DEV_TENANT), None)),
+    /// Whoever sends a request with this `Authorization` header.
+    ///
+    /// # Errors
+    /// Why it may not come in.
+    pub(super) fn caller(
+        &self,
+        live: &Live,
+        authorization: Option<&[u8]>,
+        peer: SocketAddr,
+    ) -> Result<Caller, Refused> {
+        let (key, backend) = match &live.access {
+            Access::Dev => (None, &self.anybody),
             Access::Keys(keys) => {
-                let key = Fingerprint::of(bearer(authorization?)?);
-                let backend = keys.find(key)?;
-                Some((self.dispatch.tenant(&backend.tenant), Some(key)))
+                let key = Fingerprint::of(authorization.and_then(bearer).ok_or(Refused::Missing)?);
+                (Some(key), keys.find(key).ok_or(Refused::Unverified)?)
             }
-        }
+        };
+        let tenant = self.dispatch.tenant(&backend.tenant);
+        Ok(Caller { tenant, key, backend: Arc::clone(backend), way: Way::Http, peer: Some(peer) })
     }
 
     /// A moment as RFC 3339 in UTC, to the millisecond.

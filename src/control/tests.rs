@@ -1,6 +1,7 @@
 //! The API over real sockets, with real calls and a real directory, in front of a loop that follows a script.
 
 mod node;
+mod permissions;
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use node::{KEY, Node, PATIENCE, Told, got, keys, limits, start};
 use serde_json::json;
 
-use super::{Access, Limits, Live};
+use super::{Access, Limits, Live, MetricsAccess};
 use crate::kit::tick::Now;
 
 const CALLS: &str = "POST /v1/agents/web-1/calls HTTP/1.1";
@@ -86,7 +87,7 @@ fn a_key_opens_and_a_swapped_key_no_longer() {
         assert_eq!(node.ask(&head, "").status, 200, "{open}");
     }
     let access = Access::Keys(crate::auth::api_key::ApiKeys::new(&[]).unwrap());
-    node.shared.swap(Live { access, limits: limits() });
+    node.shared.swap(Live { access, limits: limits(), metrics: MetricsAccess::Open });
     assert_eq!(listed(KEY), 401);
 }
 

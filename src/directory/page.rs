@@ -7,6 +7,7 @@ use super::label_sets::SetNumber;
 use super::table::Entry;
 use super::{Directory, Filter, Labels, Listed, Located, Page};
 use crate::kit::ids::TenantId;
+use crate::kit::labels;
 use crate::kit::lock::lock;
 
 /// Places that one page or one step of a sweep looks at, at most.
@@ -160,7 +161,7 @@ impl Directory {
                 None => drop(found.remove(n)),
             }
         }
-        found.retain(|candidate| fits(&candidate.listed.labels, filter));
+        found.retain(|candidate| labels::all_hold(&filter.labels, &candidate.listed.labels));
     }
 
     /// Reads one entry anew, whose agent left or came back with other labels since it was read.
@@ -177,14 +178,6 @@ impl Directory {
             }
         }
     }
-}
-
-/// Whether all labels of the filter are there.
-fn fits(labels: &Labels, filter: &Filter) -> bool {
-    filter.labels.iter().all(|(key, value)| {
-        let there = labels.binary_search_by(|(k, _)| (**k).cmp(key.as_str()));
-        there.is_ok_and(|at| *labels[at].1 == **value)
-    })
 }
 
 #[cfg(test)]

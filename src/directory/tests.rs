@@ -86,7 +86,9 @@ fn agents_are_found_by_their_tokens_and_renewed_where_they_are() {
         assert_eq!(agent(tenant, id, n, &put), expected, "{id} {n}");
     }
     assert_eq!((found(acme, 9999), found(acme, 8)), (vec![conn(7)], vec![]));
-    assert_eq!(directory.labels(acme, "a7").map(|labels| labels.len()), Some(0));
+    let filter = Filter { prefix: "a7".to_owned(), ..Filter::default() };
+    let listed = walk(&directory, acme, &filter, 10);
+    assert!(listed.iter().any(|agent| agent.id == "a7" && agent.labels.is_empty()), "{listed:?}");
     // Who comes again comes with the mark of the new token, and whose place is taken has none of the old one.
     assert!(agent(acme, "a7", 700, &join) && found(acme, 9999).is_empty());
     assert_eq!(found(acme, 701), [conn(700)]);
@@ -113,14 +115,14 @@ fn an_agent_joins_and_leaves() {
     assert_eq!(joined.replaced, None);
     let located = Located { conn: conn(1), encoding: Encoding::Binary };
     assert_eq!(directory.locate(tenant, "web-1"), Some(located));
-    assert_eq!(directory.labels(tenant, "web-1").map(|l| l.len()), Some(2));
+    assert_eq!(directory.look_up(tenant, "web-1").map(|(_, l)| l.len()), Some(2));
     assert_eq!(directory.last_close(tenant, "web-1"), None);
     assert_eq!(directory.len(), 1);
 
     assert!(directory.leave(joined.slot, conn(1), close(7)));
     assert!(!directory.leave(joined.slot, conn(1), close(8)), "only once");
     assert_eq!(directory.locate(tenant, "web-1"), None);
-    assert_eq!(directory.labels(tenant, "web-1"), None);
+    assert_eq!(directory.look_up(tenant, "web-1"), None);
     assert_eq!(directory.last_close(tenant, "web-1"), Some(close(7)));
     assert!(directory.is_empty());
 }
@@ -137,7 +139,7 @@ fn a_newer_connection_takes_the_place() {
     assert_eq!(directory.last_close(tenant, "web-1"), None);
     let located = directory.locate(tenant, "web-1").map(|at| at.conn);
     assert_eq!(located, Some(conn(2)));
-    assert_eq!(*directory.labels(tenant, "web-1").expect("it is there")[0].1, *"2");
+    assert_eq!(*directory.look_up(tenant, "web-1").expect("it is there").1[0].1, *"2");
     assert_eq!(directory.label_sets.len(), 1);
     let again = join(&directory, tenant, "web-1", conn(2), "v=2");
     assert_eq!(again.replaced, None, "it does not replace itself");
@@ -152,7 +154,7 @@ fn tenants_are_strangers() {
     assert_eq!(&*directory.tenant_name(other), "other");
     let joined = join(&directory, acme, "web-1", conn(1), "os=linux");
     assert_eq!(directory.locate(other, "web-1"), None);
-    assert_eq!(directory.labels(other, "web-1"), None);
+    assert_eq!(directory.look_up(other, "web-1"), None);
     assert_eq!(walk(&directory, other, &Filter::default(), 9), []);
     assert!(directory.leave(joined.slot, conn(1), close(1)));
     assert_eq!(directory.last_close(other, "web-1"), None);
@@ -216,7 +218,7 @@ fn a_list_is_filtered() {
     }
     let listed = walk(&directory, tenant, &Filter::default(), 3);
     for agent in &listed {
-        assert_eq!(Some(&agent.labels), directory.labels(tenant, &agent.id).as_ref());
+        assert_eq!(Some(&agent.labels), directory.look_up(tenant, &agent.id).as_ref().map(|(_, labels)| labels));
         assert_eq!(agent.encoding, encoding(agent.conn));
     }
 }
@@ -383,7 +385,7 @@ proptest! {
                 let located = directory.locate(tenant, &name);
                 prop_assert_eq!(located.map(|at| at.conn), there.map(|value| value.0));
                 prop_assert_eq!(located.map(|at| at.encoding), there.map(|value| encoding(value.0)));
-                let labels = directory.labels(tenant, &name).map(|l| format!("l={}", l[0].1));
+                let labels = directory.look_up(tenant, &name).map(|(_, l)| format!("l={}", l[0].1));
                 prop_assert_eq!(labels, there.map(|value| value.1.clone()));
                 prop_assert_eq!(directory.last_close(tenant, &name), closes.get(&key).copied());
             }

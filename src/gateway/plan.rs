@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::token::{Issuer, Verifier};
 use crate::calls::Calls;
 use crate::config::derived::Derived;
-use crate::config::{ProxyProtocol, Settings};
-use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live};
+use crate::config::{MetricsReaders, ProxyProtocol, Settings};
+use crate::control::{Access, IdempotencyBounds, Limits as ControlLimits, Live, MetricsAccess};
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
 use crate::kit::network::PrefixBits;
@@ -116,6 +117,7 @@ impl Plan {
         clock: Clock,
         doors: Doors,
         alarm: Alarm,
+        audit: Audit,
         (issuers, webhook): (Vec<Issuer>, Option<Arc<Webhook>>),
     ) -> Result<Dispatch, GatewayError> {
         let limits = &settings.limits;
@@ -136,6 +138,7 @@ impl Plan {
             connections_max: self.connections,
             connections_max_per_loop: self.limits.connections_max,
             alarm,
+            audit,
             webhook,
         }))
     }
@@ -181,7 +184,11 @@ impl Plan {
             head_timeout: limits.handshake_deadline,
             idle_timeout: settings.control.idle,
         };
-        Ok(Live { access, limits })
+        let metrics = match settings.control.metrics {
+            MetricsReaders::Everybody => MetricsAccess::Open,
+            MetricsReaders::KeysThatObserve => MetricsAccess::Keyed,
+        };
+        Ok(Live { access, limits, metrics })
     }
 }
 

@@ -9,7 +9,7 @@ use super::plan::{self, Plan};
 use super::{Running, issuers};
 
 /// Settings that take effect at the start alone.
-const FIXED: [&str; 22] = [
+const FIXED: [&str; 23] = [
     "server.listen",
     "server.node",
     "server.loops",
@@ -31,12 +31,21 @@ const FIXED: [&str; 22] = [
     "limits.descriptors_reserve",
     "revocations.",
     "webhook.",
+    "audit.",
     "log.",
 ];
 
 /// Reads the settings again and puts in place what can be.
 pub(super) fn reload(running: &mut Running) {
-    match try_reload(running) {
+    let reloaded = try_reload(running);
+    let (outcome, detail) = match &reloaded {
+        Ok(fixed) if fixed.is_empty() => ("done", None),
+        Ok(fixed) => ("done", Some(format!("need a restart: {}", fixed.join(", ")))),
+        // The reason may quote the file: it is for the log of the operator.
+        Err(_) => ("failed", None),
+    };
+    running.auditor.act("reload", outcome, detail);
+    match reloaded {
         Ok(fixed) if fixed.is_empty() => tracing::info!("settings read again"),
         Ok(fixed) => {
             tracing::warn!(need_a_restart = fixed.join(", "), "settings read again, but for those that need a restart")

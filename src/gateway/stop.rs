@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level;
 
 use crate::kit::tick::Now;
 use crate::net::mailbox::Order;
@@ -20,12 +21,18 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Serves until a signal says to stop, then stops.
 pub(super) fn until_stopped(mut running: Running, signals: &mut Signals) -> Result<(), GatewayError> {
+    let mut name = "";
     for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
+        match signal {
+            SIGHUP => reload::reload(&mut running),
+            SIGUSR1 => running.auditor.reopen(),
+            stop => {
+                name = low_level::signal_name(stop).unwrap_or_default();
+                break;
+            }
         }
-        reload::reload(&mut running);
     }
+    running.auditor.act("stop", "begun", Some(name.to_owned()));
     let clock = running.dispatch.clock();
     let begun = clock.now();
     tracing::info!(window = ?running.settings.drain.window, hard_end = ?running.settings.drain.hard_end, "stopping");
@@ -66,21 +73,32 @@ fn drain(running: &Running, signals: &mut Signals, begun: Now) -> Drained {
             tracing::warn!(left, connections, "hard end of the drain");
             return Drained::TimedOut;
         }
-        if signals.pending().any(|signal| signal != SIGHUP) {
+        // All that came are looked at, so that no file is kept that was moved away.
+        if signals.pending().filter(|signal| is_stop(running, *signal)).count() > 0 {
             return Drained::Interrupted;
         }
         thread::sleep(STEP);
     }
 }
 
+/// Whether a signal that came during the drain is a second one. Settings are not read any more.
+fn is_stop(running: &Running, signal: i32) -> bool {
+    if signal == SIGUSR1 {
+        running.auditor.reopen();
+    }
+    !matches!(signal, SIGHUP | SIGUSR1)
+}
+
 /// Ends the threads: loops, then workers, then control, each when nothing more can come to it.
 fn end(running: Running, drained: Drained, begun: Now) -> Result<(), GatewayError> {
-    let Running { dispatch, control: (stop, control), loops, workers, .. } = running;
+    let Running { dispatch, control: (stop, control), loops, workers, auditor, .. } = running;
     if drained == Drained::Interrupted {
         // Nothing is waited for but that callers read how their calls ended; the kernel closes what is open.
         dispatch.end_all_calls();
         stop.stop(LAST_WORDS);
-        return control.join().ok().and_then(Result::ok).ok_or_else(in_error);
+        let ended = control.join().ok().and_then(Result::ok).ok_or_else(in_error);
+        auditor.end("interrupted");
+        return ended;
     }
     dispatch.tell_loops(|| Order::Stop);
     let mut broken = false;
@@ -91,6 +109,7 @@ fn end(running: Running, drained: Drained, begun: Now) -> Result<(), GatewayErro
     // Answers that are ready go out; who holds a connection open without asking is not waited for long.
     stop.stop(Duration::from_secs(1));
     broken |= !matches!(control.join(), Ok(Ok(())));
+    auditor.end(if drained == Drained::Clean { "done" } else { "timed_out" });
     tracing::info!(took = ?dispatch.clock().now().since(begun), "stopped");
     if broken { Err(in_error()) } else { Ok(()) }
 }

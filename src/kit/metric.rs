@@ -42,7 +42,11 @@ metrics! {
     CALL_SECONDS = Histogram "holdfast_call_seconds", "Time from accepting a call to its outcome; without calls that were not sent (offline, busy, draining).";
     REPLIES_DROPPED = Counter "holdfast_replies_dropped_total", "Replies that answered no waiting call: late, doubled or foreign.";
     BAD_ENVELOPES = Counter "holdfast_bad_envelopes_total", "Messages from agents that were no envelope.";
-    AUTH_FAILURES = Counter "holdfast_auth_failures_total", "Upgrades refused for their token.";
+    AUTH_FAILURES = Counter "holdfast_auth_failures_total", "Upgrades and requests refused for their token or key, by cause.";
+    FORBIDDEN = Counter "holdfast_forbidden_total", "Requests and calls with a good key that may not do what was asked, by what it lacks.";
+    AUDIT_LINES = Counter "holdfast_audit_lines_total", "Lines written to the audit log.";
+    AUDIT_MISSED = Counter "holdfast_audit_missed_total", "Lines that could not be written to the audit log, by kind.";
+    AUDIT_FAILING = Gauge "holdfast_audit_failing", "1 while the audit log cannot be written.";
     REFRESHES = Counter "holdfast_token_refreshes_total", "Newer tokens that agents showed on a live connection, by result: ok, or the cause of the refusal.";
     KEY_FETCHES = Counter "holdfast_key_fetches_total", "Fetches of issuers' keys (JWKS), by issuer and result: ok or failed.";
     KEYS = Gauge "holdfast_issuer_keys", "Keys of an issuer that are in force, by issuer.";

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod buffer_pool;
 pub mod delivery;
 pub mod ids;
+pub mod labels;
 pub mod lock;
 pub mod memory;
 pub mod metric;

@@ -53,13 +53,14 @@ impl World {
         let params = format!("{{\"n\":\"nonce-{nonce:08x}\",\"pad\":\"{pad}\"}}");
         self.kernel.borrow_mut().note(format_args!("call {nonce} to {agent} on socket {socket:?}, {timeout_ms} ms"));
         let request = CallRequest {
-            tenant: self.tenant,
+            by: &self.caller,
             agent: &agent,
             method: "run",
             params: Payload { bytes: params.as_bytes(), json: true },
             timeout: Duration::from_millis(timeout_ms),
         };
-        let call = self.dispatch.call(Now(now), &request, on_end);
+        let permitted = request.permit().expect("whoever has no key may call everything");
+        let call = self.dispatch.call(Now(now), &permitted, on_end);
         if let Some(record) = self.ledger.records.get_mut(&nonce) {
             (record.call, record.cancels_at) = (call, cancels_at.filter(|_| call.is_some()));
         }
@@ -68,7 +69,7 @@ impl World {
     /// The connection that an agent is on, as the directory knows it.
     pub(super) fn socket_of_agent(&self, agent: &str) -> Option<SocketId> {
         let filter = Filter { prefix: agent.to_owned(), labels: Vec::new() };
-        let page = self.dispatch.agents(self.tenant, &filter, 0, 1000);
+        let page = self.dispatch.agents(&self.caller, filter, 0, 1000);
         page.agents.first().and_then(|listed| {
             let conn = listed.conn;
             self.kernel.borrow().socket_of(conn.loop_index(), conn.slot(), conn.generation())
@@ -88,7 +89,7 @@ impl World {
         if self.rng.bool() {
             let agent = format!("agent-{}", self.rng.usize(..AGENTS));
             self.kernel.borrow_mut().note(format_args!("{agent} is disconnected"));
-            self.dispatch.disconnect(self.tenant, &agent, "bye");
+            self.dispatch.disconnect(Now(self.now()), &self.caller, &agent, "bye");
             return;
         }
         // The write deadline stays: the sweep that sees a shorter one may be a second away. So does the bound of cut messages: those

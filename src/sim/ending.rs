@@ -131,6 +131,7 @@ impl World {
         self.ledger.give_up_links(|_| true);
         self.check_calls();
         assert_eq!(self.ledger.open_calls().count(), 0, "every call has its outcome");
+        self.check_audit();
         let left =
             self.kernel.borrow().sockets.iter().filter(|socket| socket.token.is_some() && !socket.dropped).count();
         assert_eq!(left, 0, "sockets are left open");

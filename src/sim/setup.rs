@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::audit::Writer;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
@@ -27,6 +28,7 @@ use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
 use crate::work::gate::{Backends, Gate, Openness};
 use crate::work::links::LinkTerms;
 
+use super::audit;
 use super::io::{SharedKernel, SimIo, SimWake};
 
 /// The parts of the gateway.
@@ -34,6 +36,7 @@ pub(super) struct Gateway {
     pub(super) loops: Vec<EventLoop<SimIo>>,
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) trays: Vec<Tray>,
+    pub(super) auditor: Writer,
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) sleeper: Sleeper,
     pub(super) rules: Rules,
@@ -141,10 +144,12 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         }));
     }
     let (alarm, sleeper) = Alarm::new();
+    let clock = Clock::at_unix_ms(1_700_000_000_000);
+    let (audit, auditor) = Writer::new(audit::TERMS, clock);
     let dispatch = Arc::new(Dispatch::new(DispatchParts {
         name: "sim".to_owned(),
         epoch: 1,
-        clock: Clock::at_unix_ms(1_700_000_000_000),
+        clock,
         directory: Directory::new(TenantLimits { calls: rng.u32(5..60), agents: rng.u32(2..8) }, 64),
         calls: Calls::new(rng.u64(..), rng.u32(1..10)),
         loops: dispatch_doors,
@@ -169,9 +174,10 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         connections_max: room.max(),
         connections_max_per_loop: limits.connections_max,
         alarm,
+        audit,
         webhook: None,
     }));
-    Gateway { loops, mailboxes, trays, dispatch, sleeper, rules, limits, room }
+    Gateway { loops, mailboxes, trays, auditor, dispatch, sleeper, rules, limits, room }
 }
 
 /// A loop by itself, its mailbox, and the queue of its only worker.

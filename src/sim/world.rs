@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::kit::ids::TenantId;
+use crate::audit::Writer;
 use crate::kit::quota::Quota;
 use crate::net::event_loop::EventLoop;
 use crate::net::intake::{Event, Tray};
@@ -16,6 +16,7 @@ use crate::net::limits::Limits;
 use crate::net::mailbox::Mailbox;
 use crate::session::rules::Rules;
 use crate::work::alarm::Sleeper;
+use crate::work::caller::Caller;
 use crate::work::dispatch::Dispatch;
 use crate::work::drain::Drain;
 use crate::work::gate::DEV_TENANT;
@@ -82,9 +83,11 @@ pub(super) struct World {
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) workers: Vec<Worker>,
     pub(super) dispatch: Arc<Dispatch>,
+    /// Has the audit log's lines, which nobody writes.
+    pub(super) auditor: Writer,
     pub(super) sleeper: Sleeper,
     pub(super) alarm_at: Option<u64>,
-    pub(super) tenant: TenantId,
+    pub(super) caller: Caller,
     pub(super) rules: Rules,
     pub(super) limits: Limits,
     pub(super) room: Arc<Quota>,
@@ -116,8 +119,9 @@ impl World {
             loops: parts.loops.into_iter().map(sleeping).collect(),
             mailboxes: parts.mailboxes,
             workers: parts.trays.into_iter().map(worker).collect(),
-            tenant: parts.dispatch.tenant(DEV_TENANT),
+            caller: Caller::without_key(parts.dispatch.tenant(DEV_TENANT)),
             dispatch: parts.dispatch,
+            auditor: parts.auditor,
             sleeper: parts.sleeper,
             alarm_at: None,
             rules: parts.rules,

@@ -121,6 +121,8 @@ pub enum Fault {
     Method,
     /// −32602: bad parameters.
     Params,
+    /// −32009: the backend's key has no permission for this method. On links alone.
+    Forbidden,
     /// −32020: a token that is not accepted; the one before stays.
     Token,
     /// −32021: what would check it cannot be asked now; try again.
@@ -136,6 +138,7 @@ impl Fault {
             Self::Invalid => -32600,
             Self::Method => -32601,
             Self::Params => -32602,
+            Self::Forbidden => -32009,
             Self::Token => -32020,
             Self::Later => -32021,
         }
@@ -149,6 +152,7 @@ impl Fault {
             Self::Invalid => "Invalid Request",
             Self::Method => "Method not found",
             Self::Params => "Invalid params",
+            Self::Forbidden => "Forbidden",
             Self::Token => "Token refused",
             Self::Later => "Cannot be checked now, try again later",
         }

@@ -33,7 +33,9 @@ pub enum Way {
 }
 
 impl Way {
-    fn label(self) -> &'static str {
+    /// Its word: a metric's label, and in the audit log.
+    #[must_use]
+    pub fn label(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Link => "link",

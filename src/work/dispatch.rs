@@ -3,9 +3,12 @@
 //! Owns the directory, the calls and the mailboxes of all loops. No method blocks on an agent.
 
 mod look;
+mod reach;
+mod refusals;
 mod view;
 
-pub use look::{AgentView, Look, SentAway};
+pub use super::call_request::{CallRequest, Forbidden, Permitted};
+pub use look::{AgentView, Look, SentAway, disconnection};
 pub use view::{NodeView, TurnsView};
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,13 +18,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::counter;
 
+use crate::audit::Audit;
 use crate::auth::api_key::Fingerprint;
 use crate::calls::{Abandoned, Calls, End, NewCall, OnEnd, Outcome};
 use crate::directory::{Directory, Located, TenantLimits};
 use crate::kit::budget::Budget;
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{CallId, ConnId, TenantId};
-use crate::kit::lock::lock;
 use crate::kit::metric;
 use crate::kit::pace::Pace;
 use crate::kit::tick::{Clock, Now, millis};
@@ -33,33 +36,21 @@ use crate::net::io::Wake;
 use crate::net::mailbox::{Full, Mailbox, Order};
 use crate::session::reason::Reason;
 use crate::wire::envelope::link_side::{self, Welcome};
-use crate::wire::envelope::{self, Encoding, Outbound, Payload};
+use crate::wire::envelope::{self, Encoding, Outbound};
 
 use super::alarm::{Alarm, Due};
 use super::answers::Answers;
+use super::call_audit;
 use super::call_log;
 use super::gate::Gate;
 use super::key_rates::KeyRates;
 use super::links::{LinkTerms, Links};
+use super::reached::Reached;
 use super::revoking::Revocations;
 use super::webhook::Webhook;
 
 /// Refused upgrades that are logged in a second: strangers can cause them.
 const REFUSALS_LOGGED_A_SECOND: u32 = 50;
-
-/// A call as a backend asks for it.
-pub struct CallRequest<'a> {
-    /// Whose agent.
-    pub tenant: TenantId,
-    /// Which agent.
-    pub agent: &'a str,
-    /// What to run.
-    pub method: &'a str,
-    /// Its parameters.
-    pub params: Payload<'a>,
-    /// How long to wait, already within the limits.
-    pub timeout: Duration,
-}
 
 /// A call that has its waiter, and is to be sent.
 pub(super) struct Opened {
@@ -111,6 +102,8 @@ pub struct DispatchParts {
     pub connections_max_per_loop: u32,
     /// Ends calls at their deadlines.
     pub alarm: Alarm,
+    /// Where what is done and refused is written down.
+    pub audit: Audit,
     /// Whom to ask about tokens that no key here vouches for.
     pub webhook: Option<Arc<Webhook>>,
 }
@@ -134,6 +127,7 @@ pub struct Dispatch {
     connections_max_per_loop: u32,
     draining: AtomicBool,
     alarm: Alarm,
+    audit: Audit,
     /// Woken when calls have ended, once for all that ended together.
     settled: OnceLock<Arc<dyn Wake>>,
     /// Refused upgrades that are logged.
@@ -164,6 +158,7 @@ impl Dispatch {
             connections_max_per_loop: parts.connections_max_per_loop,
             draining: AtomicBool::new(false),
             alarm: parts.alarm,
+            audit: parts.audit,
             settled: OnceLock::new(),
             refusals_logged: Mutex::new(Pace::new(REFUSALS_LOGGED_A_SECOND)),
             revocations: Revocations::default(),
@@ -176,23 +171,17 @@ impl Dispatch {
         self.directory.tenant(name)
     }
 
-    /// The name of a tenant; empty for an id that this node never made.
-    #[must_use]
-    pub fn tenant_name(&self, tenant: TenantId) -> Arc<str> {
-        self.directory.tenant_name(tenant)
-    }
-
     /// Sends a call; `on_end` runs exactly once with its outcome, maybe before this returns. `None` when the call ended
     /// before it was sent.
-    pub fn call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
-        let call = self.call_quietly(now, request, on_end);
+    pub fn call(&self, now: Now, call: &Permitted<'_>, on_end: OnEnd) -> Option<CallId> {
+        let call = self.call_quietly(now, call, on_end);
         self.rouse_loops();
         call
     }
 
     /// As [`Dispatch::call`], for who sends many: wakes no loop, and owes a [`Dispatch::rouse_loops`] before it sleeps.
-    pub fn call_quietly(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<CallId> {
-        let (Opened { id, conn }, order) = self.open_call(now, request, on_end)?;
+    pub fn call_quietly(&self, now: Now, call: &Permitted<'_>, on_end: OnEnd) -> Option<CallId> {
+        let (Opened { id, conn }, order) = self.open_call(now, call, on_end)?;
         match self.mailbox(conn).map(|mailbox| mailbox.offer_quietly(order)) {
             Some(Ok(())) => Some(id),
             Some(Err(Full(_))) | None => {
@@ -203,17 +192,21 @@ impl Dispatch {
     }
 
     /// As [`Dispatch::call`], but hands the order out that sends the call: whoever may wait for a loop posts it with others.
-    pub(super) fn open_call(&self, now: Now, request: &CallRequest<'_>, on_end: OnEnd) -> Option<(Opened, Order)> {
+    pub(super) fn open_call(&self, now: Now, call: &Permitted<'_>, on_end: OnEnd) -> Option<(Opened, Order)> {
+        let request = call.request();
+        let reached = self.reach(request.by, request.agent);
         let on_end = call_log::logged(request.agent, on_end);
+        let on_end = call_audit::audited(&self.audit, now, request, &reached, on_end);
         if self.is_draining() {
             on_end(End::unopened(Outcome::Draining, now));
             return None;
         }
-        let Some(Located { conn, encoding }) = self.directory.locate(request.tenant, request.agent) else {
+        // Whoever it may not reach is not connected: the same answer, and at the same point.
+        let Reached::There(Located { conn, encoding }) = reached else {
             on_end(End::unopened(Outcome::Offline, now));
             return None;
         };
-        let Some(tenant) = self.directory.tenant_calls(request.tenant).hold() else {
+        let Some(tenant) = self.directory.tenant_calls(request.tenant()).hold() else {
             on_end(End::unopened(Outcome::Busy, now));
             return None;
         };
@@ -292,17 +285,21 @@ impl Dispatch {
         self.settle(&mut Answers::default());
     }
 
-    /// Swaps the keys. Links whose key is none any more are closed: HTTP asks at each request, and a link would live on. Waits
-    /// while a mailbox is full.
+    /// Swaps the keys. Links whose key is none any more are closed, and the others may do what their keys may now: HTTP asks at each
+    /// request, and a link would live on. Waits while a mailbox is full.
     pub fn set_gate(&self, gate: Gate) {
         *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(gate);
         let gate = self.gate();
-        for link in self.links.all().iter().filter(|link| !gate.still_admits(&link.owner.0, link.owner.1)) {
-            // Waits for room: a link that a full mailbox kept open would outlive its key.
-            self.post(
-                link.conn.loop_index(),
-                Order::Close { conn: link.conn, reason: Reason::Revoked, last_words: None },
-            );
+        for link in self.links.all() {
+            let (caller, conn) = (link.caller(), link.conn);
+            match gate.admits_still(&caller.backend, caller.key) {
+                Some(backend) => link.set_backend(backend),
+                // Waits for room: a link that a full mailbox kept open would outlive its key.
+                None => {
+                    let order = Order::Close { conn, reason: Reason::Revoked, last_words: None };
+                    self.post(conn.loop_index(), order);
+                }
+            }
         }
     }
 
@@ -395,11 +392,6 @@ impl Dispatch {
 
     pub(super) fn gate(&self) -> Arc<Gate> {
         Arc::clone(&self.gate.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether one more refused upgrade is logged: then how many were not since the last one that was.
-    pub(super) fn may_log_refusal(&self, now: Now) -> Option<u64> {
-        lock(&self.refusals_logged).step(now)
     }
 
     /// Posts an order to a loop; waits while its mailbox is full, so neither a loop nor the control thread may call it.

@@ -1,6 +1,9 @@
 //! Who is let in, and as whom: the rule that a worker applies to each upgrade.
 
-use crate::auth::api_key::{ApiKeys, Fingerprint};
+use std::sync::Arc;
+
+use crate::auth::api_key::{ApiKeys, Backend, Fingerprint};
+use crate::auth::permissions::Permissions;
 use crate::auth::token::{Claims, Login, Refused, Verifier};
 use crate::kit::ids::is_name;
 use crate::revocations::{Ban, Target};
@@ -31,10 +34,10 @@ pub enum Backends {
 /// A backend that may open a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linker {
-    /// Whose agents it may call.
-    pub tenant: String,
     /// Its key; `None` in development.
     pub key: Option<Fingerprint>,
+    /// Whose agents it may call, and what else it may do.
+    pub backend: Arc<Backend>,
 }
 
 /// The rule in force; swapped whole when keys are read again.
@@ -76,11 +79,11 @@ impl Gate {
     pub fn identify_backend(&self, greeting: &Greeting) -> Result<Linker, Refused> {
         self.check_origin(greeting, matches!(self.backends, Backends::Dev))?;
         match &self.backends {
-            Backends::Dev => Ok(Linker { tenant: DEV_TENANT.to_owned(), key: None }),
+            Backends::Dev => Ok(Linker { key: None, backend: anybody() }),
             Backends::Keys(keys) => {
                 let key = Fingerprint::of(greeting.token.as_deref().ok_or(Refused::Missing)?);
                 let backend = keys.find(key).ok_or(Refused::Unverified)?;
-                Ok(Linker { tenant: backend.tenant.clone(), key: Some(key) })
+                Ok(Linker { key: Some(key), backend: Arc::clone(backend) })
             }
         }
     }
@@ -115,15 +118,21 @@ impl Gate {
         if allowed { Ok(()) } else { Err(Refused::Origin) }
     }
 
-    /// Whether a link that was let in would be let in again.
+    /// What a backend that was let in would be let in as now; `None` when it would not be.
     #[must_use]
-    pub fn still_admits(&self, tenant: &str, key: Option<Fingerprint>) -> bool {
+    pub fn admits_still(&self, backend: &Arc<Backend>, key: Option<Fingerprint>) -> Option<Arc<Backend>> {
         match (&self.backends, key) {
-            (Backends::Dev, None) => true,
-            (Backends::Keys(keys), Some(key)) => keys.find(key).is_some_and(|backend| backend.tenant == tenant),
-            _ => false,
+            (Backends::Dev, None) => Some(Arc::clone(backend)),
+            (Backends::Keys(keys), Some(key)) => keys.find(key).filter(|now| now.tenant == backend.tenant).cloned(),
+            _ => None,
         }
     }
+}
+
+/// Whoever comes without a key, in development: it may do everything.
+#[must_use]
+pub fn anybody() -> Arc<Backend> {
+    Arc::new(Backend { name: "".into(), tenant: DEV_TENANT.into(), permissions: Permissions::everything() })
 }
 
 /// Believes an id without proof.

@@ -15,9 +15,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::auth::api_key::Fingerprint;
+use crate::auth::api_key::Backend;
 use crate::calls::{Body, End, OnEnd, Outcome};
-use crate::kit::ids::{AgentId, CallId, ConnId, TenantId};
+use crate::kit::ids::{AgentId, CallId, ConnId};
 use crate::kit::lock::lock;
 use crate::kit::slots::Slots;
 use crate::kit::tick::Now;
@@ -27,6 +27,7 @@ use crate::wire::envelope::{Encoding, Payload};
 
 use super::answers::Answers;
 use super::call_count::{CallCount, Way};
+use super::caller::Caller;
 
 /// What links are promised.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +63,8 @@ pub(super) struct Link {
     pub(super) conn: ConnId,
     /// How its envelopes are written.
     pub(super) encoding: Encoding,
-    /// Whose agents it may call.
-    pub(super) tenant: TenantId,
-    /// The tenant's name, and the key that it came with.
-    pub(super) owner: (String, Option<Fingerprint>),
+    /// Whose it is, and what it may do; that may change while it is open.
+    caller: RwLock<Arc<Caller>>,
     window: usize,
     desk: Arc<Desk>,
     state: Mutex<State>,
@@ -180,19 +179,12 @@ impl Links {
     }
 
     /// A link was let in.
-    pub(super) fn open(
-        &self,
-        conn: ConnId,
-        encoding: Encoding,
-        tenant: TenantId,
-        owner: (String, Option<Fingerprint>),
-    ) -> LinkTerms {
+    pub(super) fn open(&self, conn: ConnId, encoding: Encoding, caller: Caller) -> LinkTerms {
         let terms = self.terms();
         let link = Link {
             conn,
             encoding,
-            tenant,
-            owner,
+            caller: RwLock::new(Arc::new(caller)),
             window: terms.window as usize,
             desk: Arc::clone(&self.desk),
             state: Mutex::default(),
@@ -243,6 +235,17 @@ impl Links {
 }
 
 impl Link {
+    /// Whose it is, and what it may do now.
+    pub(super) fn caller(&self) -> Arc<Caller> {
+        Arc::clone(&self.caller.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Its key stands for something else from now on.
+    pub(super) fn set_backend(&self, backend: Arc<Backend>) {
+        let mut caller = self.caller.write().unwrap_or_else(PoisonError::into_inner);
+        *caller = Arc::new(Caller { backend, ..Caller::clone(&caller) });
+    }
+
     /// Takes a place in the window; `None` when there is none.
     pub(super) fn begin(&self, id: &[u8], agent: &str) -> Option<Ticket> {
         let mut state = lock(&self.state);

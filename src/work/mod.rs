@@ -3,8 +3,11 @@
 
 pub mod alarm;
 pub mod answers;
+mod call_audit;
 pub mod call_count;
 mod call_log;
+pub mod call_request;
+pub mod caller;
 pub mod dispatch;
 pub mod drain;
 pub mod gate;
@@ -16,6 +19,7 @@ pub mod links;
 pub mod outside;
 pub mod pool;
 mod put_off;
+mod reached;
 pub mod revocation_keeper;
 pub mod revoking;
 pub mod webhook;

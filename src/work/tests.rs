@@ -11,10 +11,12 @@ use tracing::level_filters::LevelFilter;
 
 use super::alarm::Alarm;
 use super::answers::Answers;
+use super::caller::Caller;
 use super::dispatch::{CallRequest, Dispatch, DispatchParts, LoopDoor};
 use super::gate::{Backends, DEV_TENANT, Gate, Openness};
 use super::links::LinkTerms;
 use super::pool;
+use crate::audit::Audit;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
@@ -99,6 +101,7 @@ pub(super) fn node() -> (Dispatch, Letters) {
         connections_max: 20,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
+        audit: Audit::off(),
         webhook: None,
     });
     (dispatch, letters)
@@ -126,16 +129,16 @@ fn live_a_little(dispatch: &Dispatch, letters: &Letters) {
     knock(dispatch, stranger, Some("hush.token.hush"));
     knock(dispatch, old, None);
     knock(dispatch, new, None);
-    let tenant = dispatch.tenant(DEV_TENANT);
+    let caller = Caller::without_key(dispatch.tenant(DEV_TENANT));
     let call = |agent| {
         let request = CallRequest {
-            tenant,
+            by: &caller,
             agent,
             method: "hush.method",
             params: Payload { bytes: b"\"hush params\"", json: true },
             timeout: Duration::from_secs(1),
         };
-        dispatch.call(Now(0), &request, Box::new(|_| ()))
+        dispatch.call(Now(0), &request.permit().unwrap(), Box::new(|_| ()))
     };
     call("web-2");
     let id = call("web-1").unwrap();

@@ -5,6 +5,7 @@
 
 mod agent;
 mod arrivals;
+mod audit;
 mod backend;
 mod budget;
 mod endings;
@@ -21,6 +22,7 @@ mod linker;
 mod memory;
 mod outcomes;
 mod peer;
+mod permissions;
 mod polyglot;
 mod rates;
 mod refreshing;

@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::gateway::{Gateway, SOON, http};
 
 /// Where `scripts/test` puts what the examples need.
-fn tools() -> PathBuf {
+/// Where the tools of these tests are.
+pub fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".holdfast-test")
 }
 
@@ -20,7 +21,7 @@ fn example(file: &str) -> PathBuf {
 }
 
 /// A process that is killed when dropped.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -34,8 +34,8 @@ impl Site {
             "[revocations]\nfile = \"{}\"\n{settings}\n{}{}{}",
             file.display(),
             key.settings,
-            api_key("key_of_acme", "acme"),
-            api_key("key_of_globex", "globex")
+            administrator("key_of_acme", "acme"),
+            administrator("key_of_globex", "globex")
         );
         Self::on(file, key, config)
     }
@@ -83,6 +83,11 @@ impl Site {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// A key that may do everything in its tenant.
+fn administrator(key: &str, tenant: &str) -> String {
+    format!("{}allow = [\"call\", \"list\", \"disconnect\", \"observe\", \"administer\"]\n", api_key(key, tenant))
 }
 
 fn revoke(backend: &Backend, body: &Value) -> Answer {
@@ -279,12 +284,17 @@ fn limit_files(process: u32, bytes: u64) {
 #[test]
 fn without_a_file_nothing_is_revoked_and_strangers_see_none() {
     let key = Key::hs256("main");
-    let config = format!("{}{}", key.settings, api_key("key_of_acme", "acme"));
+    let config =
+        format!("{}{}{}", key.settings, administrator("key_of_acme", "acme"), api_key("key_of_guest", "guest"));
     let gateway = Gateway::launch(&config, &ANY_PORTS);
     let acme = Backend::with_key(&gateway, "key_of_acme");
     let answer = revoke(&acme, &json!({"agent": "a"}));
     assert_eq!((answer.status, answer.problem()), (503, "revocations_off"), "{answer:?}");
     assert!(numbers(&acme).is_empty());
+    let guest = Backend::with_key(&gateway, "key_of_guest");
+    for (method, path) in [("POST", "/v1/revocations"), ("GET", "/v1/revocations"), ("DELETE", "/v1/revocations/1")] {
+        assert_eq!(guest.ask(method, path, None).status, 403, "{method} {path}: a key that may not administer");
+    }
     let stranger = Backend::of(&gateway);
     for (method, path) in [("POST", "/v1/revocations"), ("GET", "/v1/revocations"), ("DELETE", "/v1/revocations/1")] {
         assert_eq!(stranger.ask(method, path, None).status, 401, "{method} {path}");

@@ -1,14 +1,17 @@
 //! The arguments of `holdfast token`, and what their values must look like.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::super::settings_file::SettingsFile;
 use crate::auth::claims::TENANT_WHEN_ABSENT;
+use crate::auth::permissions::{Methods, Right};
 use crate::auth::token::Algorithm;
 use crate::kit::ids::is_name;
+use crate::kit::labels;
 
 /// Arguments of `holdfast token`.
 #[derive(Args, Debug)]
@@ -84,9 +87,18 @@ pub struct ApiKeyArgs {
     /// A name for the key, for logs.
     #[arg(long, value_name = "NAME", default_value = "backend", value_parser = parse_name)]
     pub name: String,
-    /// The tenant whose agents it may call.
+    /// The tenant whose agents it is for.
     #[arg(long, value_name = "TENANT", default_value = TENANT_WHEN_ABSENT, value_parser = parse_name)]
     pub tenant: String,
+    /// What it may do: call, list, disconnect, observe, administer.
+    #[arg(long, value_name = "RIGHT,...", default_value = Right::Call.word(), value_delimiter = ',', value_parser = Right::from_str)]
+    pub allow: Vec<Right>,
+    /// A method that it may call, or `disk.*` for all that begin so; may be given more than once. All, where none is.
+    #[arg(long, value_name = "METHOD", value_parser = Methods::from_str)]
+    pub method: Vec<Methods>,
+    /// A label that agents must have for it; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub label: Vec<(String, String)>,
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
@@ -94,10 +106,7 @@ fn parse_name(text: &str) -> Result<String, String> {
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("must be KEY=VALUE".into()),
-    }
+    labels::condition(text).ok_or_else(|| "must be KEY=VALUE".into())
 }
 
 fn parse_ttl(text: &str) -> Result<Duration, String> {

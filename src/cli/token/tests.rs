@@ -6,6 +6,7 @@ use clap::Parser;
 
 use super::*;
 use crate::auth::api_key::{ApiKeySource, ApiKeys};
+use crate::auth::permissions::Permissions;
 use crate::cli::settings_file::SettingsFile;
 
 const NOW: u64 = 1_800_000_000;
@@ -199,6 +200,8 @@ fn wrong_arguments_are_named() {
         ("mint --agent a --algorithm HS256 --config f", "cannot be used with"),
         ("verify", "TOKEN"),
         ("api-key --name a/b", "1 to 128 characters"),
+        ("api-key --allow calls", "must be one of \"call\""),
+        ("api-key --method a*b", "may have one star"),
     ] {
         let error = parse(line).unwrap_err();
         assert!(error.contains(expected), "{line}: {error}");
@@ -237,7 +240,8 @@ fn standard_input_is_read_to_a_bound() {
 
 #[test]
 fn an_api_key_fits_the_block_that_is_printed_with_it() {
-    let Ok(TokenCommand::ApiKey(args)) = parse("api-key --name ci --tenant acme") else {
+    let line = "api-key --name ci --tenant acme --allow call,list --method disk.* --method df --label site=ams";
+    let Ok(TokenCommand::ApiKey(args)) = parse(line) else {
         panic!("not api-key");
     };
     let text = new_api_key(&args).unwrap();
@@ -245,9 +249,25 @@ fn an_api_key_fits_the_block_that_is_printed_with_it() {
     let table: toml::Table = block.parse().unwrap();
     let entry = &table["api"]["keys"][0];
     let field = |name: &str| entry[name].as_str().unwrap().to_owned();
-    let keys = ApiKeys::new(&[ApiKeySource { name: field("name"), sha256: field("sha256"), tenant: field("tenant") }])
-        .unwrap();
+    let keys = ApiKeys::new(&[ApiKeySource {
+        name: field("name"),
+        sha256: field("sha256"),
+        tenant: field("tenant"),
+        permissions: Permissions::everything(),
+    }])
+    .unwrap();
     let backend = keys.check(key).unwrap();
+    let list =
+        |name: &str| entry[name].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(
+        (list("allow"), list("methods"), list("agents")),
+        (vec!["call", "list"], vec!["disk.*", "df"], vec!["site=ams"])
+    );
+    let Ok(TokenCommand::ApiKey(args)) = parse("api-key") else {
+        panic!("not api-key");
+    };
+    let least = new_api_key(&args).unwrap();
+    assert!(least.contains("\nallow = [\"call\"]") && !least.contains("methods"), "{least}");
     assert_eq!((&*backend.name, &*backend.tenant), ("ci", "acme"));
     assert_eq!(text.matches(key).count(), 1, "the key is shown once");
 }

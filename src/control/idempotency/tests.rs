@@ -8,7 +8,7 @@ use super::*;
 const BOUNDS: Bounds = Bounds { window: Duration::from_millis(100), keys_max: 3, bytes_max: 10 };
 
 fn key(name: &str) -> Key {
-    Key { tenant: TenantId(1), agent: "web-1".to_owned(), key: name.as_bytes().to_vec() }
+    Key { tenant: TenantId(1), owner: None, agent: "web-1".to_owned(), key: name.as_bytes().to_vec() }
 }
 
 fn answer(text: &str) -> Answer {

@@ -12,8 +12,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 
-use super::super::{Access, IdempotencyBounds, Limits, Live, Runtime, Setup, Shared, Stop};
+use super::super::{Access, IdempotencyBounds, Limits, Live, MetricsAccess, Runtime, Setup, Shared, Stop};
+use crate::audit::Audit;
 use crate::auth::api_key::{ApiKeySource, ApiKeys};
+use crate::auth::permissions::Permissions;
 use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::{Directory, NewAgent, TenantLimits};
@@ -29,6 +31,7 @@ use crate::wire::envelope::Encoding;
 use crate::wire::origins::AllowedOrigins;
 use crate::work::alarm::Alarm;
 use crate::work::answers::Answers;
+use crate::work::caller::Caller;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
 use crate::work::gate::{Backends, Gate, Openness};
 use crate::work::links::LinkTerms;
@@ -40,7 +43,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const MAILBOX: usize = 64;
 /// The API key of tenant `default`, and its hash.
 pub const KEY: &str = "secret";
-const KEY_SHA256: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+pub const KEY_SHA256: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
 /// What the loop was told.
 #[derive(Debug, PartialEq)]
@@ -88,7 +91,13 @@ pub fn limits() -> Limits {
 
 /// Access with [`KEY`].
 pub fn keys() -> Access {
-    let source = ApiKeySource { name: "test".to_owned(), sha256: KEY_SHA256.to_owned(), tenant: "default".to_owned() };
+    keys_that_may(Permissions::everything())
+}
+
+/// Access with [`KEY`], which may do this.
+pub fn keys_that_may(permissions: Permissions) -> Access {
+    let (name, tenant) = ("test".to_owned(), "default".to_owned());
+    let source = ApiKeySource { name, sha256: KEY_SHA256.to_owned(), tenant, permissions };
     Access::Keys(ApiKeys::new(&[source]).unwrap())
 }
 
@@ -132,6 +141,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         connections_max: 20,
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
+        audit: Audit::off(),
         webhook: None,
     }));
     let (tell, told) = unbounded();
@@ -140,7 +150,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
     let shared = Shared::new(Setup {
         dispatch: Arc::clone(&dispatch),
         clock,
-        live: Live { access, limits },
+        live: Live { access, limits, metrics: MetricsAccess::Open },
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         agents_listen: "127.0.0.1:8080".to_owned(),
     });
@@ -218,12 +228,12 @@ impl Node {
     pub fn fill_the_mailbox(&self) -> Sender<()> {
         let (resume, held) = unbounded::<()>();
         let (tell, holding) = unbounded();
-        let tenant = self.dispatch.tenant("default");
+        let caller = Caller::without_key(self.dispatch.tenant("default"));
         let hold = move |_| {
             let _ = tell.send(());
             let _ = held.recv();
         };
-        self.dispatch.describe(tenant, "web-1", Box::new(hold));
+        self.dispatch.describe(&caller, "web-1", Box::new(hold));
         holding.recv_timeout(PATIENCE).expect("the loop is held up");
         for _ in 0..MAILBOX {
             self.dispatch.tell_loops(|| Order::StopAccepting);

@@ -4,12 +4,14 @@
 
 use std::net::SocketAddr;
 
+use crate::audit::Act;
 use crate::directory::{Filter, Labels, LastClose, Located, Page};
-use crate::kit::ids::TenantId;
 use crate::kit::tick::Now;
 use crate::net::mailbox::{Described, Full, OnDescribed, Order, Undescribed};
 use crate::session::reason::Reason;
 use crate::wire::envelope::{self, Encoding, Outbound};
+use crate::work::caller::Caller;
+use crate::work::reached::Reached;
 
 use super::Dispatch;
 
@@ -61,17 +63,23 @@ pub enum SentAway {
 }
 
 impl Dispatch {
-    /// Agents of a tenant.
+    /// The directory, for tests of the floors above that put agents into it.
+    #[cfg(test)]
+    pub fn directory(&self) -> &crate::directory::Directory {
+        &self.directory
+    }
+
+    /// Agents that somebody reaches.
     #[must_use]
-    pub fn agents(&self, tenant: TenantId, filter: &Filter, cursor: u64, limit: usize) -> Page {
-        self.directory.page(tenant, filter, cursor, limit)
+    pub fn agents(&self, by: &Caller, mut filter: Filter, cursor: u64, limit: usize) -> Page {
+        // What a key must not reach is filtered as what it does not ask for is.
+        filter.labels.extend_from_slice(by.permissions().conditions());
+        self.directory.page(by.tenant, &filter, cursor, limit)
     }
 
     /// Asks for what is known about an agent; `on_look` runs exactly once, maybe on a loop's thread, and must not block.
-    pub fn describe(&self, tenant: TenantId, agent: &str, on_look: Box<dyn FnOnce(Look) + Send>) {
-        let (Some(Located { conn, encoding }), Some(labels)) =
-            (self.directory.locate(tenant, agent), self.directory.labels(tenant, agent))
-        else {
+    pub fn describe(&self, by: &Caller, agent: &str, on_look: Box<dyn FnOnce(Look) + Send>) {
+        let Ok((Located { conn, encoding }, labels)) = self.look_up(by, agent) else {
             return on_look(Look::NotConnected);
         };
         let calls_in_flight = self.calls.in_flight(conn);
@@ -101,20 +109,30 @@ impl Dispatch {
         }
     }
 
-    /// The last close of an agent's connection, where remembered.
+    /// The last close of an agent's connection, where remembered. What labels an agent had that is gone is not: who reaches some
+    /// agents alone is told of those that are there.
     #[must_use]
-    pub fn last_close(&self, tenant: TenantId, agent: &str) -> Option<LastClose> {
-        self.directory.last_close(tenant, agent)
+    pub fn last_close(&self, by: &Caller, agent: &str) -> Option<LastClose> {
+        let told = by.permissions().conditions().is_empty() || self.look_up(by, agent).is_ok();
+        told.then(|| self.directory.last_close(by.tenant, agent)).flatten()
     }
 
-    /// Disconnects an agent; `reason` goes into its `goaway`.
-    pub fn disconnect(&self, tenant: TenantId, agent: &str, reason: &str) -> SentAway {
-        match self.directory.locate(tenant, agent) {
-            None => SentAway::NotConnected,
-            Some(located) => {
-                self.send_away(located, Reason::Disconnected, &Outbound::Goaway { reconnect_after_ms: 0, reason })
+    /// Disconnects an agent; `reason` goes into its `goaway`. It is written into the audit log, whatever comes of it.
+    pub fn disconnect(&self, now: Now, by: &Caller, agent: &str, reason: &str) -> SentAway {
+        let (sent, outcome) = match self.reach(by, agent) {
+            Reached::Nowhere => (SentAway::NotConnected, "offline"),
+            Reached::Hidden => (SentAway::NotConnected, "hidden"),
+            Reached::There(located) => {
+                let goaway = Outbound::Goaway { reconnect_after_ms: 0, reason };
+                match self.send_away(located, Reason::Disconnected, &goaway) {
+                    SentAway::Told => (SentAway::Told, "told"),
+                    SentAway::NotConnected => (SentAway::NotConnected, "offline"),
+                    SentAway::TooBusy => (SentAway::TooBusy, "overloaded"),
+                }
             }
-        }
+        };
+        self.audit().act(now, disconnection(by, agent, reason, outcome));
+        sent
     }
 
     /// A `goaway`, then a close.
@@ -126,4 +144,10 @@ impl Dispatch {
             Some(Err(Full(_))) | None => SentAway::TooBusy,
         }
     }
+}
+
+/// The act, for the audit log.
+#[must_use]
+pub fn disconnection(by: &Caller, agent: &str, reason: &str, outcome: &'static str) -> Act {
+    Act { what: "disconnect", who: Some(by.who()), agent: Some(agent.into()), outcome, detail: Some(reason.into()) }
 }

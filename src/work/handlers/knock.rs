@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use crate::auth::token::{Login, Refused};
+use crate::audit;
+use crate::auth::token::{self, Claims, Login, Refused};
 use crate::directory::{LastClose, NewAgent};
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
@@ -35,7 +36,10 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: C
     let (gate, clock) = (dispatch.gate(), dispatch.clock());
     if greeting.door == Door::Links {
         return match gate.identify_backend(greeting) {
-            Ok(linker) => link::admit(dispatch, answers, conn, greeting, &linker),
+            Ok(linker) => match link::admit(dispatch, answers, conn, greeting, &linker) {
+                Ok(()) => {}
+                Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
+            },
             Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
         };
     }
@@ -85,26 +89,49 @@ fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking
         let peer = greeting.peer.map(tracing::field::display);
         tracing::info!(?conn, peer, cause = ?refused, left_out, "upgrade refused");
     }
-    counter!(metric::AUTH_FAILURES, "cause" => refused.label()).increment(1);
+    // Who the token names is believed where its signature was right, and nowhere else.
+    let token = greeting.token.as_deref().filter(|_| greeting.door == Door::Agents && refused.is_of_a_signed_token());
+    let agent = token.and_then(token::claimed_agent);
+    // What may be good a little later is no failed login: it does not count against the network that it comes from.
+    let peer = greeting.peer.filter(|_| refused != Refused::Pending);
+    let login = audit::Login { agent, ..audit::Login::of_a_stranger(door(greeting.door), refused.label(), peer) };
+    dispatch.login_refused(now, login);
     let refusal = match refused {
         Refused::Origin => Refusal::Forbidden,
         // It may be good a little later: an agent that was told 401 would not come back.
         Refused::Pending => Refusal::Unavailable,
         _ => Refusal::Unauthorized,
     };
-    if let Some(peer) = greeting.peer.filter(|_| refused != Refused::Pending) {
-        dispatch.arrivals().login_failed(now, peer.ip());
-    }
     answers.push(conn, Order::Refuse { conn, refusal });
 }
 
+/// The port, in the audit log.
+fn door(door: Door) -> &'static str {
+    match door {
+        Door::Agents => "agents",
+        Door::Links => "links",
+    }
+}
+
 /// The tenant has as many agents as it may.
-fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, tenant: &str, now: Now) {
+fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, claims: &Claims, now: Now) {
     if let Some(left_out) = dispatch.may_log_refusal(now) {
         let peer = greeting.peer.map(tracing::field::display);
-        tracing::info!(?conn, peer, tenant, limit = TENANT_AGENTS, left_out, "connection refused by a limit");
+        tracing::info!(
+            ?conn,
+            peer,
+            tenant = claims.tenant,
+            limit = TENANT_AGENTS,
+            left_out,
+            "connection refused by a limit"
+        );
     }
     counter!(metric::SHED, "limit" => TENANT_AGENTS).increment(1);
+    let login = audit::Login {
+        agent: Some(format!("{}/{}", claims.tenant, claims.agent)),
+        ..audit::Login::of_a_stranger(door(greeting.door), TENANT_AGENTS, greeting.peer)
+    };
+    dispatch.audit().login_refused(now, login);
     let retry_after_secs = retry_after_secs(TENANT_FULL_WAIT, conn.bits());
     answers.push(conn, Order::Refuse { conn, refusal: Refusal::TenantFull { retry_after_secs } });
 }
@@ -123,7 +150,7 @@ fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<
     let token = revocations.mark(claims);
     let agent = NewAgent { tenant, id: &claims.agent, labels: &claims.labels, conn, encoding, token };
     let Ok(joined) = dispatch.directory.join(&agent) else {
-        return turn_away(dispatch, answers, (conn, greeting), &claims.tenant, now);
+        return turn_away(dispatch, answers, (conn, greeting), claims, now);
     };
     if let Some(old) = joined.replaced {
         counter!(metric::REPLACED).increment(1);

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::counter;
 
+use crate::auth::permissions::Right;
+use crate::auth::token::Refused;
 use crate::calls::Outcome;
 use crate::kit::ids::{AgentSlot, ConnId};
 use crate::kit::metric;
@@ -18,38 +20,63 @@ use crate::session::expiry::Expiry;
 use crate::session::reason::Reason;
 use crate::wire::envelope::link_side::{self, FromBackend};
 use crate::wire::envelope::{self, Encoding, Fault, Outbound};
-use crate::wire::upgrade::{self, Offer, Refusal};
+use crate::wire::upgrade::{self, Offer};
 use crate::work::answers::Answers;
+use crate::work::call_audit;
+use crate::work::call_count::Way;
+use crate::work::caller::Caller;
 use crate::work::dispatch::{CallRequest, Dispatch};
 use crate::work::gate::Linker;
 use crate::work::links::{Link, LinkTerms};
 
 /// Lets a link in.
+///
+/// # Errors
+/// Its key was taken out meanwhile: it is to be refused.
 pub(in crate::work) fn admit(
     dispatch: &Dispatch,
     answers: &mut Answers,
     conn: ConnId,
     greeting: &Greeting,
     linker: &Linker,
-) {
+) -> Result<(), Refused> {
     let encoding = match greeting.offer {
         Offer::Nothing => Encoding::Json,
         Offer::Ours(encoding) => encoding,
     };
-    let tenant = dispatch.tenant(&linker.tenant);
-    let terms = dispatch.links.open(conn, encoding, tenant, (linker.tenant.clone(), linker.key));
-    // The keys may have been swapped since it was identified. Who swaps them looks at the links afterwards, and this looks at the
-    // keys after the link is among them: one of the two sees the other.
-    if !dispatch.gate().still_admits(&linker.tenant, linker.key) {
+    let tenant = dispatch.tenant(&linker.backend.tenant);
+    let (key, backend) = (linker.key, Arc::clone(&linker.backend));
+    let caller = Caller { tenant, key, backend, way: Way::Link, peer: greeting.peer };
+    let terms = dispatch.links.open(conn, encoding, caller);
+    if !is_up_to_date(dispatch, conn) {
         dispatch.links.close(conn);
-        return answers.push(conn, Order::Refuse { conn, refusal: Refusal::Unauthorized });
+        return Err(Refused::Unverified);
     }
-    tracing::debug!(tenant = %linker.tenant, ?conn, "link opened");
+    tracing::debug!(tenant = %linker.backend.tenant, ?conn, "link opened");
     let mut response = upgrade::switching(greeting.accept, greeting.offer).to_vec();
     response.extend_from_slice(&dispatch.link_welcome(conn, encoding, terms.window));
     let agent = AgentSlot::NONE;
     let admission = Admission { conn, agent, encoding, expiry: Expiry::NEVER, response: response.into() };
     answers.push(conn, Order::Admit(Box::new(admission)));
+    Ok(())
+}
+
+/// The keys may have been swapped since a link was identified. Who swaps them looks at the links afterwards, and this looks at the keys
+/// after the link is among them, until they stay the same: one of the two sees the other. False where its key is none any more.
+fn is_up_to_date(dispatch: &Dispatch, conn: ConnId) -> bool {
+    loop {
+        let (gate, Some(link)) = (dispatch.gate(), dispatch.links.get(conn)) else {
+            return false;
+        };
+        let caller = link.caller();
+        let Some(backend) = gate.admits_still(&caller.backend, caller.key) else {
+            return false;
+        };
+        link.set_backend(backend);
+        if Arc::ptr_eq(&gate, &dispatch.gate()) {
+            return true;
+        }
+    }
 }
 
 /// A message came in on a link.
@@ -65,10 +92,10 @@ pub(in crate::work) fn apply(
     let Some(link) = dispatch.links.get(conn) else {
         return;
     };
-    let terms = dispatch.links.terms();
+    let asking = Asking { terms: dispatch.links.terms(), caller: link.caller(), link };
     let mut refusals: Vec<Outbound<'_>> = Vec::new();
     let batch = link_side::decode(encoding, message, &mut |said| {
-        if let Some((id, fault)) = apply_one(dispatch, answers, &link, terms, said, now) {
+        if let Some((id, fault)) = apply_one(dispatch, answers, &asking, said, now) {
             refusals.push(Outbound::Refusal { id, fault });
         }
     });
@@ -77,31 +104,40 @@ pub(in crate::work) fn apply(
     }
 }
 
+/// Who asks in a message, and on what terms: the same for all of it.
+struct Asking {
+    link: Arc<Link>,
+    caller: Arc<Caller>,
+    terms: LinkTerms,
+}
+
 /// Applies one envelope; the id and the fault of one that must be refused.
 fn apply_one<'a>(
     dispatch: &Dispatch,
     answers: &mut Answers,
-    link: &Arc<Link>,
-    terms: LinkTerms,
+    asking: &Asking,
     said: FromBackend<'a>,
     now: Now,
 ) -> Option<(&'a [u8], Fault)> {
+    let Asking { link, caller, terms } = asking;
     match said {
         FromBackend::Call { id, agent, method, params, timeout_ms } => {
             let timeout = timeout_ms.map_or(terms.timeout, Duration::from_millis);
             if timeout.is_zero() || timeout > terms.timeout_max {
                 return Some((id, Fault::Params));
             }
-            if dispatch.may_call(link.owner.1, now).is_err() {
+            let request = CallRequest { by: caller, agent: &agent, method: &method, params, timeout };
+            let Ok(permitted) = request.permit() else {
+                dispatch.forbidden(now, caller, Right::Call, Some(&agent), Some(&method));
+                return Some((id, Fault::Forbidden));
+            };
+            let place = dispatch.may_call(caller.key, now).ok().and_then(|()| link.begin(id, &agent));
+            let Some(ticket) = place else {
                 link.refuse(id, &agent, &Outcome::Busy);
-                return None;
-            }
-            let Some(ticket) = link.begin(id, &agent) else {
-                link.refuse(id, &agent, &Outcome::Busy);
+                call_audit::refused(dispatch.audit(), now, &request, &Outcome::Busy);
                 return None;
             };
-            let request = CallRequest { tenant: link.tenant, agent: &agent, method: &method, params, timeout };
-            if let Some((call, order)) = dispatch.open_call(now, &request, link.on_end(ticket, now)) {
+            if let Some((call, order)) = dispatch.open_call(now, &permitted, link.on_end(ticket, now)) {
                 link.sent(ticket, call.id);
                 answers.push(call.conn, order);
             }

@@ -1,8 +1,9 @@
 //! What a batch with links in it makes of orders, and what becomes of a link's window.
 
 use super::*;
+use crate::audit::Audit;
 use crate::auth::api_key::ApiKeys;
-use crate::auth::token::Verifier;
+use crate::auth::token::{Refused, Verifier};
 use crate::calls::Calls;
 use crate::directory::{Directory, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
@@ -23,7 +24,7 @@ use crate::wire::upgrade::Offer;
 use crate::work::alarm::Alarm;
 use crate::work::dispatch::{CallRequest, Dispatch, DispatchParts, LoopDoor};
 use crate::work::drain::Drain;
-use crate::work::gate::{Backends, Gate, Linker, Openness};
+use crate::work::gate::{Backends, Gate, Linker, Openness, anybody};
 use crate::work::{handlers, pool};
 
 struct Deaf;
@@ -70,6 +71,7 @@ impl Bench {
             connections_max: 20,
             connections_max_per_loop: 10,
             alarm: Alarm::new().0,
+            audit: Audit::off(),
             webhook: None,
         });
         let (agent, link) = (ConnId::new(0, 1, 1), ConnId::new(0, 2, 2));
@@ -288,10 +290,10 @@ fn a_key_that_goes_while_its_link_comes_in_opens_none() {
         panic!("no knock");
     };
     let (conn, mut answers) = (ConnId::new(0, 3, 3), Answers::default());
-    let linker = Linker { tenant: "default".to_owned(), key: None };
-    handlers::link::admit(&bench.dispatch, &mut answers, conn, &greeting, &linker);
+    let linker = Linker { key: None, backend: anybody() };
+    let admitted = handlers::link::admit(&bench.dispatch, &mut answers, conn, &greeting, &linker);
     pool::settle(&bench.dispatch, &mut answers);
-    assert!(matches!(bench.orders()[..], [Order::Refuse { conn: refused, .. }] if refused == conn));
+    assert_eq!((admitted, bench.orders().len()), (Err(Refused::Unverified), 0));
     assert!(bench.dispatch.links.get(conn).is_none());
 }
 
@@ -311,8 +313,10 @@ fn a_call_that_ends_before_its_link_has_its_id_is_told_with_it() {
     let ticket = link.begin(&7_u64.to_le_bytes(), "web-1").unwrap();
     let payload = Payload { bytes: b"1", json: true };
     let timeout = Duration::from_secs(1);
-    let request = CallRequest { tenant: link.tenant, agent: "web-1", method: "m", params: payload, timeout };
-    let (call, _order) = bench.dispatch.open_call(Now(0), &request, link.on_end(ticket, Now(0))).unwrap();
+    let caller = link.caller();
+    let request = CallRequest { by: &caller, agent: "web-1", method: "m", params: payload, timeout };
+    let permitted = request.permit().unwrap();
+    let (call, _order) = bench.dispatch.open_call(Now(0), &permitted, link.on_end(ticket, Now(0))).unwrap();
     // The alarm, or the end of the agent's connection on another thread, comes in between.
     bench.dispatch.expire(Now(1_000));
     let orders = bench.orders();
