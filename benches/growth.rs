@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use holdfast::directory::{Directory, NewAgent, TenantLimits};
+use holdfast::directory::{Directory, NewAgent, TenantLimits, TokenMark};
 use holdfast::kit::ids::ConnId;
 use holdfast::kit::slots::Slots;
 use holdfast::wire::envelope::Encoding;
@@ -116,7 +116,14 @@ fn join(directory: &Directory, labels: Labels, n: u32) {
         Labels::Own => vec![("serial".to_owned(), n.to_string())],
     };
     let (tenant, conn) = (directory.tenant("acme"), ConnId::new(0, n, n));
-    let joined = directory.join(&NewAgent { tenant, id: &name(n), labels: &labels, conn, encoding: Encoding::Json });
+    let joined = directory.join(&NewAgent {
+        tenant,
+        id: &name(n),
+        labels: &labels,
+        conn,
+        encoding: Encoding::Json,
+        token: TokenMark::NONE,
+    });
     assert!(joined.is_ok());
 }
 

@@ -16,13 +16,14 @@ use holdfast::audit::{self, Audit, CallLines, Strictness, Terms, Who, Writer};
 use holdfast::auth::permissions::{Act, Permissions, Ruling};
 use holdfast::auth::token::{self, Algorithm, Claims, KeySource, Verifier};
 use holdfast::calls::{Body, Calls, NewCall, Outcome};
-use holdfast::directory::{Directory, NewAgent, TenantLimits};
+use holdfast::directory::{Directory, NewAgent, TenantLimits, TokenMark};
 use holdfast::kit::buffer_pool::BufferPool;
 use holdfast::kit::delivery::Delivery;
 use holdfast::kit::ids::{CallId, ConnId, TenantId};
 use holdfast::kit::quota::Quota;
 use holdfast::kit::tick::{Clock, Now};
 use holdfast::net::outbox::{Outbox, Segment};
+use holdfast::session::expiry::Expiry;
 use holdfast::session::heartbeat::Moments;
 use holdfast::session::rules::{Door, Rules};
 use holdfast::session::{Lent, Session};
@@ -68,6 +69,7 @@ fn rules() -> Rules {
         close_ms: 5_000,
         heartbeat_ms: 60_000,
         heartbeat_timeout_ms: 20_000,
+        expiry_notice_secs: 60,
     }
 }
 
@@ -203,7 +205,14 @@ fn crowded_directory() -> (Directory, TenantId) {
     let tenant = directory.tenant("default");
     for slot in 0..CROWD {
         let (id, conn) = (format!("agent-{slot}"), ConnId::new(0, slot, 1));
-        let joined = directory.join(&NewAgent { tenant, id: &id, labels: &[], conn, encoding: Encoding::Json });
+        let joined = directory.join(&NewAgent {
+            tenant,
+            id: &id,
+            labels: &[],
+            conn,
+            encoding: Encoding::Json,
+            token: TokenMark::NONE,
+        });
         assert!(joined.is_ok());
     }
     (directory, tenant)
@@ -279,6 +288,7 @@ fn open_session() -> Session {
     let request = upgrade_request();
     let mut lent = Lent {
         now: NOW,
+        unix_secs: 0,
         door: Door::Agents,
         rules: &rules,
         pool: &mut pool,
@@ -286,7 +296,7 @@ fn open_session() -> Session {
         effects: &mut effects,
     };
     session.received(&mut request.clone(), &mut lent);
-    assert!(session.admit(Encoding::Json, None, Bytes::new(), &mut lent), "it asked to come in");
+    assert!(session.admit(Encoding::Json, Expiry::NEVER, Bytes::new(), &mut lent), "it asked to come in");
     // Its first look at the clock.
     session.sweep(Moments::around(NOW, &rules).of(7), &mut lent);
     session
@@ -295,7 +305,7 @@ fn open_session() -> Session {
 fn is_due((session, rules): &mut (Session, Rules)) {
     let now = black_box(Now(NOW.0 + 1000));
     let last = Moments::around(now, rules).of(black_box(7));
-    assert!(!black_box(session.is_due(now, last, rules)), "it was just heard");
+    assert!(!black_box(session.is_due(now, 0, last, rules)), "it was just heard");
 }
 
 #[library_benchmark]
@@ -345,6 +355,8 @@ fn verifier_and_token(labels: &[(&str, &str)]) -> (Verifier, String) {
         tenant: "default".to_owned(),
         labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         expires_unix: NOW_UNIX + 3600,
+        issued_unix: None,
+        token_id: None,
     };
     let minted = token::mint(&key, None, &claims);
     let token = minted.unwrap_or_else(|problem| panic!("a token of ours: {problem}"));

@@ -12,6 +12,7 @@ mod table;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod token_marks;
 
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +23,7 @@ use self::label_sets::LabelSets;
 use self::table::{Profile, Table};
 pub use self::tenants::TenantLimits;
 use self::tenants::Tenants;
+pub use self::token_marks::TokenMark;
 use crate::kit::ids::{AgentId, AgentSlot, ConnId, TenantId};
 use crate::kit::lock::lock;
 use crate::kit::quota::Quota;
@@ -66,6 +68,8 @@ pub struct NewAgent<'a> {
     pub conn: ConnId,
     /// How its envelopes are written.
     pub encoding: Encoding,
+    /// What of its token is kept to find it by.
+    pub token: TokenMark,
 }
 
 /// One agent, as a list shows it.
@@ -193,6 +197,37 @@ impl Directory {
             // A connection that joins twice has not been replaced by another.
             replaced: replaced.filter(|conn| *conn != agent.conn),
         })
+    }
+
+    /// The agent has shown a newer token: changes its labels and what is kept of the token. False when the agent of this name is on
+    /// another connection, or on none: nothing has changed.
+    pub fn renew(&self, agent: &NewAgent<'_>) -> bool {
+        let labels = self.label_sets.hold(agent.labels);
+        let profile = Profile::new(labels, agent.encoding);
+        let name = table::hash(&self.hashing, agent.tenant, agent.id);
+        let before = lock(&self.shards[shard_index(name)]).renew(name, agent, profile);
+        // Whichever of the two sets is in use no more.
+        self.label_sets.give_back(before.map_or(labels, Profile::labels));
+        before.is_some()
+    }
+
+    /// Keeps marks of tokens from now on. Before the first agent joins: of those that are there nothing is known.
+    pub fn keep_token_marks(&self) {
+        self.shards.iter().for_each(|shard| lock(shard).keep_token_marks());
+    }
+
+    /// The connections of a tenant's agents that `is_meant`, by id and token. Looks at every agent of the node, a shard at a time: whoever
+    /// joins meanwhile waits for a 64th of that.
+    #[must_use]
+    pub fn search(&self, tenant: TenantId, is_meant: impl Fn(&str, TokenMark) -> bool) -> Vec<ConnId> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let entries = shard.from(0, u32::MAX).filter(|(_, entry)| entry.tenant == tenant);
+            let meant = entries.filter(|(index, entry)| is_meant(&entry.id, shard.token_mark(*index)));
+            found.extend(meant.map(|(_, entry)| entry.conn));
+        }
+        found
     }
 
     /// Takes an agent out, if it is still on this connection; remembers why. False when it has moved on.

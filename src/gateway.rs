@@ -4,6 +4,7 @@
 //! control port. It is the only place that knows all parts.
 
 mod auditor;
+mod issuers;
 mod loops;
 mod panics;
 mod plan;
@@ -14,23 +15,31 @@ pub mod welcome;
 
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use nix::libc::SIGXFSZ;
 use nix::sys::prctl;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::auth::ring::Ring;
 use crate::config::host::{self, Host};
 use crate::config::{Listed, Loaded, Settings, derived};
 use crate::control::{Runtime, Setup, Shared, Stop};
 use crate::kit::metric;
 use crate::kit::tick::Clock;
 use crate::net::{fd_table, listener};
+use crate::revocations::journal::Disk;
 use crate::work::alarm::{self, Alarm, Sleeper};
 use crate::work::dispatch::Dispatch;
+use crate::work::key_fetch::{Fetcher, FetcherDoor};
 use crate::work::pool;
+use crate::work::revocation_keeper::Keeper;
+use crate::work::webhook::Webhook;
+use crate::work::webhook_office::Office;
 
 use auditor::Auditor;
 use loops::Started;
@@ -73,6 +82,10 @@ struct Running {
     control: (Stop, JoinHandle<io::Result<()>>),
     loops: Vec<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
+    /// Fetches issuers' keys.
+    fetcher: FetcherDoor,
+    /// Of the issuers: what a reload keeps.
+    rings: Vec<Arc<Ring>>,
     auditor: Auditor,
 }
 
@@ -85,6 +98,8 @@ pub fn run(loaded: Loaded, dev: bool) -> Result<(), GatewayError> {
     let settings = &loaded.settings;
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(GatewayError::at("cannot watch for signals"))?;
+    // A file that may not grow any more (`ulimit -f`) is an error of that write, and not the end of all agents' connections.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(GatewayError::at("cannot watch for signals"))?;
     let clock = Clock::start();
     host::raise_descriptors().map_err(GatewayError::at("cannot raise the limit on descriptors"))?;
     // Where the kernel gives any heap pages of 2 MiB, resident memory is larger and unsteady. A kernel that refuses leaves it so.
@@ -121,18 +136,31 @@ fn start(
     settings.control.listen = control.local_addr().map_err(GatewayError::at("control port"))?;
 
     let (alarm, sleeper) = Alarm::new();
+    let (fetching, fetcher) = Fetcher::new(clock);
+    let issuers::Made { issuers, rings } = issuers::make(&settings, &fetcher.bell, &[])?;
+    let asked = plan::webhook(&settings).map(|terms| (Webhook::new(&terms), terms));
+    let webhook = asked.as_ref().map(|((webhook, _), _)| Arc::clone(webhook));
     let (audit, writer) = auditor::prepare(&settings, clock);
-    let dispatch = Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm, audit.clone())?);
+    let dispatch =
+        Arc::new(plan.dispatch(&settings, clock, prepared.doors(), alarm, audit.clone(), (issuers, webhook))?);
     // Loops first: each takes a copy of a table that holds nothing but what is listed.
     let Started { threads: loops, isolated, listed } = loops::start(prepared.loops, &control)?;
     if isolated {
         fd_table::close_copies(&listed);
     }
     let tls_files = TlsFiles::start(&settings, &dispatch).map_err(GatewayError::at("cannot watch the files of TLS"))?;
+    // Before the first agent is let in, and after the loops have their own tables: a file of theirs would stay open in each.
+    start_revocations(&dispatch, &settings)?;
     // After the loops: none of them keeps a copy of the file.
     let auditor = Auditor::start(&settings, audit, writer, clock)?;
     let workers = pool::start(prepared.trays, &dispatch).map_err(GatewayError::at("cannot start a worker"))?;
     start_alarm(&dispatch, sleeper, clock).map_err(GatewayError::at("cannot start the alarm thread"))?;
+    spawn("keys", move || fetching.run()).map_err(GatewayError::at("cannot start the thread that fetches keys"))?;
+    issuers::tell(&fetcher, &settings, &rings);
+    if let Some(((webhook, questions), terms)) = asked {
+        let office = Office::new(webhook, questions, terms);
+        office.start(&dispatch).map_err(GatewayError::at("cannot start a thread for the webhook"))?;
+    }
     let shared = Shared::new(Setup {
         dispatch: Arc::clone(&dispatch),
         clock,
@@ -142,7 +170,20 @@ fn start(
     });
     let control =
         start_control(runtime, control, &shared).map_err(GatewayError::at("cannot start the control thread"))?;
-    Ok(Running { settings, listing, dev, dispatch, tls_files, shared, control, loops, workers, auditor })
+    Ok(Running {
+        settings,
+        listing,
+        dev,
+        dispatch,
+        tls_files,
+        shared,
+        control,
+        loops,
+        workers,
+        fetcher,
+        rings,
+        auditor,
+    })
 }
 
 fn install_metrics() -> Result<PrometheusHandle, GatewayError> {
@@ -177,10 +218,27 @@ fn cannot_listen(key: &str, listen: std::net::SocketAddr, error: &io::Error) -> 
     GatewayError(format!("cannot listen on {listen} (`{key}`): {error}; {advice}"))
 }
 
+/// Reads what is revoked. A file that cannot be understood stops the start: nobody would know whom it was to keep out.
+fn start_revocations(dispatch: &Arc<Dispatch>, settings: &Settings) -> Result<(), GatewayError> {
+    let file = &settings.revocations.file;
+    if file.is_empty() {
+        return Ok(());
+    }
+    let (journal, set) = Disk::open(Path::new(file))
+        .map_err(|error| GatewayError(format!("the revocations in {file} (`revocations.file`): {error}")))?;
+    tracing::info!(count = set.len(), file = %file, "revocations in force");
+    let keeper = Keeper::new(dispatch, journal, set, settings.revocations.max);
+    spawn("revocations", move || keeper.run()).map_err(GatewayError::at("cannot start the thread that revokes"))
+}
+
+/// A thread that is not waited for: it holds nothing that must be put away.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}
+
 fn start_alarm(dispatch: &Arc<Dispatch>, sleeper: Sleeper, clock: Clock) -> io::Result<()> {
     let dispatch = Arc::downgrade(dispatch);
-    // It is not waited for: it holds nothing but its sleep.
-    thread::Builder::new().name("alarm".to_owned()).spawn(move || alarm::run(&dispatch, &sleeper, clock)).map(drop)
+    spawn("alarm", move || alarm::run(&dispatch, &sleeper, clock))
 }
 
 fn start_control(
@@ -214,8 +272,9 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
         "at most {}",
         derived.bites_first_text()
     );
-    if !running.dev && settings.auth.keys.0.is_empty() {
-        tracing::warn!("no [[auth.keys]] are set: every agent is refused");
+    let auth = &settings.auth;
+    if !running.dev && auth.keys.is_empty() && auth.issuers.is_empty() && settings.webhook.url.is_empty() {
+        tracing::warn!("no [[auth.keys]], no [[auth.issuers]] and no webhook are set: every agent is refused");
     }
     if !running.dev && settings.api.keys.0.is_empty() {
         tracing::warn!("no [[api.keys]] are set: every backend is refused");

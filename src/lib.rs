@@ -17,6 +17,7 @@ pub mod directory;
 pub mod gateway;
 pub mod kit;
 pub mod net;
+pub mod revocations;
 pub mod session;
 pub mod wire;
 pub mod work;

@@ -1,12 +1,16 @@
-// A holdfast agent in Node: node agent.js ws://127.0.0.1:8080 web-1   (a token in HOLDFAST_TOKEN replaces the id)
+// A holdfast agent in Node: node agent.js ws://127.0.0.1:8080 web-1   (a token in HOLDFAST_TOKEN, or in the file that
+// HOLDFAST_TOKEN_FILE names, replaces the id; the file is read again when the token runs out)
+const fs = require('fs');
 const WebSocket = require('ws');
 
 const methods = { ping: () => 'pong', echo: (params) => params };
 const [url, id] = process.argv.slice(2);
-const token = process.env.HOLDFAST_TOKEN;
+const file = process.env.HOLDFAST_TOKEN_FILE;
+const newestToken = () => (file ? fs.readFileSync(file, 'utf8').trim() : process.env.HOLDFAST_TOKEN);
 let ceiling = 1;
 
 function connect() {
+  const token = newestToken();
   const target = url.replace(/\/$/, '') + '/v1/agent' + (token ? '' : '?agent=' + id);
   const headers = token ? { Authorization: 'Bearer ' + token } : {};
   const ws = new WebSocket(target, 'holdfast.v1.json', { headers, maxPayload: 1 << 24, handshakeTimeout: 10000 });
@@ -33,6 +37,7 @@ function connect() {
     try { envelope = JSON.parse(data); } catch { return; }
     if (envelope.method && envelope.id !== undefined) call(envelope);
     else if (envelope.method === 'welcome') { silence = 2.5 * envelope.params.heartbeat_ms; heard(); }
+    else if (envelope.method === 'token_expiring' && file) send({ id: 1, method: 'refresh', params: { token: newestToken() } });
     else if (envelope.method === 'goaway') wait = envelope.params.reconnect_after_ms / 1000;
   });
   ws.on('error', (error) => console.error(error.message)); // 'close' follows

@@ -1,7 +1,16 @@
-"""A holdfast agent in Python: python agent.py ws://127.0.0.1:8080 web-1   (a token in HOLDFAST_TOKEN replaces the id)"""
+"""A holdfast agent in Python: python agent.py ws://127.0.0.1:8080 web-1   (a token in HOLDFAST_TOKEN, or in the
+file that HOLDFAST_TOKEN_FILE names, replaces the id; the file is read again when the token runs out)"""
 import asyncio, contextlib, json, os, random, sys
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+TOKEN_FILE = os.environ.get("HOLDFAST_TOKEN_FILE")
+
+def newest_token():
+    if TOKEN_FILE:
+        with open(TOKEN_FILE) as file:
+            return file.read().strip()
+    return os.environ.get("HOLDFAST_TOKEN")
 
 METHODS = {"ping": lambda params: "pong", "echo": lambda params: params}
 
@@ -29,16 +38,20 @@ async def serve(url, headers):
                 task = asyncio.create_task(answer(ws, envelope))
                 running.add(task)
                 task.add_done_callback(running.discard)
+            elif envelope.get("method") == "token_expiring" and TOKEN_FILE:  # the answer, with an id and no method, is passed over
+                token = newest_token()
+                await ws.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "refresh", "params": {"token": token}}))
             elif envelope.get("method") == "goaway":  # the close frame follows at once
                 return envelope["params"]["reconnect_after_ms"] / 1000
 
-async def main(url, agent, token):
-    headers = {"Authorization": "Bearer " + token} if token else {}
-    ceiling, url = 1, url.rstrip("/") + "/v1/agent" + ("" if token else "?agent=" + agent)
+async def main(url, agent):
+    ceiling, url = 1, url.rstrip("/") + "/v1/agent"
     while True:
         began, wait = asyncio.get_running_loop().time(), None
         try:
-            wait = await serve(url, headers)
+            token = newest_token()
+            headers = {"Authorization": "Bearer " + token} if token else {}
+            wait = await serve(url + ("" if token else "?agent=" + agent), headers)
         except ConnectionClosed as error:
             if error.rcvd and error.rcvd.code >= 4500:
                 sys.exit(f"not coming back: {error}")
@@ -53,6 +66,6 @@ async def main(url, agent, token):
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 try:
-    asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "", os.environ.get("HOLDFAST_TOKEN")))
+    asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))
 except KeyboardInterrupt:
     pass

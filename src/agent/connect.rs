@@ -41,7 +41,7 @@ impl Target {
     fn uri(&self, credentials: &Credentials) -> String {
         let agent = match credentials {
             Credentials::Dev(id) => Some(format!("agent={id}")),
-            Credentials::Token(_) | Credentials::Certificate => None,
+            Credentials::Token(_) | Credentials::Renewed(_) | Credentials::Certificate => None,
         };
         let asked: Vec<String> = self.0.query.iter().cloned().chain(agent).collect();
         if asked.is_empty() { self.to_string() } else { format!("{self}?{}", asked.join("&")) }
@@ -56,7 +56,11 @@ impl fmt::Display for Target {
 }
 
 /// Opens a WebSocket to the target: each of its addresses in turn, until one upgrades or refuses.
-pub(super) fn dial<H: Handler>(events: &mut Events<H>, options: &Options) -> Result<WebSocket<Stream>, Ending> {
+pub(super) fn dial<H: Handler>(
+    events: &mut Events<H>,
+    options: &Options,
+    token: Option<&str>,
+) -> Result<WebSocket<Stream>, Ending> {
     let target = &options.target.0;
     let addresses = (target.host.as_str(), target.port)
         .to_socket_addrs()
@@ -64,7 +68,7 @@ pub(super) fn dial<H: Handler>(events: &mut Events<H>, options: &Options) -> Res
     let mut last = Ending::Unreachable(format!("`{}` has no address", target.host));
     for address in addresses {
         let until = events.clock.now().after(options.connect_deadline);
-        let opened = tcp(events, address, until).and_then(|stream| upgrade(events, options, stream, until));
+        let opened = tcp(events, address, until).and_then(|stream| upgrade(events, (options, token), stream, until));
         match opened {
             Err(ending @ (Ending::Unreachable(_) | Ending::Slow(_))) => last = ending,
             decided => return decided,
@@ -107,7 +111,7 @@ fn tcp<H: Handler>(events: &mut Events<H>, address: SocketAddr, until: Now) -> R
 
 fn upgrade<H: Handler>(
     events: &mut Events<H>,
-    options: &Options,
+    (options, token): (&Options, Option<&str>),
     stream: TcpStream,
     until: Now,
 ) -> Result<WebSocket<Stream>, Ending> {
@@ -121,7 +125,7 @@ fn upgrade<H: Handler>(
         .parse()
         .map_err(|error| Ending::Broken(format!("the URL: {error}")))?;
     let mut request = ClientRequestBuilder::new(uri).with_sub_protocol(options.encoding.subprotocol());
-    if let Credentials::Token(token) = &options.credentials {
+    if let Some(token) = token {
         request = request.with_header("Authorization", format!("Bearer {token}"));
     }
     let request = request.into_client_request().map_err(broken)?;

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub enum Ending {
     /// No TCP connection; the text says to where and why.
     Unreachable(String),
+    /// There is no token to show; the text says why.
+    NoToken(String),
     /// The gateway (or a proxy before it) answered the upgrade with an HTTP status other than 101.
     Refused {
         /// The status.
@@ -70,6 +72,7 @@ impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(why) => f.write_str(why),
+            Self::NoToken(why) => write!(f, "there is no token: {why}"),
             Self::Refused { status, body } => {
                 write!(f, "the gateway answered {status}: {}", advice(*status))?;
                 if body.is_empty() { Ok(()) } else { write!(f, " (it says: {body})") }
@@ -137,6 +140,7 @@ mod tests {
             (Ending::Broken(String::new()), Next::BackOff),
             (Ending::Unreachable(String::new()), Next::BackOff),
             (Ending::Slow("x"), Next::BackOff),
+            (Ending::NoToken(String::new()), Next::BackOff),
             (Ending::Goaway { reconnect_after: span }, Next::After(span)),
             (Ending::Stopped, Next::Stop),
         ] {

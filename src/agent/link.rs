@@ -91,6 +91,11 @@ impl Link {
         self.send(&FromAgent::Receipt { call })
     }
 
+    /// Shows a newer token.
+    pub fn refresh(&mut self, id: u64, token: &str) -> Result<(), Ending> {
+        self.send(&FromAgent::Refresh { id, token })
+    }
+
     /// Sends an answer. One that cannot be sent as it is becomes an error reply that says why.
     pub fn answer(&mut self, call: CallId, answer: Answer) -> Result<(), Ending> {
         let progress = matches!(answer, Answer::Progress(_));

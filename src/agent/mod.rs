@@ -11,6 +11,7 @@
 //!  serving  one connection, as a state        backoff  when to come back
 //!  link     WebSocket messages <-> envelopes  events   poll, the waker, the handler's turn
 //!  stream   the socket, with TLS or without
+//!  renewal  the token, and a newer one        news     what happens, for a log
 //!  handler  what answers calls                program  a handler that runs a program (child: one of them)
 //! ```
 
@@ -25,6 +26,7 @@ mod handler;
 mod link;
 mod news;
 mod program;
+mod renewal;
 mod serving;
 mod stream;
 mod waker;
@@ -39,6 +41,7 @@ pub use ending::{Ending, Next};
 pub use handler::{Answer, Body, Call, Handler, Interest, Responder, Watched, fault};
 pub use news::News;
 pub use program::{Program, ProgramOptions};
+pub use renewal::TokenSource;
 
 use crate::wire::client_tls::ClientTls;
 use crate::wire::envelope::Encoding;
@@ -50,8 +53,21 @@ pub enum Credentials {
     Token(String),
     /// Nothing is said: the certificate of its TLS says who it is.
     Certificate,
+    /// The newest of tokens that change, sent in the same way; a newer one is sent on the open connection before it runs out.
+    Renewed(TokenSource),
     /// An agent id without proof, sent as `?agent=`: only a gateway under `serve --dev` takes it.
     Dev(String),
+}
+
+impl Credentials {
+    /// The token to show now; `None` in development, and where a certificate says it.
+    fn token(&self) -> Result<Option<String>, Ending> {
+        match self {
+            Self::Token(token) => Ok(Some(token.clone())),
+            Self::Renewed(source) => source.newest().map(Some).map_err(Ending::NoToken),
+            Self::Certificate | Self::Dev(_) => Ok(None),
+        }
+    }
 }
 
 /// Everything that an agent must be told. There are no defaults here: they belong to the command line.

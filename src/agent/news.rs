@@ -19,6 +19,13 @@ pub enum News<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// The gateway says that the token runs out.
+    TokenExpiring {
+        /// How soon.
+        left: Duration,
+    },
+    /// The gateway took the newer token.
+    Refreshed,
     /// The gateway did not understand the agent.
     Refused {
         /// A JSON-RPC 2.0 error code.

@@ -14,10 +14,12 @@ use super::events::{Events, Stop};
 use super::handler::{Answer, Body, Call, Handler, Responder, Ticket, fault};
 use super::link::{Heard, Link};
 use super::news::News;
+use super::renewal::Renewal;
 use super::waker::Waker;
-use super::{Options, connect};
+use super::{Credentials, Options, connect};
 use crate::kit::ids::CallId;
 use crate::kit::tick::Now;
+use crate::wire::envelope::Fault;
 use crate::wire::envelope::agent_side::{FromGateway, decode_from_gateway};
 
 /// Messages that are taken from the socket before answers and programs get their turn.
@@ -63,6 +65,9 @@ pub(super) struct Serving<'a, H: Handler> {
     heard: Now,
     /// How long the gateway may be silent; `None` until it says, and when it sends no heartbeat.
     silence_max: Option<Duration>,
+    renewal: Renewal,
+    /// Requests made on this connection.
+    requests: u64,
 }
 
 impl<'a, H: Handler> Serving<'a, H> {
@@ -74,7 +79,8 @@ impl<'a, H: Handler> Serving<'a, H> {
         news: &'a mut dyn FnMut(News<'_>),
         number: u64,
     ) -> Result<Self, Ending> {
-        let socket = connect::dial(events, options)?;
+        let token = options.credentials.token()?;
+        let socket = connect::dial(events, options, token.as_deref())?;
         let now = events.clock.now();
         Ok(Self {
             link: Link::new(socket, options.encoding, options.reply_bytes_max),
@@ -83,6 +89,8 @@ impl<'a, H: Handler> Serving<'a, H> {
             welcomed: None,
             silence_max: None,
             open: BTreeMap::new(),
+            renewal: Renewal::of(token.unwrap_or_default()),
+            requests: 0,
             number,
             events,
             options,
@@ -113,6 +121,7 @@ impl<'a, H: Handler> Serving<'a, H> {
         let all_read = self.read(now)?;
         self.answer()?;
         self.expire(now)?;
+        self.renew(now)?;
         self.leave(now)?;
         self.link.flush()?;
         Ok(if all_read { self.wake_at() } else { Some(now) })
@@ -177,11 +186,22 @@ impl<'a, H: Handler> Serving<'a, H> {
                     self.phase = Phase::Leaving(Ending::Goaway { reconnect_after });
                 }
             }
+            Ok(FromGateway::TokenExpiring { expires_in_ms }) => {
+                (self.news)(News::TokenExpiring { left: Duration::from_millis(u64::from(expires_in_ms)) });
+                self.renewal.wanted(now);
+            }
             Ok(FromGateway::Refusal { code, message, .. }) => {
                 (self.news)(News::Refused { code, message: &message });
+                if code == i64::from(Fault::Token.code()) {
+                    self.renewal.wanted(now);
+                } else if code == i64::from(Fault::Later.code()) {
+                    self.renewal.unchecked(now);
+                }
             }
-            // This agent makes no requests, and what it does not know is not for it.
-            Ok(FromGateway::Answer { .. } | FromGateway::Other) => {}
+            // The one request that this agent makes.
+            Ok(FromGateway::Answer { .. }) => (self.news)(News::Refreshed),
+            // What it does not know is not for it.
+            Ok(FromGateway::Other) => {}
             Err(_) => (self.news)(News::Garbage("a message that is no envelope")),
         }
         Ok(())
@@ -246,6 +266,21 @@ impl<'a, H: Handler> Serving<'a, H> {
         }
     }
 
+    /// Sends a newer token, where one is wanted and there is one.
+    fn renew(&mut self, now: Now) -> Result<(), Ending> {
+        let Credentials::Renewed(source) = &self.options.credentials else {
+            return Ok(());
+        };
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return Ok(());
+        }
+        let Some(token) = self.renewal.due(now, source) else {
+            return Ok(());
+        };
+        self.requests += 1;
+        self.link.refresh(self.requests, &token)
+    }
+
     /// Closes when it was told to leave and nothing runs any more.
     fn leave(&mut self, now: Now) -> Result<(), Ending> {
         match self.events.stop() {
@@ -272,7 +307,11 @@ impl<'a, H: Handler> Serving<'a, H> {
         };
         let silence = self.silence_max.map(|max| self.heard.after(max));
         let deadline = self.open.values().copied().min();
-        [phase, silence, deadline].into_iter().flatten().min()
+        let renewal = match &self.options.credentials {
+            Credentials::Renewed(_) => self.renewal.wake_at(),
+            Credentials::Token(_) | Credentials::Certificate | Credentials::Dev(_) => None,
+        };
+        [phase, silence, deadline, renewal].into_iter().flatten().min()
     }
 
     /// What counts as the reason when the connection ends with `ending`: an agent that was leaving anyway has left, and

@@ -27,6 +27,10 @@ pub struct Claims {
     pub labels: Vec<(String, String)>,
     /// `exp`, in seconds since the UNIX epoch.
     pub expires_unix: u64,
+    /// `iat`, in seconds since the UNIX epoch.
+    pub issued_unix: Option<u64>,
+    /// `jti`; an empty one is none.
+    pub token_id: Option<String>,
 }
 
 impl Claims {
@@ -58,10 +62,22 @@ impl Claims {
 }
 
 /// When and for whom tokens are good.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
-    pub(super) audience: Option<String>,
+    /// One of these must be named; where there is none, a token must name none.
+    pub(super) audiences: Vec<String>,
     pub(super) leeway_secs: u64,
+    /// The tenants that may be named; where there is none, any.
+    pub(super) tenants: Vec<String>,
+    /// The longest time from `iat` to `exp`; both must then be there.
+    pub(super) lifetime_max_secs: Option<u64>,
+}
+
+impl Rules {
+    /// The tenant of a token that names none: that of an issuer which has but one.
+    fn tenant_when_absent(&self) -> &str {
+        if let [only] = self.tenants.as_slice() { only } else { TENANT_WHEN_ABSENT }
+    }
 }
 
 /// Reads verified JSON and checks it at `now_unix`.
@@ -79,26 +95,47 @@ pub(super) fn read(json: &[u8], rules: &Rules, now_unix: u64) -> Result<Claims, 
     if latest_start < from {
         return Err(Fault::NotYet(from - latest_start));
     }
-    check_audience(payload.aud.as_ref(), rules.audience.as_deref())?;
+    check_audience(payload.aud.as_ref(), &rules.audiences)?;
+    let issued = payload.iat.map(|date| date.0);
+    check_lifetime(issued, expires, latest_start, rules.lifetime_max_secs)?;
     let mut labels = payload.labels.map_or_else(Vec::new, |labels| labels.0);
     labels.sort_unstable();
     let claims = Claims {
         agent: payload.sub.ok_or(Fault::NoSubject)?.0.into_owned(),
-        tenant: payload.tenant.map_or(Cow::Borrowed(TENANT_WHEN_ABSENT), |tenant| tenant.0).into_owned(),
+        tenant: payload.tenant.map_or(Cow::Borrowed(rules.tenant_when_absent()), |tenant| tenant.0).into_owned(),
         labels,
         expires_unix: expires,
+        issued_unix: issued,
+        token_id: payload.jti.map(|id| id.0.into_owned()).filter(|id| !id.is_empty()),
     };
     claims.check_form()?;
+    if !rules.tenants.is_empty() && !rules.tenants.contains(&claims.tenant) {
+        return Err(Fault::TenantOfIssuer);
+    }
     Ok(claims)
 }
 
+/// A token that lives for longer than is allowed. Without `iat` nobody could say how long it lives, and one from the future would
+/// outlive what was revoked before it.
+fn check_lifetime(issued: Option<u64>, expires: u64, latest: u64, max: Option<u64>) -> Result<(), Fault> {
+    let Some(max) = max else {
+        return Ok(());
+    };
+    let issued = issued.ok_or(Fault::NoIssuedAt)?;
+    if issued > latest {
+        return Err(Fault::NotYet(issued - latest));
+    }
+    let life = expires.saturating_sub(issued);
+    if life > max { Err(Fault::LivesTooLong(life)) } else { Ok(()) }
+}
+
 /// RFC 7519 section 4.1.3: who is not named by a token's `aud` must refuse it, and who has no name is never named.
-fn check_audience(aud: Option<&Audience<'_>>, ours: Option<&str>) -> Result<(), Fault> {
+fn check_audience(aud: Option<&Audience<'_>>, ours: &[String]) -> Result<(), Fault> {
     match (aud, ours) {
-        (None, None) => Ok(()),
-        (Some(_), None) => Err(Fault::ForeignAudience),
-        (Some(Audience(names)), Some(ours)) if names.iter().any(|name| name.0 == ours) => Ok(()),
-        (_, Some(ours)) => Err(Fault::Audience(ours.to_owned())),
+        (None, []) => Ok(()),
+        (Some(_), []) => Err(Fault::ForeignAudience),
+        (Some(Audience(names)), ours) if names.iter().any(|name| ours.iter().any(|ours| name.0 == *ours)) => Ok(()),
+        (_, ours) => Err(Fault::Audience(ours.join(" or "))),
     }
 }
 
@@ -114,6 +151,9 @@ struct Payload<'a> {
     aud: Option<Audience<'a>>,
     exp: Option<NumericDate>,
     nbf: Option<NumericDate>,
+    iat: Option<NumericDate>,
+    #[serde(borrow)]
+    jti: Option<Text<'a>>,
 }
 
 /// A string that borrows from the JSON unless it has escapes. (serde borrows a bare `Cow`, but none within an `Option`.)
@@ -226,6 +266,12 @@ impl Serialize for Wire<'_> {
             map.serialize_entry("aud", audience)?;
         }
         map.serialize_entry("exp", &self.claims.expires_unix)?;
+        if let Some(issued) = self.claims.issued_unix {
+            map.serialize_entry("iat", &issued)?;
+        }
+        if let Some(id) = &self.claims.token_id {
+            map.serialize_entry("jti", id)?;
+        }
         map.end()
     }
 }

@@ -44,7 +44,7 @@ pub fn token(bytes: &[u8]) {
         0 => as_sent(verifier, rest),
         1 => unsigned(verifier, rest),
         _ => {
-            let rules = Rules { audience: Some(AUDIENCE.to_owned()), leeway_secs: LEEWAY_SECS };
+            let rules = Rules { audiences: vec![AUDIENCE.to_owned()], leeway_secs: LEEWAY_SECS, ..Rules::default() };
             if let Ok(claims) = claims::read(rest, &rules, NOW_UNIX) {
                 check_claims(&claims);
             }

@@ -1,86 +1,20 @@
 //! Keys that tokens are checked and signed with.
 //!
-//! Owns the algorithms' names, what a key must be like, and how its bytes are read. It never reads a file and never
+//! Owns what a key must be like, and how its bytes are read. It never reads a file and never
 //! lets key bytes out: not in an error, not through `Debug`.
 
 use std::fmt;
-use std::str::FromStr;
 
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
-use super::pem::{Kind, pem_tag, private_key, public_key};
+use super::algorithm::{Algorithm, KeyKind};
+use super::pem::{pem_tag, private_key, public_key};
 use crate::kit::ids::is_name;
 
 /// Shortest HS256 secret, in bytes: as long as the hash (RFC 7518 section 3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
 /// Longest key id, in bytes.
 pub const KEY_ID_BYTES_MAX: usize = 128;
-
-/// An algorithm that a key is pinned to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// HMAC with SHA-256; the key is a secret of 32 bytes or more.
-    Hs256,
-    /// RSA with SHA-256, 2048 bits or more; the key is a public key in PEM.
-    Rs256,
-    /// ECDSA on P-256 with SHA-256; the key is a public key in PEM.
-    Es256,
-    /// Ed25519; the key is a public key in PEM.
-    EdDsa,
-}
-
-impl Algorithm {
-    /// All of them.
-    pub const ALL: [Algorithm; 4] = [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
-
-    /// Its name in a token's `alg` (RFC 7518 section 3.1, RFC 8037 section 3.1) and in the settings.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::Hs256 => "HS256",
-            Algorithm::Rs256 => "RS256",
-            Algorithm::Es256 => "ES256",
-            Algorithm::EdDsa => "EdDSA",
-        }
-    }
-
-    /// The library's word for it.
-    pub(super) fn backend(self) -> jsonwebtoken::Algorithm {
-        match self {
-            Algorithm::Hs256 => jsonwebtoken::Algorithm::HS256,
-            Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
-            Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
-            Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The text names no algorithm that holdfast takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAnAlgorithm;
-
-impl fmt::Display for NotAnAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an algorithm: HS256, RS256, ES256 or EdDSA")
-    }
-}
-
-impl std::error::Error for NotAnAlgorithm {}
-
-impl FromStr for Algorithm {
-    type Err = NotAnAlgorithm;
-
-    /// Case matters, as it does in a token (RFC 7515 section 4.1.1).
-    fn from_str(text: &str) -> Result<Self, NotAnAlgorithm> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == text).ok_or(NotAnAlgorithm)
-    }
-}
 
 /// A key as the settings give it, its file read.
 #[derive(Clone)]
@@ -108,6 +42,7 @@ impl fmt::Debug for KeySource {
 }
 
 /// A key that is ready to check signatures of its one algorithm.
+#[derive(Clone)]
 pub(super) struct VerifyingKey {
     pub(super) id: String,
     pub(super) algorithm: Algorithm,
@@ -120,14 +55,17 @@ impl VerifyingKey {
     pub(super) fn new(source: &KeySource) -> Result<Self, String> {
         let named = |why: String| format!("key {:?}: {why}", source.id);
         check_form(source).map_err(named)?;
-        let decoding = match source.algorithm {
-            Algorithm::Hs256 => secret(&source.material).map(DecodingKey::from_secret),
-            Algorithm::Rs256 => public_key(Kind::Rsa, &source.material),
-            Algorithm::Es256 => public_key(Kind::Ec, &source.material),
-            Algorithm::EdDsa => public_key(Kind::Ed25519, &source.material),
+        let decoding = match source.algorithm.key_kind() {
+            KeyKind::Secret => secret(&source.material).map(DecodingKey::from_secret),
+            _ => public_key(source.algorithm, &source.material),
         }
         .map_err(named)?;
         Ok(Self { id: source.id.clone(), algorithm: source.algorithm, tenant: source.tenant.clone(), decoding })
+    }
+
+    /// A key that was read elsewhere, and is fit for its algorithm.
+    pub(super) fn of_set(id: String, algorithm: Algorithm, decoding: DecodingKey) -> Self {
+        Self { id, algorithm, tenant: None, decoding }
     }
 
     /// Whether this key made `signature` (base64url) over `message`, with its pinned algorithm. HMACs are compared in
@@ -140,11 +78,9 @@ impl VerifyingKey {
 
 /// Reads and checks a key to sign with. The error names the key's id, where it has one.
 pub(super) fn signing_key(source: &KeySource) -> Result<EncodingKey, String> {
-    let read = match source.algorithm {
-        Algorithm::Hs256 => secret(&source.material).map(EncodingKey::from_secret),
-        Algorithm::Rs256 => private_key(Kind::Rsa, &source.material),
-        Algorithm::Es256 => private_key(Kind::Ec, &source.material),
-        Algorithm::EdDsa => private_key(Kind::Ed25519, &source.material),
+    let read = match source.algorithm.key_kind() {
+        KeyKind::Secret => secret(&source.material).map(EncodingKey::from_secret),
+        _ => private_key(source.algorithm, &source.material),
     };
     read.map_err(|why| match source.id.as_str() {
         "" => format!("the key: {why}"),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::key::Algorithm;
+use super::algorithm::Algorithm;
 use super::limits::{LABEL_BYTES_MAX, LABELS_MAX, TOKEN_BYTES_MAX};
 
 /// Why a token was refused: for the log and the metric, never for the peer.
@@ -23,6 +23,12 @@ pub enum Refused {
     Audience,
     /// A claim that is missing or out of form.
     Claims,
+    /// The token, its agent or its tenant was revoked.
+    Revoked,
+    /// The webhook said no.
+    Denied,
+    /// Its key is not known, and where keys come from is still being asked. It may be good a little later.
+    Pending,
     /// No token, and a web page of another site asked: development lets no such page in.
     Origin,
     /// A TLS certificate that names nobody, or somebody else than the token.
@@ -31,13 +37,16 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason, in the order of the checks.
-    pub const ALL: [Refused; 8] = [
+    pub const ALL: [Refused; 11] = [
         Refused::Missing,
         Refused::Unverified,
         Refused::Expired,
         Refused::NotYet,
         Refused::Audience,
         Refused::Claims,
+        Refused::Revoked,
+        Refused::Denied,
+        Refused::Pending,
         Refused::Origin,
         Refused::Certificate,
     ];
@@ -59,6 +68,9 @@ impl Refused {
             Refused::NotYet => "not_yet",
             Refused::Audience => "audience",
             Refused::Claims => "claims",
+            Refused::Revoked => "revoked",
+            Refused::Denied => "denied",
+            Refused::Pending => "keys_pending",
             Refused::Origin => "origin",
             Refused::Certificate => "certificate",
         }
@@ -97,6 +109,9 @@ pub enum Fault {
         /// What the token's header says.
         header: Algorithm,
     },
+    /// A `kid` that is not among an issuer's keys as they were last fetched, or there are none yet; here is the issuer's name.
+    /// Its source is being asked.
+    PendingKey(String),
     /// No key that may check it made this signature.
     Signature,
     /// The signed part is not base64url, or not a JSON object with claims of the right types; here is why.
@@ -119,6 +134,12 @@ pub enum Fault {
     Tenant,
     /// The key is for another tenant; here is which.
     TenantOfKey(String),
+    /// The issuer may not speak for the token's tenant.
+    TenantOfIssuer,
+    /// No `iat`, and the settings bound how long tokens live.
+    NoIssuedAt,
+    /// From `iat` to `exp` are more seconds than the settings allow; here is how many.
+    LivesTooLong(u64),
     /// Too many labels; here is how many.
     LabelCount(usize),
     /// A label with an empty key, or a key or value of too many bytes; here is its place by key, from 0.
@@ -141,6 +162,7 @@ impl Fault {
             | Fault::UnknownKey(_)
             | Fault::PinnedAlgorithm { .. }
             | Fault::Signature => Refused::Unverified,
+            Fault::PendingKey(_) => Refused::Pending,
             Fault::NoExpiry | Fault::Expired(_) => Refused::Expired,
             Fault::NotYet(_) => Refused::NotYet,
             Fault::Audience(_) | Fault::ForeignAudience => Refused::Audience,
@@ -149,6 +171,9 @@ impl Fault {
             | Fault::Subject
             | Fault::Tenant
             | Fault::TenantOfKey(_)
+            | Fault::TenantOfIssuer
+            | Fault::NoIssuedAt
+            | Fault::LivesTooLong(_)
             | Fault::LabelCount(_)
             | Fault::LabelSize(_)
             | Fault::LabelTwice(_) => Refused::Claims,
@@ -175,6 +200,9 @@ impl fmt::Display for Fault {
             Fault::PinnedAlgorithm { key, pinned, header } => {
                 write!(f, "its header says {header}, and key {key:?} is for {pinned} only")
             }
+            Fault::PendingKey(issuer) => {
+                write!(f, "its key is not known, and the keys of issuer {issuer:?} are still to be fetched")
+            }
             Fault::Signature => {
                 f.write_str("its signature is wrong: another key made it, or the token was changed or cut")
             }
@@ -193,6 +221,11 @@ impl fmt::Display for Fault {
             Fault::Tenant => write!(f, "its `tenant` is no tenant name: it {NAME}"),
             Fault::TenantOfKey(tenant) => {
                 write!(f, "the key that signed it is for tenant {tenant:?} only")
+            }
+            Fault::TenantOfIssuer => f.write_str("its issuer may not speak for its tenant"),
+            Fault::NoIssuedAt => f.write_str("it has no `iat`, which auth.lifetime_max requires"),
+            Fault::LivesTooLong(life) => {
+                write!(f, "it lives for {life} s, which is more than auth.lifetime_max allows")
             }
             Fault::LabelCount(count) => {
                 write!(f, "it has {count} labels, and {LABELS_MAX} are allowed")

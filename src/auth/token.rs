@@ -9,14 +9,16 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+pub use super::algorithm::Algorithm;
 pub use super::claims::Claims;
-pub use super::key::{Algorithm, KeySource};
+pub use super::issuer::Issuer;
+pub use super::key::KeySource;
 pub use super::limits::TOKEN_BYTES_MAX;
 pub use super::refused::{Fault, Refused};
 
 use super::claims::{self, Rules, Text, Wire};
+use super::jws::{Header, Named, Parts, key_of};
 use super::key::{VerifyingKey, signing_key};
 use crate::kit::ids::is_name;
 
@@ -24,6 +26,16 @@ use crate::kit::ids::is_name;
 pub struct Verifier {
     keys: Vec<VerifyingKey>,
     rules: Rules,
+    issuers: Vec<Issuer>,
+}
+
+/// What a good token gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// What it says.
+    pub claims: Claims,
+    /// From this second since the UNIX epoch on it is good no more, leeway included; `None` for never.
+    pub ends_unix: Option<u64>,
 }
 
 impl Verifier {
@@ -40,8 +52,41 @@ impl Verifier {
         }
         Ok(Self {
             keys: keys.iter().map(VerifyingKey::new).collect::<Result<_, _>>()?,
-            rules: Rules { audience: audience.map(str::to_owned), leeway_secs },
+            rules: Rules {
+                audiences: audience.map(str::to_owned).into_iter().collect(),
+                leeway_secs,
+                ..Rules::default()
+            },
+            issuers: Vec::new(),
         })
+    }
+
+    /// Takes tokens of these issuers too. A token that names one of them in `iss` is checked with its keys and by its rules alone.
+    #[must_use]
+    pub fn with_issuers(mut self, issuers: Vec<Issuer>) -> Self {
+        self.issuers = issuers;
+        self.set_lifetime_max();
+        self
+    }
+
+    /// Bounds the time from `iat` to `exp` of every token.
+    #[must_use]
+    pub fn with_lifetime_max(mut self, secs: Option<u64>) -> Self {
+        self.rules.lifetime_max_secs = secs;
+        self.set_lifetime_max();
+        self
+    }
+
+    fn set_lifetime_max(&mut self) {
+        for issuer in &mut self.issuers {
+            issuer.rules.lifetime_max_secs = self.rules.lifetime_max_secs;
+        }
+    }
+
+    /// Whether there is anything that could vouch for a token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.issuers.is_empty()
     }
 
     /// Checks a token at `now_unix` (seconds since the UNIX epoch).
@@ -57,6 +102,14 @@ impl Verifier {
     /// # Errors
     /// Exactly what is wrong with it.
     pub fn examine(&self, token: &str, now_unix: u64) -> Result<Claims, Fault> {
+        self.vouch(token, now_unix).map(|login| login.claims)
+    }
+
+    /// As [`Verifier::examine`], with the time when it ends.
+    ///
+    /// # Errors
+    /// Exactly what is wrong with it.
+    pub fn vouch(&self, token: &str, now_unix: u64) -> Result<Login, Fault> {
         if token.is_empty() {
             return Err(Fault::Missing);
         }
@@ -65,39 +118,35 @@ impl Verifier {
         }
         let parts = Parts::cut(token)?;
         let header = URL_SAFE_NO_PAD.decode(parts.header).map_err(|error| Fault::Header(error.to_string()))?;
-        let key = self.key_of(&parts, &header)?;
-        let payload = URL_SAFE_NO_PAD.decode(parts.payload).map_err(|error| Fault::Payload(error.to_string()))?;
-        let claims = claims::read(&payload, &self.rules, now_unix)?;
-        match &key.tenant {
-            Some(only) if *only != claims.tenant => Err(Fault::TenantOfKey(only.clone())),
-            _ => Ok(claims),
-        }
-    }
-
-    /// The key that made the signature. With a `kid` that key alone is asked, and only for its own algorithm; without
-    /// one, each key of the header's algorithm. The header never chooses how a key is used.
-    fn key_of(&self, parts: &Parts<'_>, header: &[u8]) -> Result<&VerifyingKey, Fault> {
-        let header: Header<'_> = serde_json::from_slice(header).map_err(|error| Fault::Header(error.to_string()))?;
+        let header: Header<'_> = serde_json::from_slice(&header).map_err(|error| Fault::Header(error.to_string()))?;
         if header.crit.is_some() {
             return Err(Fault::Critical);
         }
-        let algorithm: Algorithm = header.alg.parse().map_err(|_| Fault::Algorithm(header.alg.to_string()))?;
-        let Some(kid) = header.kid else {
-            let mut of_algorithm = self.keys.iter().filter(|key| key.algorithm == algorithm);
-            let mut asked = of_algorithm.clone();
-            if asked.next().is_none() {
-                return Err(Fault::Algorithm(header.alg.to_string()));
+        let payload = URL_SAFE_NO_PAD.decode(parts.payload).map_err(|error| Fault::Payload(error.to_string()));
+        let (rules, tenant) = match self.issuer_of(payload.as_deref().unwrap_or_default()) {
+            Some(issuer) => {
+                issuer.check_signature(&header, &parts)?;
+                (&issuer.rules, None)
             }
-            return of_algorithm.find(|key| key.made(parts.signature, parts.signed)).ok_or(Fault::Signature);
+            None => (&self.rules, key_of(&self.keys, &header, &parts)?.tenant.as_ref()),
         };
-        let key = self.keys.iter().find(|key| key.id == kid.0).ok_or_else(|| Fault::UnknownKey(kid.0.to_string()))?;
-        if key.algorithm != algorithm {
-            return Err(Fault::PinnedAlgorithm { key: key.id.clone(), pinned: key.algorithm, header: algorithm });
+        let claims = claims::read(&payload?, rules, now_unix)?;
+        match tenant {
+            Some(only) if *only != claims.tenant => Err(Fault::TenantOfKey(only.clone())),
+            _ => {
+                let ends_unix = Some(claims.expires_unix.saturating_add(rules.leeway_secs));
+                Ok(Login { claims, ends_unix })
+            }
         }
-        if !key.made(parts.signature, parts.signed) {
-            return Err(Fault::Signature);
+    }
+
+    /// The issuer that the token says it is from. What it says is not verified yet; it chooses the keys that have to verify it.
+    fn issuer_of(&self, payload: &[u8]) -> Option<&Issuer> {
+        if self.issuers.is_empty() {
+            return None;
         }
-        Ok(key)
+        let named = serde_json::from_slice::<Named<'_>>(payload).ok()?.iss?;
+        self.issuers.iter().find(|issuer| issuer.iss == named.0)
     }
 }
 
@@ -139,36 +188,6 @@ pub fn mint(key: &KeySource, audience: Option<&str>, claims: &Claims) -> Result<
         return Err(Fault::TooLong(token.len()).to_string());
     }
     Ok(token)
-}
-
-/// A token's parts, still in base64url, and what the signature is over (RFC 7515 section 7.1).
-struct Parts<'a> {
-    header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
-    signed: &'a str,
-}
-
-impl<'a> Parts<'a> {
-    fn cut(token: &'a str) -> Result<Self, Fault> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(Fault::NotThreeParts)?;
-        let (header, payload) = signed.split_once('.').ok_or(Fault::NotThreeParts)?;
-        // A further dot would make a JWE (five parts) or nonsense.
-        if payload.contains('.') {
-            return Err(Fault::NotThreeParts);
-        }
-        Ok(Self { header, payload, signature, signed })
-    }
-}
-
-/// The header fields that matter. Keys that a token brings along (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
-#[derive(Deserialize)]
-struct Header<'a> {
-    #[serde(borrow)]
-    alg: Cow<'a, str>,
-    #[serde(borrow)]
-    kid: Option<Text<'a>>,
-    crit: Option<IgnoredAny>,
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::trust::Trust;
-use crate::agent::{Agent, Credentials, Ending, Handler, News, Options, Program, ProgramOptions, Target, builtin};
+use crate::agent::{
+    Agent, Credentials, Ending, Handler, News, Options, Program, ProgramOptions, Target, TokenSource, builtin,
+};
 use crate::kit::ids::is_name;
 use crate::kit::tick::Clock;
 use crate::wire::envelope::Encoding;
@@ -52,7 +54,7 @@ pub struct AgentArgs {
     /// Token; other users of this machine can see it in the list of processes, so prefer --token-file
     #[arg(long, conflicts_with = "token_file")]
     token: Option<String>,
-    /// File that holds the token
+    /// File that holds the token; read again when the gateway says that the token runs out, so whoever renews tokens only writes the file
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// How many programs run at once; more calls wait in order
@@ -161,6 +163,10 @@ fn tell(target: &str, news: News<'_>) {
         News::Refused { code, message } => {
             eprintln!("holdfast agent: the gateway did not understand a message: {message} ({code})");
         }
+        News::TokenExpiring { left } => {
+            eprintln!("holdfast agent: the token runs out in {} s", left.as_secs());
+        }
+        News::Refreshed => eprintln!("holdfast agent: the gateway took the newer token"),
         News::Garbage(what) => eprintln!("holdfast agent: ignored from the gateway: {what}"),
         News::Ended { ending, pause } => {
             let seconds = pause.as_secs_f64();
@@ -176,7 +182,10 @@ fn options(args: &AgentArgs) -> Result<Options, String> {
     let credentials = match (token(args)?, &args.id) {
         (Some(token), id) => {
             check_subject(&token, id.as_deref())?;
-            Credentials::Token(token)
+            match &args.token_file {
+                Some(file) => renewed(file.clone(), id.clone()),
+                None => Credentials::Token(token),
+            }
         }
         (None, Some(id)) => Credentials::Dev(id.clone()),
         (None, None) if args.trust.shows_certificate() => Credentials::Certificate,
@@ -198,23 +207,36 @@ fn options(args: &AgentArgs) -> Result<Options, String> {
     })
 }
 
+/// The file is read before each connection, and again when the token in it runs out.
+fn renewed(file: PathBuf, id: Option<String>) -> Credentials {
+    Credentials::Renewed(TokenSource::new(move || {
+        let token = well_formed(&read_token(&file)?)?;
+        check_subject(&token, id.as_deref())?;
+        Ok(token)
+    }))
+}
+
+fn read_token(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("cannot read the token in {}: {error}", file.display()))
+}
+
+fn well_formed(text: &str) -> Result<String, String> {
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("the token is empty or holds characters that no token has".to_owned());
+    }
+    Ok(token.to_owned())
+}
+
 fn token(args: &AgentArgs) -> Result<Option<String>, String> {
     let token = if let Some(token) = &args.token {
         Some(token.clone())
     } else if let Some(file) = &args.token_file {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| format!("cannot read the token in {}: {error}", file.display()))?;
-        Some(text)
+        Some(read_token(file)?)
     } else {
         std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())
     };
-    let token = token.map(|token| token.trim().to_owned());
-    match token {
-        Some(token) if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) => {
-            Err("the token is empty or holds characters that no token has".to_owned())
-        }
-        token => Ok(token),
-    }
+    token.map(|token| well_formed(&token)).transpose()
 }
 
 /// The gateway takes the agent's id from the token, so another --id would silently mean nothing.

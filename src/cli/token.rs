@@ -9,6 +9,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 mod args;
+mod issuers;
+
+pub use issuers::TokenIssuers;
 
 pub use args::{ApiKeyArgs, MintArgs, TokenArgs, TokenCommand, VerifyArgs};
 
@@ -25,6 +28,10 @@ pub struct TokenSettings {
     pub audience: Option<String>,
     /// `auth.leeway`, in seconds.
     pub leeway_secs: u64,
+    /// `auth.lifetime_max`, in seconds, where set.
+    pub lifetime_max_secs: Option<u64>,
+    /// `[[auth.issuers]]`.
+    pub issuers: TokenIssuers,
 }
 
 /// Runs the command: the answer goes to standard output, a reason to standard error (then the exit code is 1).
@@ -84,6 +91,8 @@ pub fn mint(
         tenant,
         labels,
         expires_unix: now_unix.checked_add(args.ttl.as_secs()).ok_or("--ttl is too long")?,
+        issued_unix: Some(now_unix),
+        token_id: args.token_id.clone(),
     };
     let audience = args.audience.as_deref().or(signer.audience.as_deref());
     let token = token::mint(&signer.key, audience, &claims)?;
@@ -96,21 +105,25 @@ pub fn mint(
 /// # Errors
 /// Exactly why it is refused, or why it could not be read.
 pub fn verify(args: &VerifyArgs, settings: &TokenSettings, now_unix: u64) -> Result<String, String> {
-    if settings.keys.is_empty() {
+    if settings.keys.is_empty() && settings.issuers.issuers.is_empty() {
         return Err(
-            "the settings have no [[auth.keys]], so every token is refused; docs/security.md shows how to make a key"
+            "the settings have no [[auth.keys]] and no [[auth.issuers]], so every token is refused; docs/security.md shows how to make a key"
                 .into(),
         );
     }
     let audience = settings.audience.as_deref();
-    let verifier = Verifier::new(&settings.keys, audience, settings.leeway_secs)?;
+    let (issuers, failures) = settings.issuers.fetched(settings.leeway_secs);
+    let verifier = Verifier::new(&settings.keys, audience, settings.leeway_secs)?
+        .with_issuers(issuers)
+        .with_lifetime_max(settings.lifetime_max_secs);
     let token = match args.token.as_str() {
         "-" => read_token(io::stdin().lock())?,
         token => token.trim().to_owned(),
     };
-    let claims = verifier
-        .examine(&token, now_unix)
-        .map_err(|fault| format!("the token is refused ({}): {fault}", fault.refused()))?;
+    let claims = verifier.examine(&token, now_unix).map_err(|fault| match fault {
+        token::Fault::PendingKey(_) => format!("{fault}; {}", failures.join("; ")),
+        _ => format!("the token is refused ({}): {fault}", fault.refused()),
+    })?;
     serde_json::to_string_pretty(&claims).map_err(|error| error.to_string())
 }
 

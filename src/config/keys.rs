@@ -21,10 +21,10 @@ pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 entry! {
     /// A key that agents' tokens are checked with.
-    RawAuthKey {
+    keys: RawAuthKey {
         /// The key's id; tokens that name a `kid` are checked with that key alone.
         id: String = "main",
-        /// "HS256", "RS256", "ES256" or "EdDSA"; the key checks nothing else.
+        /// "HS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384" or "EdDSA"; the key checks nothing else.
         algorithm: String = "ES256",
         /// The public key in PEM, or for HS256 a file with the secret; relative to this file. Exactly one of `file` and `secret`.
         file: String = "agents.pem",
@@ -37,7 +37,7 @@ entry! {
 
 entry! {
     /// An API key of a backend; `holdfast token api-key` makes one.
-    RawApiKey {
+    keys: RawApiKey {
         /// A name for the log.
         name: String = "billing",
         /// The SHA-256 of the key, 64 hex digits.
@@ -57,6 +57,20 @@ entry! {
 #[derive(Clone, Default, PartialEq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
+
+impl Secret {
+    /// Of this text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for who has to use it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
 
 impl FieldKind for Secret {
     const SHAPE: Shape = Shape::Text;

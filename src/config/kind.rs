@@ -147,6 +147,8 @@ text_kinds! {
     Text => String, |text| Ok(text.to_owned());
     /// A name (see [`is_name`]), or nothing.
     OptionalName => String, parse_optional_name;
+    /// A URL of `http` or `https`, or nothing.
+    HttpUrl => String, parse_http_url;
     /// How log lines are written.
     Format => LogFormat, parse_log_format;
     /// How much is logged.
@@ -250,20 +252,12 @@ pub enum LogLevel {
     Trace,
 }
 
-/// The algorithms that agents' keys can be pinned to, by name.
-const ALGORITHMS: [(&str, Algorithm); 4] = [
-    ("HS256", Algorithm::Hs256),
-    ("RS256", Algorithm::Rs256),
-    ("ES256", Algorithm::Es256),
-    ("EdDSA", Algorithm::EdDsa),
-];
-
 /// An algorithm by its name in RFC 7518 and RFC 8037.
 ///
 /// # Errors
 /// The rest of a sentence that begins with the key.
 pub fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
-    one_of(text, &ALGORITHMS)
+    one_of(text, &Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm)))
 }
 
 fn one_of<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
@@ -303,6 +297,21 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 
 fn parse_optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
     if text.is_empty() { Ok(None) } else { parse_address(text).map(Some) }
+}
+
+/// A URL that can be asked; an empty text is none.
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub fn parse_http_url(text: &str) -> Result<String, String> {
+    let wanted = "must be a URL such as \"https://id.example.com/keys\"";
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let has_host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#']));
+    if text.is_empty() || is_plain && has_host && !text.contains('@') {
+        return Ok(text.to_owned());
+    }
+    Err(wanted.to_owned())
 }
 
 fn parse_span(text: &str) -> Result<Duration, String> {
@@ -361,7 +370,8 @@ mod tests {
         assert_eq!(parse_algorithm("EdDSA"), Ok(Algorithm::EdDsa));
         assert_eq!(
             parse_algorithm("none"),
-            Err("must be one of \"HS256\", \"RS256\", \"ES256\", \"EdDSA\"".to_owned())
+            Err("must be one of \"HS256\", \"RS256\", \"RS384\", \"RS512\", \"PS256\", \"PS384\", \"PS512\", \"ES256\", \"ES384\", \"EdDSA\""
+                .to_owned())
         );
         assert_eq!(parse_log_format("json"), Ok(LogFormat::Json));
         assert_eq!(parse_log_level("warn"), Ok(LogLevel::Warn));

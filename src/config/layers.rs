@@ -10,14 +10,12 @@ use toml::{Spanned, Table, Value};
 
 use super::kind::Shape;
 use super::problem::{Origin, Problems};
-use super::schema::{Field, Section};
+use super::schema::{Entries, Section};
 
 /// The beginning of the environment variables that are ours.
 pub const ENV_PREFIX: &str = "HOLDFAST_";
 /// What stands between section and key in the environment.
 const ENV_SEPARATOR: &str = "__";
-/// The name of a section's list of tables.
-const LIST: &str = "keys";
 /// Most entries that the environment can reach.
 const ENTRIES_MAX: usize = 1000;
 
@@ -33,7 +31,7 @@ pub struct Layers<'a> {
 /// A place that a value can be put to.
 enum Slot<'a> {
     Key { path: [&'a str; 2], shape: Shape },
-    Field { path: [&'a str; 2], index: usize, shape: Shape },
+    Field { path: [&'a str; 3], index: usize, shape: Shape },
 }
 
 impl<'a> Layers<'a> {
@@ -90,8 +88,8 @@ impl<'a> Layers<'a> {
         for (name, value) in keys {
             let origin = file.line(name.span().start);
             let path = format!("{}.{}", section.name, name.get_ref());
-            if section.entries.is_some() && name.get_ref() == LIST {
-                self.lay_list(file, section, value, problems);
+            if let Some(list) = list_of(section, name.get_ref()) {
+                self.lay_list(file, section, list, value, problems);
                 continue;
             }
             let Some(key) = section.keys.iter().find(|key| key.name == name.get_ref().as_ref()) else {
@@ -105,27 +103,34 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn lay_list(&mut self, file: &File<'_>, section: &Section, list: &Spanned<DeValue<'_>>, problems: &mut Problems) {
+    fn lay_list(
+        &mut self,
+        file: &File<'_>,
+        section: &Section,
+        entries: &Entries,
+        list: &Spanned<DeValue<'_>>,
+        problems: &mut Problems,
+    ) {
         let tables = list.get_ref().as_array().into_iter().flat_map(|array| array.iter());
         let is_list = list.get_ref().as_array().is_some_and(|array| array.iter().all(|e| e.get_ref().is_table()));
+        let place = format!("{}.{}", section.name, entries.name);
         if !is_list {
-            let text = format!("`{0}.{LIST}` must be a list of tables: write `[[{0}.{LIST}]]`", section.name);
-            problems.push(file.line(list.span().start), format!("{}.{LIST}", section.name), text);
+            let text = format!("`{place}` must be a list of tables: write `[[{place}]]`");
+            problems.push(file.line(list.span().start), place, text);
             return;
         }
         for (index, table) in tables.enumerate() {
-            let place = format!("{}.{LIST}.{index}", section.name);
-            self.origins.insert(place, file.line(table.span().start));
-            self.entry(section.name, index);
+            self.origins.insert(format!("{place}.{index}"), file.line(table.span().start));
+            self.entry([section.name, entries.name], index);
             for (name, value) in table.get_ref().as_table().into_iter().flat_map(|table| table.iter()) {
                 let origin = file.line(name.span().start);
-                let path = format!("{}.{LIST}.{index}.{}", section.name, name.get_ref());
-                let Some(field) = fields(section).find(|field| field.name == name.get_ref().as_ref()) else {
-                    problems.push(origin, path, unknown_field(section, name.get_ref()));
+                let path = format!("{place}.{index}.{}", name.get_ref());
+                let Some(field) = entries.fields.iter().find(|field| field.name == name.get_ref().as_ref()) else {
+                    problems.push(origin, path, unknown_field(section, entries, name.get_ref()));
                     continue;
                 };
                 match typed(value.get_ref(), field.shape) {
-                    Ok(value) => self.put_field(section.name, index, name.get_ref(), value, origin),
+                    Ok(value) => self.put_field([section.name, entries.name, field.name], index, value, origin),
                     Err(what) => problems.push(origin, path.as_str(), format!("`{path}` {what}")),
                 }
             }
@@ -161,7 +166,7 @@ impl<'a> Layers<'a> {
                 self.put([section, key], Value::String(text.to_owned()), origin);
             }
             Ok(Slot::Key { path: [section, key], shape: Shape::List }) => {
-                self.put([section, key], list(text), origin);
+                self.put([section, key], split(text), origin);
             }
             Ok(Slot::Key { path: [section, key], shape: Shape::Number }) => match text.parse::<i64>() {
                 Ok(number) if number >= 0 => self.put([section, key], Value::Integer(number), origin),
@@ -170,11 +175,9 @@ impl<'a> Layers<'a> {
                     problems.push(origin, path, text);
                 }
             },
-            Ok(Slot::Field { path: [section, field], index, shape: Shape::List }) => {
-                self.put_field(section, index, field, list(text), origin);
-            }
-            Ok(Slot::Field { path: [section, field], index, .. }) => {
-                self.put_field(section, index, field, Value::String(text.to_owned()), origin);
+            Ok(Slot::Field { path, index, shape }) => {
+                let value = if shape == Shape::List { split(text) } else { Value::String(text.to_owned()) };
+                self.put_field(path, index, value, origin);
             }
             Err(text) => problems.push(origin, path, text),
         }
@@ -187,41 +190,44 @@ impl<'a> Layers<'a> {
         let Some(section) = self.sections.iter().find(|section| section.name == *name) else {
             return Err(self.unknown_section(name));
         };
-        match rest {
-            [LIST, index, name] if section.entries.is_some() => {
-                let index = self.list_index(section, index)?;
-                let field = fields(section).find(|field| field.name == *name);
-                let field = field.ok_or_else(|| unknown_field(section, name))?;
-                Ok(Slot::Field { path: [section.name, field.name], index, shape: field.shape })
+        let list = rest.first().and_then(|name| list_of(section, name));
+        match (list, rest) {
+            (Some(list), [_, index, name]) => {
+                let index = self.list_index(section, list, index)?;
+                let field = list.fields.iter().find(|field| field.name == *name);
+                let field = field.ok_or_else(|| unknown_field(section, list, name))?;
+                Ok(Slot::Field { path: [section.name, list.name, field.name], index, shape: field.shape })
             }
-            [LIST, ..] if section.entries.is_some() => Err(format!(
-                "`{0}.{LIST}` is a list: name its entry and field, such as {ENV_PREFIX}{1}__KEYS__0__{2}",
+            (Some(list), _) => Err(format!(
+                "`{0}.{1}` is a list: name its entry and field, such as {ENV_PREFIX}{2}__{3}__0__{4}",
                 section.name,
+                list.name,
                 section.name.to_ascii_uppercase(),
-                field_names(section).next().unwrap_or_default().to_ascii_uppercase(),
+                list.name.to_ascii_uppercase(),
+                field_names(list).next().unwrap_or_default().to_ascii_uppercase(),
             )),
-            [name] => {
+            (None, [name]) => {
                 let key = section.keys.iter().find(|key| key.name == *name);
                 let key = key.ok_or_else(|| unknown_key(section, name))?;
                 Ok(Slot::Key { path: [section.name, key.name], shape: key.shape })
             }
-            _ => Err(unknown_key(section, &rest.join("."))),
+            (None, _) => Err(unknown_key(section, &rest.join("."))),
         }
     }
 
     /// An entry that is there, or the one after the last.
-    fn list_index(&self, section: &Section, text: &str) -> Result<usize, String> {
+    fn list_index(&self, section: &Section, list: &Entries, text: &str) -> Result<usize, String> {
         let there = self
             .table
             .get(section.name)
-            .and_then(|section| section.get(LIST))
+            .and_then(|section| section.get(list.name))
             .and_then(Value::as_array)
             .map_or(0, Vec::len);
         match text.parse::<usize>() {
             Ok(index) if index <= there.min(ENTRIES_MAX) => Ok(index),
             Ok(_) => Err(format!(
-                "`{0}.{LIST}` has {there} entries before this one: the next is number {there}",
-                section.name
+                "`{0}.{1}` has {there} entries before this one: the next is number {there}",
+                section.name, list.name
             )),
             Err(_) => Err(format!("\"{text}\" must be the number of an entry, from 0")),
         }
@@ -232,10 +238,9 @@ impl<'a> Layers<'a> {
         self.section(section).insert(key.to_owned(), value);
     }
 
-    fn put_field(&mut self, section: &str, index: usize, field: &str, value: Value, origin: Origin) {
-        let path = format!("{section}.{LIST}.{index}.{field}");
-        self.origins.insert(path, origin);
-        if let Some(entry) = self.entry(section, index) {
+    fn put_field(&mut self, [section, list, field]: [&str; 3], index: usize, value: Value, origin: Origin) {
+        self.origins.insert(format!("{section}.{list}.{index}.{field}"), origin);
+        if let Some(entry) = self.entry([section, list], index) {
             entry.insert(field.to_owned(), value);
         }
     }
@@ -248,9 +253,9 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn entry(&mut self, section: &str, index: usize) -> Option<&mut Table> {
+    fn entry(&mut self, [section, list]: [&str; 2], index: usize) -> Option<&mut Table> {
         let list =
-            self.section(section).entry(LIST.to_owned()).or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?;
+            self.section(section).entry(list.to_owned()).or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?;
         if list.len() == index {
             list.push(Value::Table(Table::new()));
         }
@@ -282,29 +287,30 @@ impl File<'_> {
     }
 }
 
-fn fields(section: &Section) -> impl Iterator<Item = &'static Field> {
-    section.entries.map_or(&[][..], |entries| entries.fields).iter()
+/// The list of a section that has this name.
+fn list_of<'s>(section: &'s Section, name: &str) -> Option<&'s Entries> {
+    section.lists.iter().find(|list| list.name == name)
 }
 
-fn field_names(section: &Section) -> impl Iterator<Item = &'static str> {
-    fields(section).map(|field| field.name)
-}
-
-/// A list of bare texts with commas between them.
-fn list(text: &str) -> Value {
+/// A list typed as bare text, with commas between its entries.
+fn split(text: &str) -> Value {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     Value::from(entries.map(str::to_owned).collect::<Vec<_>>())
 }
 
+fn field_names(list: &Entries) -> impl Iterator<Item = &'static str> {
+    list.fields.iter().map(|field| field.name)
+}
+
 fn unknown_key(section: &Section, name: &str) -> String {
-    let list = section.entries.map(|_| LIST);
-    let known = section.keys.iter().map(|key| key.name).chain(list);
+    let lists = section.lists.iter().map(|list| list.name);
+    let known = section.keys.iter().map(|key| key.name).chain(lists);
     format!("unknown key `{}.{name}`{}", section.name, suggestion(name, known))
 }
 
-fn unknown_field(section: &Section, name: &str) -> String {
-    let hint = suggestion(name, field_names(section));
-    format!("unknown key `{}.{LIST}.{name}`{hint}", section.name)
+fn unknown_field(section: &Section, list: &Entries, name: &str) -> String {
+    let hint = suggestion(name, field_names(list));
+    format!("unknown key `{}.{}.{name}`{hint}", section.name, list.name)
 }
 
 /// ", did you mean …?" when a known name is near enough; else which names there are, when they are few.

@@ -8,6 +8,7 @@ pub mod derived;
 pub mod fuzz_bodies;
 pub mod group;
 pub mod host;
+pub mod issuers;
 pub mod keys;
 pub mod kind;
 mod layers;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::issuers::IssuerSettings;
 pub use self::kind::{LogFormat, LogLevel, MetricsReaders, PortTls, ProxyProtocol};
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::settings::{
@@ -174,8 +176,14 @@ fn load_layers(file: Option<(&Path, &str)>, sources: &Sources, problems: &mut Pr
 fn resolve(raw: &Raw, sources: &Sources, layers: &Layers<'_>, problems: &mut Problems) -> Option<Settings> {
     let read = |path: &Path| std::fs::read(sources.place(path));
     let auth_keys = keys::resolve_auth(&raw.auth.keys, &read, problems);
+    let in_place = |path: &str| sources.place(Path::new(path));
+    let issuers = issuers::resolve(&raw.auth.issuers, &in_place, problems);
     let api_keys = keys::resolve_api(&raw.api.keys, problems);
-    let mut settings = Settings::resolve(raw, auth_keys, api_keys, sources, problems)?;
+    let mut settings = Settings::resolve(raw, (auth_keys, issuers), api_keys, sources, problems)?;
+    settings.webhook_secret = issuers::webhook_secret(&raw.webhook.secret_file, &read, problems);
+    if !settings.revocations.file.is_empty() {
+        settings.revocations.file = in_place(&settings.revocations.file).to_string_lossy().into_owned();
+    }
     relations::check(&settings, raw, &|key| layers.origin(key), problems);
     // What is typed wrong would only be told twice.
     let is_told = |problem: &Problem| ["tls.", "server.tls", "link.tls"].iter().any(|key| problem.key.starts_with(key));
@@ -205,16 +213,18 @@ fn listing(sections: &[Section], layers: &Layers<'_>) -> Vec<Listed> {
                 key: path,
             });
         }
-        let entries = typed.and_then(|typed| typed.get("keys")?.as_array());
-        for (index, entry) in entries.into_iter().flatten().enumerate() {
-            for (field, value) in entry.as_table().into_iter().flatten() {
-                let key = format!("{}.keys.{index}.{field}", section.name);
-                let hidden = field == "secret";
-                listing.push(Listed {
-                    value: if hidden { "(hidden)".to_owned() } else { value.to_string() },
-                    origin: layers.origin(&key),
-                    key,
-                });
+        for list in &section.lists {
+            let entries = typed.and_then(|typed| typed.get(list.name)?.as_array());
+            for (index, entry) in entries.into_iter().flatten().enumerate() {
+                for (field, value) in entry.as_table().into_iter().flatten() {
+                    let key = format!("{}.{}.{index}.{field}", section.name, list.name);
+                    let hidden = field == "secret";
+                    listing.push(Listed {
+                        value: if hidden { "(hidden)".to_owned() } else { value.to_string() },
+                        origin: layers.origin(&key),
+                        key,
+                    });
+                }
             }
         }
     }

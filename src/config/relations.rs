@@ -228,6 +228,20 @@ fn times(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
         "one ping is answered or missed before the next is due",
     );
     rules.hold(
+        settings.jwks.unknown_pause <= settings.jwks.refresh,
+        ["jwks.unknown_pause", "jwks.refresh"],
+        [&raw.jwks.unknown_pause, &raw.jwks.refresh],
+        "must not be more than",
+        "a source is asked once in `jwks.refresh` anyway",
+    );
+    rules.hold(
+        settings.webhook.url.is_empty() || settings.webhook.timeout < settings.limits.handshake_deadline,
+        ["webhook.timeout", "limits.handshake_deadline"],
+        [&raw.webhook.timeout, &raw.limits.handshake_deadline],
+        "must be less than",
+        "the connection that waits for the answer would be gone",
+    );
+    rules.hold(
         settings.drain.window <= settings.drain.hard_end,
         ["drain.window", "drain.hard_end"],
         [&raw.drain.window, &raw.drain.hard_end],

@@ -14,8 +14,8 @@ pub struct Section {
     pub doc: &'static [&'static str],
     /// Its keys.
     pub keys: Vec<Key>,
-    /// Its list of tables (`[[section.keys]]`), where it has one.
-    pub entries: Option<Entries>,
+    /// Its lists of tables (`[[section.keys]]`).
+    pub lists: Vec<Entries>,
 }
 
 /// One key.
@@ -35,6 +35,8 @@ pub struct Key {
 /// A list of tables, `[[section.keys]]`.
 #[derive(Clone, Copy)]
 pub struct Entries {
+    /// Its name.
+    pub name: &'static str,
     /// What an entry is, line by line.
     pub doc: &'static [&'static str],
     /// The fields of an entry. An empty text is as good as none.
@@ -62,6 +64,10 @@ pub trait FieldKind {
 
 impl FieldKind for String {
     const SHAPE: Shape = Shape::Text;
+}
+
+impl FieldKind for Vec<String> {
+    const SHAPE: Shape = Shape::List;
 }
 
 /// A list of texts; `None` where nothing was typed, which may mean something else than an empty list.
@@ -130,6 +136,7 @@ macro_rules! sections {
                 $key:ident: $kind:ident $([$low:literal, $high:literal])? = $default:tt,
             )*
             $(keys: $raw_entry:ident => $entries:ident,)?
+            $(issuers: $raw_issuer:ident => $issuers:ident,)?
         }
     )*) => {
         $(
@@ -141,8 +148,12 @@ macro_rules! sections {
             pub struct $raw {
                 $($(#[doc = $key_doc])+ pub $key: <$kind as Kind>::Raw,)*
                 $(
-                    /// The list of tables.
+                    /// The list of keys.
                     pub keys: Vec<$raw_entry>,
+                )?
+                $(
+                    /// The list of issuers.
+                    pub issuers: Vec<$raw_issuer>,
                 )?
             }
 
@@ -151,6 +162,7 @@ macro_rules! sections {
                     Self {
                         $($key: <$kind as Kind>::raw(literal!($default)),)*
                         $(keys: Vec::<$raw_entry>::new(),)?
+                        $(issuers: Vec::<$raw_issuer>::new(),)?
                     }
                 }
             }
@@ -160,15 +172,24 @@ macro_rules! sections {
             pub struct $value {
                 $($(#[doc = $key_doc])+ pub $key: <$kind as Kind>::Value,)*
                 $(
-                    /// The list of tables.
+                    /// The list of keys.
                     pub keys: $entries,
+                )?
+                $(
+                    /// The list of issuers.
+                    pub issuers: $issuers,
                 )?
             }
 
             impl $value {
                 /// Parses every value of the section. `None` only when a default of the table is no value, which a
                 /// test rules out.
-                fn resolve(raw: &$raw, $(keys: $entries,)? problems: &mut Problems) -> Option<Self> {
+                fn resolve(
+                    raw: &$raw,
+                    $(keys: $entries,)?
+                    $(issuers: $issuers,)?
+                    problems: &mut Problems,
+                ) -> Option<Self> {
                     // A section may have a list of tables and no key of its own.
                     let _ = (raw, &problems);
                     $(
@@ -179,6 +200,7 @@ macro_rules! sections {
                     Some(Self {
                         $($key: $key?,)*
                         $(keys: <$entries as From<$entries>>::from(keys),)?
+                        $(issuers: <$issuers as From<$issuers>>::from(issuers),)?
                     })
                 }
             }
@@ -204,18 +226,18 @@ macro_rules! sections {
                     default: <$kind as Kind>::toml(&<$kind as Kind>::raw(literal!($default))),
                     bounds: None$(.or(Some(schema::bounds_text::<$kind>(($low, $high)))))?,
                 }),*],
-                entries: None$(.or(Some($raw_entry::ENTRIES)))?,
+                lists: vec![$($raw_entry::ENTRIES,)? $($raw_issuer::ENTRIES,)?],
             }),*]
         }
     };
 }
 pub(super) use sections;
 
-/// Turns a table of fields into the raw type of an entry of `[[section.keys]]`.
+/// Turns a table of fields into the raw type of an entry of a list, such as `[[section.keys]]`.
 macro_rules! entry {
     (
         $(#[doc = $doc:literal])+
-        $raw:ident {
+        $list:ident: $raw:ident {
             $($(#[doc = $field_doc:literal])+ $field:ident: $kind:ty = $example:literal,)*
         }
     ) => {
@@ -229,6 +251,7 @@ macro_rules! entry {
         impl $raw {
             /// The table as data.
             pub const ENTRIES: Entries = Entries {
+                name: stringify!($list),
                 doc: &[$($doc),+],
                 fields: &[$(Field {
                     name: stringify!($field),

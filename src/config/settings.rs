@@ -4,10 +4,11 @@
 //! the program uses.
 
 use super::Sources;
-use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey};
+use super::issuers::{Issuers, RawIssuer};
+use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey, Secret};
 use super::kind::{
-    Address, Certificates, Count, Format, Kind, Level, NetworkList, OptionalAddress, OptionalName, OriginList, Places,
-    ProxyHeader, Readers, Size, Span, Switch, Text, TlsPort, TlsVersion,
+    Address, Certificates, Count, Format, HttpUrl, Kind, Level, NetworkList, OptionalAddress, OptionalName, OriginList,
+    Places, ProxyHeader, Readers, Size, Span, Switch, Text, TlsPort, TlsVersion,
 };
 use super::problem::Problems;
 use super::schema::{self, Key, Section, literal, sections};
@@ -229,7 +230,56 @@ sections! {
         audience: Text = "",
         /// How far the clocks of token makers may be off.
         leeway: Span ["0s", "1h"] = "30s",
+        /// The longest time from `iat` to `exp`; tokens that live longer, or do not say since when, are refused. It tells when a revocation has outlived every token that it means. 0s: no bound.
+        lifetime_max: Span ["0s", "3650days"] = "0s",
+        /// How long before its token runs out a connected agent is told (`token_expiring`), so that it can send a newer one (`refresh`). 0s: it is not told.
+        expiry_notice: Span ["0s", "1day"] = "1m",
         keys: RawAuthKey => AuthKeys,
+        issuers: RawIssuer => Issuers,
+    }
+
+    /// Fetching the keys of `[[auth.issuers]]`. What was fetched last stays in force while a source is down.
+    jwks: RawJwks => Jwks {
+        /// How often each source is asked. A tenth of it is drawn at random.
+        refresh: Span ["1s", "7days"] = "10m",
+        /// A token with an unknown key id has its issuer's source asked at once, but not again within this time. Also the first pause after a fetch that failed; pauses double up to `refresh`.
+        unknown_pause: Span ["100ms", "1h"] = "10s",
+        /// The longest time for one fetch.
+        timeout: Span ["10ms", "1m"] = "5s",
+        /// The most bytes of a set of keys.
+        bytes_max: Size ["1KiB", "16MiB"] = "256KiB",
+        /// The most keys in a set. A token without `kid` is checked with each key of its algorithm.
+        keys_max: Places [1, 1024] = 32,
+    }
+
+    /// Asking somebody else who an agent is, for tokens that no key here vouches for. Without an answer nobody gets in.
+    webhook: RawWebhook => Webhook {
+        /// Where to ask (POST, `http` or `https`). Empty: nobody is asked.
+        url: HttpUrl = "",
+        /// A file whose text goes along as `Authorization: Bearer …`, so that the webhook knows who asks. Empty: nothing does.
+        secret_file: Text = "",
+        /// The longest time for one answer; and who has waited for longer in the queue is answered 503 without being asked about.
+        timeout: Span ["10ms", "1m"] = "3s",
+        /// How long an answer that lets an agent in is used again for the same token. 0s: never.
+        allowed_kept: Span ["0s", "1day"] = "1m",
+        /// How long an answer that does not is.
+        refused_kept: Span ["0s", "1day"] = "10s",
+        /// The most answers that are kept.
+        kept_max: Places [0, 16_777_216] = 65_536,
+        /// Questions at once, a thread each.
+        threads: Places [1, 256] = 8,
+        /// Questions that wait; above it 503.
+        waiting_max: Places [1, 1_048_576] = 1_024,
+        /// The most bytes of an answer.
+        bytes_max: Size ["256B", "1MiB"] = "64KiB",
+    }
+
+    /// Tokens that are good by themselves and are to let nobody in any more (`POST /v1/revocations`).
+    revocations: RawRevocations => Revocations {
+        /// The file that they are kept in, relative to this one; it is made when it is not there. Empty: the node keeps none, and the API says so.
+        file: Text = "",
+        /// The most of them.
+        max: Places [1, 10_000_000] = 100_000,
     }
 
     /// Backends' API keys. Without one, the control API answers 401 except under `serve --dev`.
@@ -295,6 +345,14 @@ pub struct Settings {
     pub deflate: Deflate,
     /// Agents' tokens.
     pub auth: Auth,
+    /// Fetching issuers' keys.
+    pub jwks: Jwks,
+    /// Asking somebody else.
+    pub webhook: Webhook,
+    /// What the webhook knows us by; no text where there is none.
+    pub webhook_secret: Secret,
+    /// Revoked tokens.
+    pub revocations: Revocations,
     /// Backends' API keys.
     pub api: Api,
     /// The orderly stop.
@@ -311,7 +369,7 @@ impl Settings {
     /// Parses every value; each problem is noted. `None` when a default is no value, which a test rules out.
     pub(super) fn resolve(
         raw: &Raw,
-        auth_keys: AuthKeys,
+        (auth_keys, issuers): (AuthKeys, Issuers),
         api_keys: ApiKeys,
         sources: &Sources,
         problems: &mut Problems,
@@ -329,7 +387,11 @@ impl Settings {
             calls: Calls::resolve(&raw.calls, problems)?,
             heartbeat: Heartbeat::resolve(&raw.heartbeat, problems)?,
             deflate: Deflate::resolve(&raw.deflate, problems)?,
-            auth: Auth::resolve(&raw.auth, auth_keys, problems)?,
+            auth: Auth::resolve(&raw.auth, auth_keys, issuers, problems)?,
+            jwks: Jwks::resolve(&raw.jwks, problems)?,
+            webhook: Webhook::resolve(&raw.webhook, problems)?,
+            webhook_secret: Secret::default(),
+            revocations: Revocations::resolve(&raw.revocations, problems)?,
             api: Api::resolve(&raw.api, api_keys, problems)?,
             drain: Drain::resolve(&raw.drain, problems)?,
             audit: Audit::resolve(&raw.audit, problems)?,

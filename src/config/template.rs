@@ -33,7 +33,7 @@ fn write_section(out: &mut String, section: &Section) -> fmt::Result {
     for key in &section.keys {
         write_key(out, key)?;
     }
-    if let Some(entries) = &section.entries {
+    for entries in &section.lists {
         write_entries(out, section.name, entries)?;
     }
     Ok(())
@@ -51,7 +51,7 @@ fn write_key(out: &mut String, key: &Key) -> fmt::Result {
 fn write_entries(out: &mut String, section: &str, entries: &Entries) -> fmt::Result {
     writeln!(out)?;
     write_doc(out, entries.doc)?;
-    writeln!(out, "# [[{section}.keys]]")?;
+    writeln!(out, "# [[{section}.{}]]", entries.name)?;
     for field in entries.fields {
         write_doc(out, field.doc)?;
         match field.shape {
@@ -92,7 +92,7 @@ mod tests {
                 assert!(words >= 3, "{}.{} says too little", section.name, key.name);
                 assert!(text.contains(&format!("\n{} = {}\n", key.name, key.default)));
             }
-            for field in section.entries.iter().flat_map(|entries| entries.fields) {
+            for field in section.lists.iter().flat_map(|entries| entries.fields) {
                 assert!(!field.doc.is_empty(), "{}", field.name);
                 assert!(text.contains(&format!("\n# {} = ", field.name)));
             }
@@ -109,7 +109,8 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         let read: Raw = toml::from_str(&examples.concat()).expect("valid TOML of known keys");
-        assert_eq!((read.auth.keys.len(), read.api.keys.len()), (1, 1));
+        assert_eq!((read.auth.keys.len(), read.auth.issuers.len(), read.api.keys.len()), (1, 1, 1));
+        assert_eq!(read.auth.issuers[0].algorithms, ["RS256", "PS256", "ES256"]);
         assert_eq!(read.auth.keys[0].algorithm, "ES256");
         assert_eq!(read.api.keys[0].tenant, "default");
         // Who takes the example as it stands gives the least away.

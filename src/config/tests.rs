@@ -361,7 +361,7 @@ fn keys_that_are_wrong_are_told() {
         ),
         (
             "[[auth.keys]]\nid = \"a\"\nalgorithm = \"none\"\nsecret = \"hush\"",
-            "h.toml:3: `auth.keys.0.algorithm` is \"none\", must be one of \"HS256\", \"RS256\", \"ES256\", \"EdDSA\"",
+            "h.toml:3: `auth.keys.0.algorithm` is \"none\", must be one of \"HS256\", \"RS256\", \"RS384\", \"RS512\", \"PS256\", \"PS384\", \"PS512\", \"ES256\", \"ES384\", \"EdDSA\"",
         ),
         (
             "[[auth.keys]]\nid = \"a\"\nalgorithm = \"ES256\"\nfile = \"/no/such/key.pem\"",

@@ -13,7 +13,7 @@ use crate::net::tls::tickets::Tickets;
 
 entry! {
     /// A certificate with its key. The first one answers clients that ask for none of the names that the certificates have.
-    RawTlsKey {
+    keys: RawTlsKey {
         /// PEM file: the certificate first, then what leads to a root.
         certificate: String = "gateway.pem",
         /// PEM file: its private key, not encrypted.

@@ -26,7 +26,7 @@ pub struct Arrived<'a> {
 pub struct Asked<'a> {
     /// Who asks.
     pub by: Caller,
-    /// The agent's segment of the path, as it was written.
+    /// The segment of the path that names an agent, or a revocation, as it was written.
     pub agent: &'a str,
     /// The query, without its question mark.
     pub query: &'a str,

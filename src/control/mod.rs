@@ -25,6 +25,8 @@ mod problem;
 mod query;
 mod reply;
 mod request;
+mod revocation_body;
+mod revocations;
 mod route;
 mod server;
 mod setup;

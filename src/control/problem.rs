@@ -66,6 +66,16 @@ pub enum Kind {
     RateLimited,
     /// This node should get no traffic.
     NotReady,
+    /// This node keeps no revocations.
+    RevocationsOff,
+    /// There is no room for another revocation.
+    RevocationsFull,
+    /// Too many changes of revocations wait for the disk.
+    RevocationsBusy,
+    /// The tenant has no revocation of this number.
+    NoSuchRevocation,
+    /// It could not be written down.
+    NotStored,
     /// Our fault.
     Internal,
 }
@@ -90,7 +100,7 @@ const fn row(slug: &'static str, status: u16, title: &'static str, detail: &'sta
 impl Kind {
     /// Every kind; the outcomes come first, in the order of [`Outcome`].
     #[cfg(test)]
-    pub const ALL: [Kind; 27] = [
+    pub const ALL: [Kind; 32] = [
         Self::Offline,
         Self::NotDelivered,
         Self::NoReceipt,
@@ -117,6 +127,11 @@ impl Kind {
         Self::Overloaded,
         Self::RateLimited,
         Self::NotReady,
+        Self::RevocationsOff,
+        Self::RevocationsFull,
+        Self::RevocationsBusy,
+        Self::NoSuchRevocation,
+        Self::NotStored,
         Self::Internal,
     ];
 
@@ -173,6 +188,11 @@ impl Kind {
             Self::Overloaded => row("overloaded", 503, "Node is overloaded", "The event loop of this agent has too many orders waiting. Nothing was done; repeat later."),
             Self::RateLimited => row("rate_limited", 429, "Too many calls", "This API key has made too many calls in a short time. Nothing was sent; repeat after the time in `Retry-After`."),
             Self::NotReady => row("not_ready", 503, "Node is not ready", "This node should get no traffic now."),
+            Self::RevocationsOff => row("revocations_off", 503, "No revocations here", "This node keeps no revocations: `revocations.file` names no file. Nothing was revoked."),
+            Self::RevocationsFull => row("revocations_full", 507, "No room for revocations", "This node keeps as many revocations as it may (`revocations.max`). Nothing was revoked; take others back first."),
+            Self::RevocationsBusy => row("revocations_busy", 503, "Too many revocations at once", "Too many changes wait for the disk. Nothing was changed; repeat later."),
+            Self::NoSuchRevocation => row("no_such_revocation", 404, "No such revocation", "This tenant has no revocation of this number."),
+            Self::NotStored => row("not_stored", 507, "Not written down", "It could not be written down, so nothing was changed."),
             Self::Internal => row("internal", 500, "Internal error", "The gateway failed. It may have run."),
         }
     }

@@ -52,11 +52,7 @@ pub fn list(query: &str) -> Result<List, Problem> {
     let mut faults = Vec::new();
     each_parameter(query, &["label"], &mut faults, |name, value| match name {
         "limit" => {
-            list.limit = value
-                .parse()
-                .ok()
-                .filter(|limit| (1..=PAGE_AGENTS_MAX).contains(limit))
-                .ok_or_else(|| format!("must be a number from 1 to {PAGE_AGENTS_MAX}"))?;
+            list.limit = read_limit(value)?;
             Ok(())
         }
         "cursor" => {
@@ -78,6 +74,41 @@ pub fn list(query: &str) -> Result<List, Problem> {
         _ => Err("is unknown; there are `limit`, `cursor`, `prefix` and `label`".to_owned()),
     });
     done(list, faults)
+}
+
+/// The part of a list that is asked for, where nothing else can be.
+#[derive(Debug)]
+pub struct Page {
+    /// Where to go on; 0 at the start.
+    pub cursor: u64,
+    /// Most entries.
+    pub limit: usize,
+}
+
+/// The query of a list without a filter: `limit` and `cursor`.
+///
+/// # Errors
+/// 400 that names each parameter that is wrong.
+pub fn page(query: &str) -> Result<Page, Problem> {
+    let mut page = Page { cursor: 0, limit: PAGE_AGENTS };
+    let mut faults = Vec::new();
+    each_parameter(query, &[], &mut faults, |name, value| match name {
+        "limit" => {
+            page.limit = read_limit(value)?;
+            Ok(())
+        }
+        "cursor" => {
+            page.cursor = read_cursor(value).ok_or("must be the `next` of the page before")?;
+            Ok(())
+        }
+        _ => Err("is unknown; there are `limit` and `cursor`".to_owned()),
+    });
+    done(page, faults)
+}
+
+fn read_limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=PAGE_AGENTS_MAX).contains(limit));
+    limit.ok_or_else(|| format!("must be a number from 1 to {PAGE_AGENTS_MAX}"))
 }
 
 /// The query of a disconnect: `reason`, or what is said without one.
@@ -105,7 +136,9 @@ pub fn write_cursor(cursor: u64) -> String {
     format!("{cursor:x}")
 }
 
-fn read_cursor(text: &str) -> Option<u64> {
+/// A cursor that [`write_cursor`] wrote; `None` for anything else.
+#[must_use]
+pub fn read_cursor(text: &str) -> Option<u64> {
     // `from_str_radix` would also take a sign.
     let digits = text.bytes().all(|b| b.is_ascii_hexdigit());
     u64::from_str_radix(text, 16).ok().filter(|_| digits)

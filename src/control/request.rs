@@ -17,7 +17,7 @@ use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
 use super::route::{Found, Keyed, OBSERVE, Open, Route, TABLE, find};
 use super::setup::{MetricsAccess, Shared};
-use super::{agents, answer::Answer, call, foreign, operate};
+use super::{agents, answer::Answer, call, foreign, operate, revocations};
 
 /// The status under which a request is counted whose caller went away.
 const CALLER_WENT_AWAY: u16 = 499;
@@ -87,6 +87,9 @@ async fn route(
         Keyed::Show => agents::show(shared, asked).await,
         Keyed::Disconnect => agents::disconnect(shared, &asked).await,
         Keyed::Node => Ok(operate::node(shared, now)),
+        Keyed::Revoke => revocations::post(shared, asked, body, patience).await,
+        Keyed::Revocations => revocations::list(shared, &asked),
+        Keyed::Unrevoke => revocations::delete(shared, asked).await,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns matching, and is what the OpenAPI text and the metric labels are held against. It never looks at a body.
 //!
-//! Nine rows are matched by hand and not by `axum::Router`: the router boxes a future for each request, and matching by
+//! A dozen rows are matched by hand and not by `axum::Router`: the router boxes a future for each request, and matching by
 //! hand leaves one table where a router, labels for metrics and a list of statuses would be three.
 
 use axum::http::Method;
@@ -44,6 +44,12 @@ pub enum Keyed {
     Disconnect,
     /// Look at this node.
     Node,
+    /// Revoke tokens.
+    Revoke,
+    /// List revocations.
+    Revocations,
+    /// Take a revocation back.
+    Unrevoke,
 }
 
 impl Keyed {
@@ -55,6 +61,7 @@ impl Keyed {
             Self::List | Self::Show => Right::List,
             Self::Disconnect => Right::Disconnect,
             Self::Node => OBSERVE,
+            Self::Revoke | Self::Revocations | Self::Unrevoke => Right::Administer,
         }
     }
 }
@@ -69,7 +76,7 @@ pub struct Row {
     pub route: Route,
     /// The method; HEAD is taken as GET.
     pub method: Method,
-    /// The path; `{agent}` stands for one segment.
+    /// The path; a name in braces, such as `{agent}`, stands for one segment.
     pub template: &'static str,
     /// Every status of its answers.
     pub statuses: &'static [u16],
@@ -77,12 +84,11 @@ pub struct Row {
 
 const CALLS: &str = "/v1/agents/{agent}/calls";
 const AGENT: &str = "/v1/agents/{agent}";
-const AGENT_SEGMENT: &str = "{agent}";
 /// The agents' WebSocket, which lives on the other port.
 const AGENTS_OWN_PATH: &str = "/v1/agent";
 
 /// Every route; the hot one first.
-pub const TABLE: [Row; 9] = [
+pub const TABLE: [Row; 12] = [
     row(
         Route::Keyed(Keyed::Call),
         Method::POST,
@@ -93,6 +99,19 @@ pub const TABLE: [Row; 9] = [
     row(Route::Keyed(Keyed::Show), Method::GET, AGENT, &[200, 400, 401, 403, 404, 429, 500, 503]),
     row(Route::Keyed(Keyed::Disconnect), Method::DELETE, AGENT, &[204, 400, 401, 403, 404, 429, 503]),
     row(Route::Keyed(Keyed::Node), Method::GET, "/v1/node", &[200, 401, 403, 429]),
+    row(
+        Route::Keyed(Keyed::Revoke),
+        Method::POST,
+        "/v1/revocations",
+        &[201, 400, 401, 403, 408, 413, 429, 500, 503, 507],
+    ),
+    row(Route::Keyed(Keyed::Revocations), Method::GET, "/v1/revocations", &[200, 400, 401, 403, 429]),
+    row(
+        Route::Keyed(Keyed::Unrevoke),
+        Method::DELETE,
+        "/v1/revocations/{revocation}",
+        &[204, 401, 403, 404, 429, 500, 503, 507],
+    ),
     row(Route::Open(Open::Live), Method::GET, "/livez", &[200, 403]),
     row(Route::Open(Open::Ready), Method::GET, "/readyz", &[200, 403, 503]),
     row(Route::Open(Open::Metrics), Method::GET, "/metrics", &[200, 401, 403, 429]),
@@ -106,7 +125,7 @@ const fn row(route: Route, method: Method, template: &'static str, statuses: &'s
 /// What a method and a path lead to.
 #[derive(Debug)]
 pub enum Found<'p> {
-    /// A route: its index in [`TABLE`], and the agent's segment as it was written (empty where there is none).
+    /// A route: its index in [`TABLE`], and the segment that stands for a name as it was written (empty where there is none).
     Route(usize, &'p str),
     /// The path exists, the method does not; these do.
     WrongMethod(String),
@@ -143,9 +162,12 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
     }
 }
 
-/// The segment that stands where the template says `{agent}`, or the empty text where it does not; `None` when the path is another.
+/// The segment that stands where the template has a name in braces, or the empty text where it has none; `None` when the path is
+/// another.
 fn capture<'p>(template: &str, path: &'p str) -> Option<&'p str> {
-    let Some((before, after)) = template.split_once(AGENT_SEGMENT) else {
+    let Some((before, (_, after))) =
+        template.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    else {
         return (template == path).then_some("");
     };
     let agent = path.strip_prefix(before)?.strip_suffix(after)?;
@@ -177,6 +199,9 @@ mod tests {
             (Method::GET, "/v1/agents/web-1", Some((Route::Keyed(Keyed::Show), "web-1"))),
             (Method::HEAD, "/v1/agents/web-1", Some((Route::Keyed(Keyed::Show), "web-1"))),
             (Method::DELETE, "/v1/agents/a%40b", Some((Route::Keyed(Keyed::Disconnect), "a%40b"))),
+            (Method::DELETE, "/v1/revocations/2a", Some((Route::Keyed(Keyed::Unrevoke), "2a"))),
+            (Method::POST, "/v1/revocations", Some((Route::Keyed(Keyed::Revoke), ""))),
+            (Method::DELETE, "/v1/revocations/", None),
             (Method::HEAD, "/livez", Some((Route::Open(Open::Live), ""))),
             (Method::GET, "/v1/agents/", None),
             (Method::GET, "/v1/agents/a/b", None),

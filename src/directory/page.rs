@@ -200,6 +200,7 @@ mod tests {
             labels: &[("v".into(), value.into())],
             conn: ConnId::new(0, conn, conn),
             encoding: Encoding::Json,
+            token: crate::directory::TokenMark::NONE,
         };
         directory.join(&agent).expect("there is room").slot
     }

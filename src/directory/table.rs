@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use hashbrown::HashTable;
 
 use super::label_sets::SetNumber;
+use super::token_marks::{TokenMark, TokenMarks};
 use super::{Located, NewAgent};
 use crate::kit::ids::{AgentId, ConnId, TenantId};
 use crate::kit::quota::Quota;
@@ -80,6 +81,8 @@ pub(super) struct Table {
     by_name: HashTable<u32>,
     /// Bytes of ids that are too long for their entries.
     spilled: usize,
+    /// Of the agents' tokens, where anybody wants to find agents by them.
+    tokens: Option<TokenMarks>,
 }
 
 /// What [`Table::put`] did.
@@ -93,7 +96,12 @@ pub(super) struct Put {
 impl Table {
     /// An empty shard.
     pub(super) fn new() -> Self {
-        Self { entries: Slots::with_chunk(CHUNK), by_name: HashTable::with_capacity(ROOM_FROM_START), spilled: 0 }
+        Self {
+            entries: Slots::with_chunk(CHUNK),
+            by_name: HashTable::with_capacity(ROOM_FROM_START),
+            spilled: 0,
+            tokens: None,
+        }
     }
 
     /// Puts an agent in, or changes its entry in place. `name` is its [`hash`]. `None` when it is new and there is no `room`.
@@ -111,6 +119,7 @@ impl Table {
             let before = Some((entry.conn, entry.profile));
             entry.conn = agent.conn;
             entry.profile = profile;
+            self.note_token(index, agent.token);
             return Some(Put { index, before });
         }
         if room.is_some_and(|room| !room.take()) {
@@ -121,7 +130,33 @@ impl Table {
         let index = self.entries.insert(Entry { id, tenant: agent.tenant, profile, conn: agent.conn });
         let entries = &self.entries;
         self.by_name.insert_unique(name, index, |index| hash_at(entries, hashing, *index));
+        self.note_token(index, agent.token);
         Some(Put { index, before: None })
+    }
+
+    /// Changes the entry of an agent that is still on this connection; the profile that it had before.
+    pub(super) fn renew(&mut self, name: u64, agent: &NewAgent<'_>, profile: Profile) -> Option<Profile> {
+        let index = self.find(name, agent.tenant, agent.id)?;
+        let entry = self.entries.get_mut(index).filter(|entry| entry.conn == agent.conn)?;
+        let before = std::mem::replace(&mut entry.profile, profile);
+        self.note_token(index, agent.token);
+        Some(before)
+    }
+
+    /// Keeps marks of tokens from now on.
+    pub(super) fn keep_token_marks(&mut self) {
+        self.tokens.get_or_insert_default();
+    }
+
+    /// What is kept of the token of the agent at an index.
+    pub(super) fn token_mark(&self, index: u32) -> TokenMark {
+        self.tokens.as_ref().map_or(TokenMark::NONE, |tokens| tokens.get(index))
+    }
+
+    fn note_token(&mut self, index: u32, token: TokenMark) {
+        if let Some(tokens) = &mut self.tokens {
+            tokens.set(index, token);
+        }
     }
 
     /// Takes the agent at `index` out, if it is on this connection.
@@ -134,6 +169,9 @@ impl Table {
             mark.remove();
         }
         let entry = self.entries.remove(index);
+        if let Some(tokens) = &mut self.tokens {
+            tokens.fit(self.entries.span());
+        }
         self.spilled -= entry.as_ref().map_or(0, |entry| spilled(&entry.id));
         if self.by_name.capacity() > (self.by_name.len() * 8 + SLACK).max(ROOM_FROM_START) {
             let entries = &self.entries;
@@ -170,7 +208,9 @@ impl Table {
 
     /// Bytes of the rest of the entries, of room for more, and of the hash table.
     pub(super) fn table_bytes(&self) -> usize {
-        self.entries.bytes() - self.entries.len() * size_of::<AgentId>() + self.by_name.allocation_size()
+        self.entries.bytes() - self.entries.len() * size_of::<AgentId>()
+            + self.by_name.allocation_size()
+            + self.tokens.as_ref().map_or(0, TokenMarks::bytes)
     }
 
     /// The index of an agent.

@@ -20,7 +20,14 @@ fn labels(text: &str) -> Vec<(String, String)> {
 
 /// Puts an agent in, with labels as `key=value key=value`.
 fn join(directory: &Directory, tenant: TenantId, id: &str, conn: ConnId, text: &str) -> Joined {
-    let joined = directory.join(&NewAgent { tenant, id, labels: &labels(text), conn, encoding: encoding(conn) });
+    let joined = directory.join(&NewAgent {
+        tenant,
+        id,
+        labels: &labels(text),
+        conn,
+        encoding: encoding(conn),
+        token: TokenMark::NONE,
+    });
     joined.expect("there is room")
 }
 
@@ -47,6 +54,57 @@ fn ids(listed: &[Listed]) -> Vec<&str> {
     let mut ids: Vec<_> = listed.iter().map(|agent| agent.id.as_str()).collect();
     ids.sort_unstable();
     ids
+}
+
+#[test]
+fn agents_are_found_by_their_tokens_and_renewed_where_they_are() {
+    let directory = Directory::new(TenantLimits { calls: 1, agents: 1000 }, 1);
+    let bytes = |directory: &Directory| directory.bytes().tables;
+    let before = bytes(&directory);
+    let (acme, globex) = (directory.tenant("acme"), directory.tenant("globex"));
+    let mark = |n: u32| TokenMark::new(Some(u64::from(n) + 1), Some(u64::from(n)));
+    let agent = |tenant, id: &str, n: u32, put: &dyn Fn(&NewAgent<'_>) -> bool| {
+        put(&NewAgent { tenant, id, labels: &labels("a=b"), conn: conn(n), encoding: Encoding::Json, token: mark(n) })
+    };
+    let join = |new: &NewAgent<'_>| directory.join(new).is_ok();
+    let renew = |new: &NewAgent<'_>| directory.renew(new);
+    directory.keep_token_marks();
+    for n in 0..300 {
+        assert!(agent(acme, &format!("a{n}"), n, &join));
+    }
+    assert!(agent(globex, "a7", 500, &join));
+    let found = |tenant, id: u64| directory.search(tenant, |_, mark| mark.has_id(id));
+    assert_eq!((found(acme, 8), found(globex, 8), found(globex, 501)), (vec![conn(7)], vec![], vec![conn(500)]));
+    assert_eq!(directory.search(acme, |_, mark| mark.is_before(10)).len(), 10);
+    assert_eq!(directory.search(acme, |id, _| id == "a7"), [conn(7)]);
+    // A newer token changes what is kept; another connection's, another tenant's or a stranger's changes nothing.
+    for (tenant, id, n, expected) in
+        [(acme, "a7", 7, true), (acme, "a7", 8, false), (globex, "a7", 7, false), (acme, "x", 7, false)]
+    {
+        let put =
+            |new: &NewAgent<'_>| renew(&NewAgent { token: TokenMark::new(Some(9999), None), labels: &[], ..*new });
+        assert_eq!(agent(tenant, id, n, &put), expected, "{id} {n}");
+    }
+    assert_eq!((found(acme, 9999), found(acme, 8)), (vec![conn(7)], vec![]));
+    let filter = Filter { prefix: "a7".to_owned(), ..Filter::default() };
+    let listed = walk(&directory, acme, &filter, 10);
+    assert!(listed.iter().any(|agent| agent.id == "a7" && agent.labels.is_empty()), "{listed:?}");
+    // Who comes again comes with the mark of the new token, and whose place is taken has none of the old one.
+    assert!(agent(acme, "a7", 700, &join) && found(acme, 9999).is_empty());
+    assert_eq!(found(acme, 701), [conn(700)]);
+    let most = bytes(&directory) - before;
+    assert!(most <= 301 * (16 + 12) + 64 * 64 * (40 + 13), "{most}");
+}
+
+#[test]
+fn without_revocations_nothing_is_kept_of_tokens() {
+    let directory = Directory::new(TenantLimits { calls: 1, agents: 1000 }, 1);
+    let tenant = directory.tenant("acme");
+    let token = TokenMark::new(Some(1), Some(1));
+    let joined =
+        directory.join(&NewAgent { tenant, id: "a", labels: &[], conn: conn(1), encoding: Encoding::Json, token });
+    assert!(joined.is_ok());
+    assert!(directory.search(tenant, |_, mark| mark != TokenMark::NONE).is_empty());
 }
 
 #[test]
@@ -378,7 +436,14 @@ fn a_tenant_has_as_many_agents_as_it_may() {
     let directory = Directory::new(TenantLimits { calls: 5, agents: 2 }, 5);
     let [acme, other] = ["acme", "other"].map(|name| directory.tenant(name));
     let come = |tenant, id: &str, n| {
-        let agent = NewAgent { tenant, id, labels: &labels("a=b"), conn: conn(n), encoding: Encoding::Json };
+        let agent = NewAgent {
+            tenant,
+            id,
+            labels: &labels("a=b"),
+            conn: conn(n),
+            encoding: Encoding::Json,
+            token: TokenMark::NONE,
+        };
         directory.join(&agent)
     };
     let one = come(acme, "one", 1).expect("the first");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::audit::Audit;
 use crate::auth::api_key::ApiKeys;
-use crate::auth::token::Verifier;
+use crate::auth::token::{Issuer, Verifier};
 use crate::calls::Calls;
 use crate::config::derived::Derived;
 use crate::config::{MetricsReaders, ProxyProtocol, Settings};
@@ -26,6 +26,7 @@ use crate::work::alarm::Alarm;
 use crate::work::dispatch::{Dispatch, DispatchParts, LoopDoor};
 use crate::work::gate::{Backends, Gate, Openness};
 use crate::work::links::LinkTerms;
+use crate::work::webhook::{Webhook, WebhookTerms};
 
 use super::GatewayError;
 
@@ -82,6 +83,7 @@ impl Plan {
                 close_ms: ms(limits.close_deadline),
                 heartbeat_ms: ms(settings.heartbeat.interval),
                 heartbeat_timeout_ms: ms(settings.heartbeat.timeout),
+                expiry_notice_secs: u32::try_from(settings.auth.expiry_notice.as_secs()).unwrap_or(u32::MAX),
             },
             limits: Limits {
                 connections_max: derived.connections_per_loop,
@@ -131,6 +133,7 @@ impl Plan {
         doors: Doors,
         alarm: Alarm,
         audit: Audit,
+        (issuers, webhook): (Vec<Issuer>, Option<Arc<Webhook>>),
     ) -> Result<Dispatch, GatewayError> {
         let limits = &settings.limits;
         Ok(Dispatch::new(DispatchParts {
@@ -144,27 +147,34 @@ impl Plan {
             budget: doors.budget,
             arrivals: doors.arrivals,
             key_calls: self.key_calls,
-            gate: self.gate(settings)?,
+            gate: self.gate(settings, issuers)?,
             links: self.links,
             heartbeat_ms: self.rules.heartbeat_ms,
             connections_max: self.connections,
             connections_max_per_loop: self.limits.connections_max,
             alarm,
             audit,
+            webhook,
         }))
     }
 
     /// Who is let in as an agent.
-    pub(super) fn gate(&self, settings: &Settings) -> Result<Gate, GatewayError> {
+    pub(super) fn gate(&self, settings: &Settings, issuers: Vec<Issuer>) -> Result<Gate, GatewayError> {
         let audience = Some(settings.auth.audience.as_str()).filter(|audience| !audience.is_empty());
         let leeway_secs = settings.auth.leeway.as_secs();
-        let verifier = Verifier::new(&settings.auth.keys.0, audience, leeway_secs).map_err(GatewayError)?;
+        let lifetime_max_secs = Some(settings.auth.lifetime_max.as_secs()).filter(|secs| *secs > 0);
+        let verifier = Verifier::new(&settings.auth.keys.0, audience, leeway_secs)
+            .map_err(GatewayError)?
+            .with_issuers(issuers)
+            .with_lifetime_max(lifetime_max_secs);
+        let leeways = settings.auth.issuers.iter().filter_map(|issuer| issuer.leeway);
+        let leeway_secs = leeways.map(|leeway| leeway.as_secs()).fold(leeway_secs, u64::max);
         let (openness, backends) = match self.dev {
             true => (Openness::Dev, Backends::Dev),
             false => (Openness::TokensOnly, Backends::Keys(ApiKeys::new(&settings.api.keys.0).map_err(GatewayError)?)),
         };
         let origins = settings.server.origins.clone();
-        Ok(Gate { verifier, leeway_secs, openness, backends, origins })
+        Ok(Gate { verifier, leeway_secs, lifetime_max_secs, openness, backends, origins })
     }
 
     /// Who may use the control port, and how.
@@ -223,6 +233,22 @@ fn lag_levels(settings: &Settings) -> Ladder {
         Mark { enter, leave: enter.div_ceil(2) }
     });
     Ladder { marks, rise: overload.rise, fall: overload.fall }
+}
+
+/// How the webhook is asked, where there is one.
+pub(super) fn webhook(settings: &Settings) -> Option<WebhookTerms> {
+    let webhook = &settings.webhook;
+    (!webhook.url.is_empty()).then(|| WebhookTerms {
+        url: webhook.url.clone(),
+        secret: settings.webhook_secret.reveal().to_owned(),
+        timeout: webhook.timeout,
+        bytes_max: webhook.bytes_max,
+        allowed_kept: webhook.allowed_kept,
+        refused_kept: webhook.refused_kept,
+        kept_max: webhook.kept_max,
+        threads: webhook.threads,
+        waiting_max: webhook.waiting_max,
+    })
 }
 
 /// How often somebody may come.

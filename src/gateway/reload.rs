@@ -5,11 +5,11 @@ use crate::config::{self, Listed, Server, derived};
 use crate::net::limits::{Limits, LinkLimits};
 use crate::net::mailbox::Order;
 
-use super::Running;
 use super::plan::{self, Plan};
+use super::{Running, issuers};
 
 /// Settings that take effect at the start alone.
-const FIXED: [&str; 23] = [
+const FIXED: [&str; 25] = [
     "server.listen",
     "server.node",
     "server.loops",
@@ -31,6 +31,8 @@ const FIXED: [&str; 23] = [
     "limits.worker_queue_bytes",
     "limits.closes_kept",
     "limits.descriptors_reserve",
+    "revocations.",
+    "webhook.",
     "audit.",
     "log.",
 ];
@@ -65,10 +67,13 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
         (running.settings.link.listen, running.settings.link.connections, running.settings.link.tls);
     let plan = Plan::of(&settings, running.dev, &derived::derive(&settings, &Host::read()));
     // Everything that can fail comes before anything is put in place.
-    let (gate, live) = (plan.gate(&settings), plan.live(&settings));
+    let made = issuers::make(&settings, &running.fetcher.bell, &running.rings).map_err(|error| error.to_string())?;
+    let (gate, live) = (plan.gate(&settings, made.issuers), plan.live(&settings));
     let (gate, live) = (gate.map_err(|error| error.to_string())?, live.map_err(|error| error.to_string())?);
     running.tls_files.replace(&settings, &running.dispatch)?;
     running.dispatch.set_gate(gate);
+    issuers::tell(&running.fetcher, &settings, &made.rings);
+    running.rings = made.rings;
     running.shared.swap(live);
     let connections_max = running.dispatch.node(running.dispatch.clock().now()).connections_max_per_loop;
     let link = LinkLimits { connections_max: running.settings.link.connections, ..plan.limits.link };

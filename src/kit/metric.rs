@@ -55,6 +55,12 @@ metrics! {
     AUDIT_LINES = Counter "holdfast_audit_lines_total", "Lines written to the audit log.";
     AUDIT_MISSED = Counter "holdfast_audit_missed_total", "Lines that could not be written to the audit log, by kind.";
     AUDIT_FAILING = Gauge "holdfast_audit_failing", "1 while the audit log cannot be written.";
+    REFRESHES = Counter "holdfast_token_refreshes_total", "Newer tokens that agents showed on a live connection, by result: ok, or the cause of the refusal.";
+    KEY_FETCHES = Counter "holdfast_key_fetches_total", "Fetches of issuers' keys (JWKS), by issuer and result: ok or failed.";
+    KEYS = Gauge "holdfast_issuer_keys", "Keys of an issuer that are in force, by issuer.";
+    KEYS_FETCHED = Gauge "holdfast_issuer_keys_fetched_timestamp_seconds", "When the keys that are in force were fetched, in seconds since the UNIX epoch, by issuer: their age is the time since.";
+    REVOCATIONS = Gauge "holdfast_revocations", "Revocations that this node keeps.";
+    WEBHOOK = Counter "holdfast_webhook_answers_total", "Questions to the webhook, by answer: allowed, refused, cached, failed, late or shed.";
     REPLACED = Counter "holdfast_agents_replaced_total", "Connections that a newer one of the same agent replaced.";
     HTTP_REQUESTS = Counter "holdfast_http_requests_total", "Requests to the control port, by route and status.";
     MEMORY = Gauge "holdfast_memory_bytes", "Memory of the process, by part; the parts add up to what is resident.";

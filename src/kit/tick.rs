@@ -154,6 +154,13 @@ impl TurnClock {
         Self { clock, woke: clock.origin, asked: clock.origin, ran: Duration::ZERO }
     }
 
+    /// Wall time of a moment, in milliseconds since the UNIX epoch, by a new look at the wall.
+    #[must_use]
+    pub fn unix_ms(&self, now: Now) -> u64 {
+        self.clock.follow_wall();
+        self.clock.unix_ms(now)
+    }
+
     /// The wait is over: reads the clock.
     pub fn woke(&mut self) -> Now {
         self.woke = Instant::now();

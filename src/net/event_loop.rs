@@ -61,8 +61,8 @@ use super::throttle::Throttle;
 use accept::Accepting;
 use expire::Sweep;
 use meter::Meter;
-use shake::Line;
 use overload::Strain;
+use shake::Line;
 
 /// One read takes at most this; a message that fits is never copied inside the loop.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -130,6 +130,8 @@ pub struct EventLoop<I: Io> {
     told_connections: u64,
     /// The moment of this turn, read once, after `wait`.
     now: Now,
+    /// The wall's clock when the table was last swept: by it tokens run out.
+    unix_secs: u64,
     ready: Vec<Ready>,
     conns: Slots<Conn<I::Stream>>,
     /// Where connections come from that a balancer has passed on.
@@ -210,6 +212,7 @@ impl<I: Io> EventLoop<I> {
             arrivals: parts.arrivals,
             told_connections: 0,
             now: Now::default(),
+            unix_secs: 0,
             ready: Vec::new(),
             conns: Slots::default(),
             sources: Sources::default(),

@@ -59,6 +59,9 @@ pub trait Io {
     /// interrupted by the loop for each event that comes in.
     fn give_way(&mut self) {}
 
+    /// What the clock on the wall says of this moment, in seconds since the UNIX epoch. It is looked at anew: it may have been set.
+    fn unix_secs(&mut self, now: Now) -> u64;
+
     /// The turn is over: how long it took since the wait. A system without a clock of its own says zero.
     fn turn_took(&mut self) -> Took {
         Took::default()

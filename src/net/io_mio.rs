@@ -118,6 +118,10 @@ impl Io for MioIo {
         self.clock.woke()
     }
 
+    fn unix_secs(&mut self, now: Now) -> u64 {
+        self.clock.unix_ms(now) / 1000
+    }
+
     fn give_way(&mut self) {
         std::thread::yield_now();
     }

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use crate::kit::delivery::Delivery;
 use crate::kit::ids::{AgentSlot, CallId, ConnId};
 use crate::kit::tick::Now;
+use crate::session::expiry::Expiry;
 use crate::session::reason::Reason;
 use crate::session::rules::Rules;
 use crate::wire::envelope::Encoding;
@@ -29,7 +30,7 @@ pub struct Admission {
     /// How its envelopes are written.
     pub encoding: Encoding,
     /// When its token runs out.
-    pub expires: Option<Now>,
+    pub expiry: Expiry,
     /// The 101 response and the first frames.
     pub response: Bytes,
 }
@@ -116,6 +117,13 @@ pub enum Order {
         call: CallId,
         /// The mark that its waiter shares.
         delivery: Delivery,
+    },
+    /// An agent has shown a newer token.
+    Renew {
+        /// Which; nothing happens when it is gone.
+        conn: ConnId,
+        /// When that one runs out.
+        expiry: Expiry,
     },
     /// Close a connection with a close frame.
     Close {

@@ -37,7 +37,7 @@ pub enum Certified {
 }
 
 /// Who wants to come in.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
     /// What it wants to be: an agent, or a backend's link.
     pub door: Door,

@@ -3,9 +3,11 @@
 //! Nothing is armed for a connection. A sweep asks each in turn, a few nanoseconds each, about once a second.
 
 use crate::kit::tick::Now;
+use crate::wire::envelope::{self, Outbound};
 use crate::wire::upgrade::Refusal;
 
 use super::effect::Effect;
+use super::expiry::Demand;
 use super::phase::Phase;
 use super::reason::Reason;
 use super::rules::Rules;
@@ -161,11 +163,12 @@ const LATE_MS_MIN: u32 = 20;
 impl Session {
     /// Whether [`Session::sweep`] would do anything: the cheap question of each sweep. `last` is the connection's last moment.
     #[must_use]
-    pub fn is_due(&self, now: Now, last: Moment, rules: &Rules) -> bool {
+    pub fn is_due(&self, now: Now, unix_secs: u64, last: Moment, rules: &Rules) -> bool {
         let silent_ms = now.tick().since(self.heard);
         match self.phase {
             Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
-                due(self.asked, last, rules) != Due::Nothing || self.is_expired(now)
+                due(self.asked, last, rules) != Due::Nothing
+                    || self.expiry.demand(unix_secs, rules.expiry_notice_secs) != Demand::Nothing
             }
             Phase::Handshake | Phase::Verifying => silent_ms >= rules.handshake_ms,
             Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Hushed => silent_ms >= rules.close_ms,
@@ -176,8 +179,10 @@ impl Session {
     /// Does what time demands.
     pub fn sweep(&mut self, last: Moment, lent: &mut Lent<'_>) {
         let silent_ms = lent.now.tick().since(self.heard);
+        if self.phase.is_open() {
+            self.look_at_token(lent);
+        }
         match self.phase {
-            open if open.is_open() && self.is_expired(lent.now) => self.close(Reason::TokenExpired, lent),
             Phase::Agent(_) | Phase::LinkJson | Phase::LinkBinary | Phase::Echo => {
                 match due(self.asked, last, lent.rules) {
                     Due::Nothing => {}
@@ -207,8 +212,19 @@ impl Session {
         self.refuse(refusal, lent);
     }
 
-    fn is_expired(&self, now: Now) -> bool {
-        self.expires_secs != 0 && now.0 / 1000 >= u64::from(self.expires_secs)
+    /// Tells the agent ahead that its token runs out, and closes when it has.
+    fn look_at_token(&mut self, lent: &mut Lent<'_>) {
+        match self.expiry.demand(lent.unix_secs, lent.rules.expiry_notice_secs) {
+            Demand::Nothing => {}
+            Demand::Tell(secs) => {
+                self.expiry.set_told();
+                if let Some(encoding) = self.phase.encoding() {
+                    let expiring = Outbound::TokenExpiring { expires_in_ms: secs.saturating_mul(1000) };
+                    lent.effects.push(Effect::Send(envelope::encode(encoding, &expiring)));
+                }
+            }
+            Demand::End => self.close(Reason::TokenExpired, lent),
+        }
     }
 
     /// A byte came in.
@@ -353,12 +369,12 @@ mod tests {
             let mut session = Session::new(Now(0));
             session.phase = phase;
             with_lent(Now(deadline_ms - 1), |lent| {
-                assert!(!session.is_due(lent.now, LAST, lent.rules));
+                assert!(!session.is_due(lent.now, lent.unix_secs, LAST, lent.rules));
                 session.sweep(LAST, lent);
             });
             assert_eq!(session.reason(), None, "{phase:?}");
             with_lent(Now(deadline_ms), |lent| {
-                assert_eq!(session.is_due(lent.now, LAST, lent.rules), reason.is_some());
+                assert_eq!(session.is_due(lent.now, lent.unix_secs, LAST, lent.rules), reason.is_some());
                 session.sweep(LAST, lent);
             });
             assert_eq!(session.reason(), reason, "{phase:?}");
@@ -366,28 +382,50 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends_its_connection() {
-        let mut session = Session::new(Now(0));
-        session.phase = Phase::Agent(Encoding::Json);
-        session.expires_secs = 30;
-        let effects = with_lent(Now(29_999), |lent| session.sweep(FAR, lent));
-        assert!(effects.is_empty());
-        with_lent(Now(30_000), |lent| session.sweep(FAR, lent));
-        assert_eq!((session.phase, session.reason()), (Phase::Closing, Some(Reason::TokenExpired)));
+    fn a_token_is_told_of_ahead_and_ends_its_connection() {
+        use crate::session::expiry::Expiry;
+        use crate::session::websocket::tests::with_lent_at;
+        const ENDS: u64 = 1_800_000_000;
+        for encoding in [Encoding::Json, Encoding::Binary] {
+            let mut session = Session::new(Now(0));
+            session.phase = Phase::Agent(encoding);
+            session.asked = Asked::OddHeard;
+            session.renew(Expiry::at(Some(ENDS)));
+            let mut at = |unix_secs: u64| {
+                let due = session.is_due(Now(0), unix_secs, FAR, &rules());
+                let effects = with_lent_at(Now(0), unix_secs, |lent| session.sweep(FAR, lent));
+                assert_eq!(due, !effects.is_empty(), "{unix_secs}");
+                (effects.len(), session.phase, session.reason())
+            };
+            let notice_secs = u64::from(rules().expiry_notice_secs);
+            assert_eq!(at(ENDS - notice_secs - 1), (0, Phase::Agent(encoding), None));
+            assert_eq!(at(ENDS - notice_secs), (1, Phase::Agent(encoding), None));
+            assert_eq!(at(ENDS - 1), (0, Phase::Agent(encoding), None));
+            assert_eq!(at(ENDS), (1, Phase::Closing, Some(Reason::TokenExpired)));
+        }
     }
 
     #[test]
-    fn a_token_is_good_until_its_last_moment() {
-        for (expires, last_good) in [(30_000, 29_999), (30_001, 30_999), (30_999, 30_999)] {
-            let mut session = Session::new(Now(0));
-            session.phase = Phase::Verifying;
-            let nothing = bytes::Bytes::new();
-            with_lent(Now(0), |lent| {
-                assert!(session.admit(Encoding::Json, Some(Now(expires)), nothing, lent));
-                assert!(!session.is_expired(Now(last_good)), "{expires}");
-                assert!(session.is_expired(Now(last_good + 1)), "{expires}");
-            });
+    fn a_newer_token_is_told_of_anew() {
+        use crate::session::expiry::Expiry;
+        use crate::session::websocket::tests::with_lent_at;
+        let mut session = Session::new(Now(0));
+        session.phase = Phase::Agent(Encoding::Json);
+        session.asked = Asked::OddHeard;
+        for ends in [1_800_000_000, 1_800_003_600] {
+            session.renew(Expiry::at(Some(ends)));
+            for told in [1, 0] {
+                let effects = with_lent_at(Now(0), ends - 5, |lent| session.sweep(FAR, lent));
+                assert_eq!(effects.len(), told, "{ends}");
+                let text = |effect: &Effect| match effect {
+                    Effect::Send(frame) => String::from_utf8_lossy(frame).into_owned(),
+                    other => format!("{other:?}"),
+                };
+                assert!(effects.iter().all(|effect| text(effect).contains(r#"{"expires_in_ms":5000}"#)));
+            }
         }
+        with_lent_at(Now(0), 1_800_003_600, |lent| session.sweep(FAR, lent));
+        assert_eq!(session.reason(), Some(Reason::TokenExpired));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! says what time demands, and both answer in [`effect::Effect`]s that the event loop carries out.
 
 pub mod effect;
+pub mod expiry;
 pub mod heartbeat;
 mod measured;
 pub mod partial;
@@ -21,6 +22,7 @@ use crate::wire::head::CLIENT_FRAME_BYTES_MIN;
 use crate::wire::upgrade::Refusal;
 
 use effect::Effect;
+use expiry::Expiry;
 use heartbeat::Asked;
 use measured::Measured;
 use partial::Partial;
@@ -37,8 +39,8 @@ pub struct Session {
     heard: Tick,
     /// Its last round trip, and whether and how its messages are compressed.
     measured: Measured,
-    /// Seconds since the process' clock started at which the token runs out; zero for never.
-    expires_secs: u32,
+    /// When its token runs out.
+    expiry: Expiry,
     phase: Phase,
     reason: Option<Reason>,
     /// How far its heartbeat is.
@@ -53,6 +55,8 @@ const _: () = assert!(size_of::<Session>() == 24, "a resting session is 24 bytes
 pub struct Lent<'a> {
     /// The moment of this turn.
     pub now: Now,
+    /// The same by the clock on the wall, in seconds since the UNIX epoch: tokens are judged by it.
+    pub unix_secs: u64,
     /// The limits in force.
     pub rules: &'a Rules,
     /// Where the connection came in.
@@ -89,7 +93,7 @@ impl Session {
             partial: None,
             heard: now.tick(),
             measured: Measured::NOTHING,
-            expires_secs: 0,
+            expiry: Expiry::NEVER,
             phase: Phase::Handshake,
             reason: None,
             asked: Asked::Never,
@@ -134,13 +138,7 @@ impl Session {
     }
 
     /// The workers let the peer in: `response` is the 101 and whatever goes with it. Nothing happens unless one was asked for.
-    pub fn admit(
-        &mut self,
-        encoding: Encoding,
-        expires: Option<Now>,
-        response: bytes::Bytes,
-        lent: &mut Lent<'_>,
-    ) -> bool {
+    pub fn admit(&mut self, encoding: Encoding, expiry: Expiry, response: bytes::Bytes, lent: &mut Lent<'_>) -> bool {
         if self.phase != Phase::Verifying {
             return false;
         }
@@ -148,11 +146,17 @@ impl Session {
             Door::Agents => Event::Admitted(encoding),
             Door::Links => Event::LinkAdmitted(encoding),
         });
-        // Rounded up: a token is good until its last moment.
-        self.expires_secs = expires.map_or(0, |at| u32::try_from(at.0.div_ceil(1000)).unwrap_or(u32::MAX).max(1));
+        self.expiry = expiry;
         self.heard = lent.now.tick();
         lent.effects.push(Effect::Send(response));
         true
+    }
+
+    /// The agent has shown a newer token.
+    pub fn renew(&mut self, expiry: Expiry) {
+        if self.phase.is_open() {
+            self.expiry = expiry;
+        }
     }
 
     /// Answers the request with an HTTP error, before the upgrade. Nothing happens after it.

@@ -56,7 +56,7 @@ pub enum Reason {
     Disconnected,
     /// The process stopped without time to drain.
     Shutdown,
-    /// The API key of a link is none any more.
+    /// The token of an agent was revoked, or the API key of a link is none any more.
     Revoked,
     /// What came first on a port of balancers was no PROXY header.
     ProxyHeader,
@@ -134,7 +134,7 @@ impl Reason {
             Self::Drain => (Some(4003), "drain", "node is stopping, reconnect", Debug),
             Self::Disconnected => (Some(4005), "disconnected", "disconnected by the operator", Info),
             Self::Replaced => (Some(4500), "replaced", "replaced by a newer connection", Info),
-            Self::Revoked => (Some(4501), "revoked", "API key is no longer valid", Info),
+            Self::Revoked => (Some(4501), "revoked", "token or API key was revoked", Info),
             Self::ProxyHeader => (None, "proxy_header", "", Debug),
             Self::Shed => (None, "shed", "", Debug),
             Self::TlsHandshake => (None, "tls_handshake", "", Debug),

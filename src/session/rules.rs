@@ -44,4 +44,6 @@ pub struct Rules {
     pub heartbeat_ms: u32,
     /// Silence after that ping which ends the connection, in milliseconds.
     pub heartbeat_timeout_ms: u32,
+    /// How long before its token runs out an agent is told, in seconds; 0 for not at all.
+    pub expiry_notice_secs: u32,
 }

@@ -9,6 +9,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use crate::kit::ids::AgentSlot;
 use crate::net::intake::Event;
 use crate::net::mailbox::{Admission, Order};
+use crate::session::expiry::Expiry;
 use crate::session::rules::Door;
 use crate::wire::encode;
 use crate::wire::envelope::Encoding;
@@ -46,7 +47,7 @@ fn a_frame_for_a_link_that_is_being_let_in_comes_after_its_welcome() {
     turn();
     assert!(!kernel.borrow().sockets[socket].has_for_client());
     let response = upgrade::switching([b'a'; 28], Offer::Ours(encoding), None);
-    let admission = Admission { conn, agent: AgentSlot::NONE, encoding, expires: None, response };
+    let admission = Admission { conn, agent: AgentSlot::NONE, encoding, expiry: Expiry::NEVER, response };
     assert!(mailbox.offer(Order::Admit(Box::new(admission))).is_ok());
     (0..2).for_each(|_| turn());
     let Read::Bytes(bytes) = kernel.borrow_mut().sockets[socket].client_read(usize::MAX) else {

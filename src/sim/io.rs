@@ -62,6 +62,10 @@ impl Io for SimIo {
         Took { wall, cpu: wall }
     }
 
+    fn unix_secs(&mut self, now: Now) -> u64 {
+        self.kernel.borrow().wall_began + now.0 / 1000
+    }
+
     fn accept(&mut self, door: Door) -> io::Result<(SimStream, SocketAddr)> {
         let id = self.kernel.borrow_mut().accept(self.door, door)?;
         let kernel = Rc::clone(&self.kernel);

@@ -50,6 +50,8 @@ pub(super) struct Kernel {
     pub(super) now: u64,
     /// How long each turn of a loop takes, by the wall.
     pub(super) turn: Duration,
+    /// What the clock on the wall said when `now` was 0, in seconds since the UNIX epoch, as it is set now.
+    pub(super) wall_began: u64,
     pub(super) odds: Odds,
     pub(super) rng: Rng,
     pub(super) sockets: Vec<Socket>,
@@ -82,6 +84,7 @@ impl Kernel {
         Self {
             now: 0,
             turn: Duration::ZERO,
+            wall_began: 0,
             odds,
             rng,
             sockets: Vec::new(),

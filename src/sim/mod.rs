@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod early;
 mod ending;
+mod expiring;
 mod faults;
 mod frames;
 mod io;

@@ -18,6 +18,7 @@ use crate::net::intake::Event;
 use crate::net::io::Token;
 use crate::net::limits::{Limits, OverloadLimits};
 use crate::net::mailbox::{Admission, Order};
+use crate::session::expiry::Expiry;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
 use crate::wire::encode;
@@ -100,7 +101,7 @@ impl Scene {
                 };
                 let (encoding, agent) = (Encoding::Binary, AgentSlot(self.agents.len() as u32));
                 let response = upgrade::switching([b'a'; 28], Offer::Ours(encoding), None);
-                let admission = Admission { conn, agent, encoding, expires: None, response };
+                let admission = Admission { conn, agent, encoding, expiry: Expiry::NEVER, response };
                 assert!(self.at.mailbox.offer(Order::Admit(Box::new(admission))).is_ok());
                 let token = Some(Token { slot: conn.slot(), generation: conn.generation() });
                 let kernel = self.kernel.borrow();

@@ -62,6 +62,7 @@ pub(super) fn rules(rng: &mut Rng) -> Rules {
         close_ms: rng.u32(200..800),
         heartbeat_ms: rng.u32(800..2500),
         heartbeat_timeout_ms: rng.u32(300..900),
+        expiry_notice_secs: rng.u32(0..3),
     }
 }
 
@@ -183,6 +184,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
             leeway_secs: 0,
+            lifetime_max_secs: None,
             openness: Openness::Dev,
             backends: Backends::Dev,
             origins: AllowedOrigins::default(),
@@ -197,6 +199,7 @@ pub(super) fn gateway(kernel: &SharedKernel, rng: &mut Rng) -> Gateway {
         connections_max_per_loop: limits.connections_max,
         alarm,
         audit,
+        webhook: None,
     }));
     Gateway { loops, mailboxes, trays, auditor, dispatch, sleeper, rules, limits, room }
 }

@@ -7,7 +7,7 @@ use super::resolve::{Edge, Module, edges};
 use super::source::Source;
 
 /// The parts of the crate, each with its floor. The io wing (`net`) and the state wing share a floor, so they are strangers.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("wire", 0),
     ("kit", 0),
     ("session", 1),
@@ -15,6 +15,7 @@ const FLOORS: [(&str, u8); 17] = [
     ("calls", 2),
     ("auth", 2),
     ("audit", 2),
+    ("revocations", 2),
     ("broker", 2),
     ("registry", 2),
     ("net", 2),

@@ -123,6 +123,10 @@ pub enum Fault {
     Params,
     /// −32009: the backend's key has no permission for this method. On links alone.
     Forbidden,
+    /// −32020: a token that is not accepted; the one before stays.
+    Token,
+    /// −32021: what would check it cannot be asked now; try again.
+    Later,
 }
 
 impl Fault {
@@ -135,6 +139,8 @@ impl Fault {
             Self::Method => -32601,
             Self::Params => -32602,
             Self::Forbidden => -32009,
+            Self::Token => -32020,
+            Self::Later => -32021,
         }
     }
 
@@ -147,6 +153,8 @@ impl Fault {
             Self::Method => "Method not found",
             Self::Params => "Invalid params",
             Self::Forbidden => "Forbidden",
+            Self::Token => "Token refused",
+            Self::Later => "Cannot be checked now, try again later",
         }
     }
 }
@@ -189,6 +197,11 @@ pub enum Outbound<'a> {
         reconnect_after_ms: u32,
         /// Why, in words.
         reason: &'a str,
+    },
+    /// The agent's token runs out: it may send a newer one (`refresh`).
+    TokenExpiring {
+        /// How long until the connection is closed, in milliseconds.
+        expires_in_ms: u32,
     },
     /// The answer to a [`Inbound::Request`].
     Answer {

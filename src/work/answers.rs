@@ -6,13 +6,15 @@
 use crate::kit::ids::ConnId;
 use crate::net::mailbox::Order;
 
+use super::put_off::PutOff;
+
 /// Orders of one post. A loop obeys one post in one turn, however many orders it has, so this bounds the turn; and it bounds what
 /// waits in a mailbox, which counts posts. The alarm has as many orders as calls end at one deadline.
 const MANY_MAX: usize = 256;
 
-/// Orders that wait to be posted, by the index of their loop.
+/// Orders that wait to be posted, by the index of their loop; and what is to be looked at once everybody else was heard.
 #[derive(Default)]
-pub struct Answers(Vec<Vec<Order>>);
+pub struct Answers(Vec<Vec<Order>>, pub(super) PutOff);
 
 impl Answers {
     /// Keeps an order for the loop of a connection; orders for one loop stay in order.

@@ -46,6 +46,8 @@ use super::gate::Gate;
 use super::key_rates::KeyRates;
 use super::links::{LinkTerms, Links};
 use super::reached::Reached;
+use super::revoking::Revocations;
+use super::webhook::Webhook;
 
 /// Refused upgrades that are logged in a second: strangers can cause them.
 const REFUSALS_LOGGED_A_SECOND: u32 = 50;
@@ -102,6 +104,8 @@ pub struct DispatchParts {
     pub alarm: Alarm,
     /// Where what is done and refused is written down.
     pub audit: Audit,
+    /// Whom to ask about tokens that no key here vouches for.
+    pub webhook: Option<Arc<Webhook>>,
 }
 
 /// The door to agents. Cheap to share; every method may be called from any thread.
@@ -128,6 +132,8 @@ pub struct Dispatch {
     settled: OnceLock<Arc<dyn Wake>>,
     /// Refused upgrades that are logged.
     refusals_logged: Mutex<Pace>,
+    revocations: Revocations,
+    webhook: Option<Arc<Webhook>>,
 }
 
 impl Dispatch {
@@ -155,6 +161,8 @@ impl Dispatch {
             audit: parts.audit,
             settled: OnceLock::new(),
             refusals_logged: Mutex::new(Pace::new(REFUSALS_LOGGED_A_SECOND)),
+            revocations: Revocations::default(),
+            webhook: parts.webhook,
         }
     }
 
@@ -341,6 +349,22 @@ impl Dispatch {
             }
         }
         allowed
+    }
+
+    /// What is revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Whom to ask about tokens that no key here vouches for.
+    pub(super) fn webhook(&self) -> Option<&Webhook> {
+        self.webhook.as_deref()
+    }
+
+    /// The node's name.
+    pub(super) fn node_name(&self) -> &str {
+        &self.name
     }
 
     /// The process' clock.

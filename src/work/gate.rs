@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::auth::api_key::{ApiKeys, Backend, Fingerprint};
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::permissions::Permissions;
-use crate::auth::token::{Claims, Refused, Verifier};
+use crate::auth::token::{Claims, Login, Refused, Verifier};
 use crate::kit::ids::is_name;
+use crate::revocations::{Ban, Target};
 use crate::session::effect::{Certified, Greeting};
 use crate::wire::origin;
 use crate::wire::origins::AllowedOrigins;
@@ -44,8 +45,10 @@ pub struct Linker {
 pub struct Gate {
     /// Checks tokens.
     pub verifier: Verifier,
-    /// How long after `exp` a token still counts, in seconds: for entry, and for staying.
+    /// The longest time after `exp` for which a token may still count, of any issuer, in seconds.
     pub leeway_secs: u64,
+    /// The longest that a token may live, in seconds, where that is bounded.
+    pub lifetime_max_secs: Option<u64>,
     /// Whether tokens are needed.
     pub openness: Openness,
     /// Whose links are let in.
@@ -59,34 +62,53 @@ impl Gate {
     ///
     /// # Errors
     /// Why it is not let in: for the log and the metric, never for the peer.
-    pub fn identify(&self, greeting: &Greeting, now_unix: u64) -> Result<Claims, Refused> {
+    pub fn identify(&self, greeting: &Greeting, now_unix: u64) -> Result<Login, Refused> {
         self.check_origin(greeting, self.openness == Openness::Dev)?;
         if let Some(certified) = greeting.certified.as_deref() {
             return self.by_certificate(certified, greeting.token.as_deref(), now_unix);
         }
         match (&greeting.token, &greeting.agent) {
-            (Some(token), _) => self.verifier.verify(token, now_unix),
+            (Some(token), _) => self.vouch(token, now_unix),
             (None, Some(agent)) if self.openness == Openness::Dev && is_name(agent) => Ok(believed(agent)),
             (None, _) => Err(Refused::Missing),
         }
     }
 
-    /// A certificate is proof enough; a token beside it must say the same, and may say more. It counts as long as both do.
-    fn by_certificate(&self, certified: &Certified, token: Option<&str>, now_unix: u64) -> Result<Claims, Refused> {
+    /// A certificate is proof enough; a token beside it must say the same, and may say more.
+    fn by_certificate(&self, certified: &Certified, token: Option<&str>, now_unix: u64) -> Result<Login, Refused> {
         let Certified::Named { agent, tenant, expires_unix } = certified else {
             return Err(Refused::Certificate);
         };
-        let tenant = tenant.as_deref().unwrap_or(TENANT_WHEN_ABSENT);
-        let Some(token) = token else {
-            let (agent, tenant) = (agent.clone(), tenant.to_owned());
-            return Ok(Claims { agent, tenant, labels: Vec::new(), expires_unix: *expires_unix });
-        };
-        let claims = self.verifier.verify(token, now_unix)?;
-        if claims.agent != *agent || claims.tenant != tenant {
-            return Err(Refused::Certificate);
+        if let Some(token) = token {
+            return with_certificate(certified, self.vouch(token, now_unix)?);
         }
-        Ok(Claims { expires_unix: claims.expires_unix.min(*expires_unix), ..claims })
+        let claims = Claims {
+            agent: agent.clone(),
+            tenant: tenant.as_deref().unwrap_or(TENANT_WHEN_ABSENT).to_owned(),
+            labels: Vec::new(),
+            expires_unix: *expires_unix,
+            issued_unix: None,
+            token_id: None,
+        };
+        Ok(Login { claims, ends_unix: Some(*expires_unix) })
     }
+}
+
+/// A login by a token, whoever vouched for it, over a connection with a certificate: both must say the same, and it counts as long as
+/// both do.
+///
+/// # Errors
+/// [`Refused::Certificate`] when they do not.
+pub fn with_certificate(certified: &Certified, login: Login) -> Result<Login, Refused> {
+    let Certified::Named { agent, tenant, expires_unix } = certified else {
+        return Err(Refused::Certificate);
+    };
+    let tenant = tenant.as_deref().unwrap_or(TENANT_WHEN_ABSENT);
+    if login.claims.agent != *agent || login.claims.tenant != tenant {
+        return Err(Refused::Certificate);
+    }
+    let ends_unix = login.ends_unix.map_or(*expires_unix, |ends| ends.min(*expires_unix));
+    Ok(Login { ends_unix: Some(ends_unix), ..login })
 }
 
 impl Gate {
@@ -104,6 +126,26 @@ impl Gate {
                 Ok(Linker { key: Some(key), backend: Arc::clone(backend) })
             }
         }
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// As for [`Gate::identify`].
+    pub fn vouch(&self, token: &str, now_unix: u64) -> Result<Login, Refused> {
+        self.verifier.vouch(token, now_unix).map_err(|fault| fault.refused())
+    }
+
+    /// When a revocation has outlived every token that it means, where it names no end: those were issued before it, and live no
+    /// longer than they may. Clocks of issuers may be off both ways.
+    #[must_use]
+    pub fn implied_end(&self, ban: &Ban, now_unix: u64) -> Option<u64> {
+        let issued_before = match ban.target {
+            Target::TokenId(_) => Some(ban.issued_before.unwrap_or(now_unix)),
+            Target::Agent(_) | Target::Tenant => ban.issued_before,
+        };
+        let life = self.lifetime_max_secs?.saturating_add(self.leeway_secs.saturating_mul(2));
+        Some(issued_before?.max(now_unix).saturating_add(life))
     }
 
     /// A browser says which page asks. Before tokens and keys, so that a page learns nothing about those that it may have brought. In
@@ -134,8 +176,16 @@ pub fn anybody() -> Arc<Backend> {
 }
 
 /// Believes an id without proof.
-fn believed(agent: &str) -> Claims {
-    Claims { agent: agent.to_owned(), tenant: DEV_TENANT.to_owned(), labels: Vec::new(), expires_unix: u64::MAX }
+fn believed(agent: &str) -> Login {
+    let claims = Claims {
+        agent: agent.to_owned(),
+        tenant: DEV_TENANT.to_owned(),
+        labels: Vec::new(),
+        expires_unix: u64::MAX,
+        issued_unix: None,
+        token_id: None,
+    };
+    Login { claims, ends_unix: None }
 }
 
 #[cfg(test)]
@@ -149,6 +199,7 @@ mod tests {
         Gate {
             verifier: Verifier::new(&[], None, 0).expect("no keys are no wrong keys"),
             leeway_secs: 0,
+            lifetime_max_secs: None,
             openness,
             backends: match openness {
                 Openness::Dev => Backends::Dev,
@@ -183,7 +234,7 @@ mod tests {
             (Openness::Dev, "no name", None, Err(Refused::Missing)),
             (Openness::TokensOnly, "web-1", None, Err(Refused::Missing)),
         ] {
-            let identified = gate(openness).identify(&asked(agent, origin), 0).map(|claims| claims.agent);
+            let identified = gate(openness).identify(&asked(agent, origin), 0).map(|login| login.claims.agent);
             assert_eq!(identified, expected.map(str::to_owned), "{openness:?} {agent} {origin:?}");
         }
     }
@@ -195,7 +246,8 @@ mod tests {
         gate.verifier = Verifier::new(std::slice::from_ref(&key), None, 0).expect("a good key");
         let token = |agent: &str, tenant: &str| {
             let (agent, tenant) = (agent.to_owned(), tenant.to_owned());
-            let claims = Claims { agent, tenant, labels: Vec::new(), expires_unix: 500 };
+            let claims =
+                Claims { agent, tenant, labels: Vec::new(), expires_unix: 500, issued_unix: None, token_id: None };
             token::mint(&key, None, &claims).expect("a token")
         };
         let named = |tenant: Option<&str>, expires_unix| Certified::Named {
@@ -204,10 +256,10 @@ mod tests {
             expires_unix,
         };
         for (certified, token, expected) in [
-            (named(None, 900), None, Ok(("default", 900))),
-            (named(Some("acme"), 900), None, Ok(("acme", 900))),
-            (named(Some("acme"), 900), Some(token("a", "acme")), Ok(("acme", 500))),
-            (named(Some("acme"), 300), Some(token("a", "acme")), Ok(("acme", 300))),
+            (named(None, 900), None, Ok(("default", Some(900)))),
+            (named(Some("acme"), 900), None, Ok(("acme", Some(900)))),
+            (named(Some("acme"), 900), Some(token("a", "acme")), Ok(("acme", Some(500)))),
+            (named(Some("acme"), 300), Some(token("a", "acme")), Ok(("acme", Some(300)))),
             (named(Some("acme"), 900), Some(token("a", "other")), Err(Refused::Certificate)),
             (named(None, 900), Some(token("b", "default")), Err(Refused::Certificate)),
             (named(None, 900), Some("none".to_owned()), Err(Refused::Unverified)),
@@ -215,9 +267,33 @@ mod tests {
             (Certified::Nameless, Some(token("a", "default")), Err(Refused::Certificate)),
         ] {
             let greeting = Greeting { certified: Some(Box::new(certified)), token, ..asked("x", None) };
-            let claims = gate.identify(&greeting, 100);
-            let seen = claims.as_ref().map(|claims| (claims.tenant.as_str(), claims.expires_unix)).map_err(|e| *e);
+            let login = gate.identify(&greeting, 100);
+            let seen = login.as_ref().map(|login| (login.claims.tenant.as_str(), login.ends_unix)).map_err(|e| *e);
             assert_eq!(seen, expected, "{greeting:?}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_ends_when_no_token_that_it_means_can_be_good() {
+        let gate = Gate { leeway_secs: 30, lifetime_max_secs: Some(3600), ..gate(Openness::TokensOnly) };
+        let boundless = Gate { lifetime_max_secs: None, ..self::gate(Openness::TokensOnly) };
+        let ban = |target: &Target, issued_before| Ban {
+            tenant: "t".to_owned(),
+            target: target.clone(),
+            issued_before,
+            reason: String::new(),
+            expires_unix: None,
+        };
+        let token = Target::TokenId("j".to_owned());
+        for (target, before, end) in [
+            (&token, None, Some(5_000 + 3660)),
+            (&Target::Agent("a".to_owned()), None, None),
+            (&Target::Tenant, None, None),
+            (&Target::Tenant, Some(4_000), Some(5_000 + 3660)),
+            (&Target::Tenant, Some(6_000), Some(6_000 + 3660)),
+        ] {
+            assert_eq!(gate.implied_end(&ban(target, before), 5_000), end, "{target:?} {before:?}");
+            assert_eq!(boundless.implied_end(&ban(target, before), 5_000), None);
         }
     }
 

@@ -13,10 +13,18 @@ pub mod drain;
 pub mod gate;
 mod handlers;
 pub mod holdings;
+pub mod key_fetch;
 mod key_rates;
 pub mod links;
+pub mod outside;
 pub mod pool;
+mod put_off;
 mod reached;
+pub mod revocation_keeper;
+pub mod revoking;
+pub mod webhook;
+pub mod webhook_office;
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

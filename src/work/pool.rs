@@ -21,7 +21,7 @@ use super::handlers;
 /// histograms, which lie in the worker's heap. Then it waits without end.
 const QUIET: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
-/// Knocks that are answered before the worker looks at what agents say again: about a millisecond of the slowest signatures.
+/// Knocks, and newer tokens of agents, that are answered before the worker looks at what agents say again: about a millisecond of the slowest signatures.
 const KNOCKS_AT_ONCE: usize = 16;
 
 /// Starts one worker for each queue. They end when every loop has ended.
@@ -54,7 +54,7 @@ impl<'a> Worker<'a> {
     /// Applies batches until every loop has ended.
     fn run(mut self) {
         let clock = self.dispatch.clock();
-        while let Some(batch) = next(self.tray, &mut self.knocks) {
+        while let Some(batch) = self.next() {
             self.apply(batch, clock.now());
         }
     }
@@ -70,32 +70,36 @@ impl<'a> Worker<'a> {
         for knock in self.knocks.drain(..self.knocks.len().min(KNOCKS_AT_ONCE)) {
             apply(self.dispatch, &mut self.answers, knock, now);
         }
+        for shown in self.answers.1.take(KNOCKS_AT_ONCE) {
+            handlers::refresh::apply(self.dispatch, &mut self.answers, &shown, now);
+        }
         settle(self.dispatch, &mut self.answers);
+    }
+
+    /// The next batch: waits for one when nobody waits for us, else it may be empty. `None` when every loop has ended.
+    fn next(&mut self) -> Option<Batch> {
+        if !self.knocks.is_empty() || !self.answers.1.is_empty() {
+            return Some(self.tray.take().unwrap_or_default());
+        }
+        for patience in QUIET {
+            match self.tray.wait_at_most(patience) {
+                Waited::Batch(batch) => return Some(batch),
+                Waited::Ended => return None,
+                Waited::Nothing => {
+                    // A storm of newcomers makes it a megabyte long.
+                    self.knocks.shrink_to_fit();
+                    self.answers.1.rest();
+                    memory::quiet();
+                }
+            }
+        }
+        self.tray.wait()
     }
 }
 
 /// Posts what a batch left to say: the answers of calls that it ended on links, too. Waits while a mailbox is full.
 pub fn settle(dispatch: &Dispatch, answers: &mut Answers) {
     dispatch.settle(answers);
-}
-
-/// The next batch: waits for one when nobody knocks, else it may be empty. `None` when every loop has ended.
-fn next(tray: &Tray, knocks: &mut VecDeque<Event>) -> Option<Batch> {
-    if !knocks.is_empty() {
-        return Some(tray.take().unwrap_or_default());
-    }
-    for patience in QUIET {
-        match tray.wait_at_most(patience) {
-            Waited::Batch(batch) => return Some(batch),
-            Waited::Ended => return None,
-            Waited::Nothing => {
-                // A storm of newcomers makes it a megabyte long.
-                knocks.shrink_to_fit();
-                memory::quiet();
-            }
-        }
-    }
-    tray.wait()
 }
 
 /// Applies one event; what it has to say to the loops goes into `answers`, to be posted by the caller with [`settle`].
@@ -182,9 +186,37 @@ mod tests {
         worker.apply(tray.take().unwrap(), Now(0));
         assert_eq!(told(&letters), format!("m{few}"));
         // Who waits is not forgotten when nothing else comes.
-        let batch = next(&tray, &mut worker.knocks).unwrap();
+        let batch = worker.next().unwrap();
         worker.apply(batch, Now(0));
         assert_eq!(told(&letters), "kkkk");
         assert!(worker.knocks.is_empty());
+    }
+
+    #[test]
+    fn newer_tokens_wait_behind_what_agents_say_and_have_no_end_of_room() {
+        let (dispatch, letters) = node();
+        let (hatch, tray) = intake::queue(QueueLimits { batches_max: 4, bytes_max: 1 << 24 });
+        let mut worker = Worker::new(&tray, &dispatch);
+        let mut from_loop = Intake::new(vec![hatch]);
+        let conn = ConnId::new(0, 7, 1);
+        let refresh = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"refresh","params":{"token":"x"}}"#);
+        for _ in 0..300 {
+            let body = refresh.clone();
+            from_loop.push(conn, Event::Message { conn, encoding: Encoding::Json, body });
+        }
+        from_loop.offer();
+        worker.apply(tray.take().unwrap(), Now(0));
+        // 44 were told to try again, and the first few were checked behind them.
+        assert_eq!(told(&letters).len(), 300 - 256 + KNOCKS_AT_ONCE);
+        // No envelope: it is answered with an error, before the others that wait.
+        from_loop.push(conn, Event::Message { conn, encoding: Encoding::Json, body: Bytes::from_static(b"?") });
+        from_loop.offer();
+        let mut rest = 0;
+        while !worker.answers.1.is_empty() {
+            let batch = worker.next().unwrap();
+            worker.apply(batch, Now(0));
+            rest += told(&letters).len();
+        }
+        assert_eq!(rest, 256 - KNOCKS_AT_ONCE + 1);
     }
 }

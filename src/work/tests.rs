@@ -93,6 +93,7 @@ pub(super) fn node() -> (Dispatch, Letters) {
             verifier: Verifier::new(&[], None, 0).unwrap(),
             openness: Openness::Dev,
             leeway_secs: 0,
+            lifetime_max_secs: None,
             backends: Backends::Dev,
             origins: AllowedOrigins::default(),
         },
@@ -102,6 +103,7 @@ pub(super) fn node() -> (Dispatch, Letters) {
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
         audit: Audit::off(),
+        webhook: None,
     });
     (dispatch, letters)
 }

@@ -31,7 +31,7 @@ pub struct Agent {
 /// An envelope from the gateway.
 #[derive(Debug)]
 pub struct Envelope {
-    /// `call`, `cancel`, `welcome` or `goaway`.
+    /// `call`, `cancel`, `welcome`, `goaway` or `token_expiring`.
     pub kind: &'static str,
     /// Of a call: what to run.
     pub method: String,
@@ -183,6 +183,7 @@ fn read_json(text: &str) -> Envelope {
         ("cancel", None) => "cancel",
         ("welcome", None) => "welcome",
         ("goaway", None) => "goaway",
+        ("token_expiring", None) => "token_expiring",
         _ => panic!("unknown: {value}"),
     };
     let id = match kind {
@@ -208,6 +209,7 @@ fn read_binary(bytes: &[u8]) -> Envelope {
         6 => "cancel",
         7 => "welcome",
         8 => "goaway",
+        15 => "token_expiring",
         _ => panic!("unknown: {bytes:?}"),
     };
     assert!(payload.is_empty() || flags == IS_JSON, "{bytes:?}");

@@ -62,7 +62,14 @@ impl Gateway {
 
     /// Starts a gateway with this configuration file and these flags, and no more.
     pub fn launch(config: &str, flags: &[&str]) -> Self {
-        Self::launch_by(Command::new(env!("CARGO_BIN_EXE_holdfast")), config, flags)
+        Self::launch_in(config, flags, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn launch_in(config: &str, flags: &[&str], environment: &[(&str, &Path)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command.envs(environment.iter().copied());
+        Self::launch_by(command, config, flags)
     }
 
     /// As [`Gateway::launch`], by a command that becomes the program: with other variables, or after a shell has set it up.
@@ -97,6 +104,11 @@ impl Gateway {
 
     /// A token for an agent of tenant `default`.
     pub fn token(&self, agent: &str) -> String {
+        self.token_for(agent, 3600)
+    }
+
+    /// The same, for so many seconds.
+    pub fn token_for(&self, agent: &str, secs: u64) -> String {
         let key = KeySource {
             id: KEY_ID.to_owned(),
             algorithm: Algorithm::Hs256,
@@ -108,7 +120,9 @@ impl Gateway {
             agent: agent.to_owned(),
             tenant: "default".to_owned(),
             labels: Vec::new(),
-            expires_unix: now.as_secs() + 3600,
+            expires_unix: now.as_secs() + secs,
+            issued_unix: None,
+            token_id: None,
         };
         token::mint(&key, None, &claims).expect("a token")
     }

@@ -20,6 +20,8 @@ pub struct Key {
     pub settings: String,
     /// The public half, in PEM; empty for a secret.
     pub public_pem: String,
+    /// The public half as a point; empty for a secret.
+    point: Vec<u8>,
 }
 
 impl Key {
@@ -32,6 +34,7 @@ impl Key {
             signs: EncodingKey::from_secret(secret.as_bytes()),
             settings: format!("[[auth.keys]]\nid = \"{id}\"\nalgorithm = \"HS256\"\nsecret = \"{secret}\"\n"),
             public_pem: String::new(),
+            point: Vec::new(),
         }
     }
 
@@ -46,8 +49,17 @@ impl Key {
             algorithm: Algorithm::ES256,
             signs: EncodingKey::from_ec_der(private.as_ref()),
             settings: format!("[[auth.keys]]\nid = \"{id}\"\nalgorithm = \"ES256\"\nfile = \"{id}.pem\"\n"),
+            point: pair.public_key().as_ref().to_vec(),
             public_pem: format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"),
         }
+    }
+
+    /// The public half as an issuer publishes it (RFC 7517).
+    pub fn jwk(&self) -> Value {
+        // SEC 1 section 2.3.3: a 4, then both coordinates.
+        let (x, y) = self.point[1..].split_at(32);
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.id, "x": text(x), "y": text(y)})
     }
 
     /// A token that names this key and says this.

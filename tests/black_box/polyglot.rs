@@ -74,6 +74,27 @@ pub fn must_exist(path: &Path) {
     assert!(path.exists(), "{} is missing: run scripts/test", path.display());
 }
 
+/// A token in a file that is renewed in time: they stay connected over its end.
+#[test]
+fn agents_show_the_newer_token_of_their_file() {
+    let [mut python, mut node, _] = complete();
+    for command in [&mut python, &mut node] {
+        let gateway = Gateway::start("[auth]\nleeway = \"0s\"\nexpiry_notice = \"2s\"\n");
+        let file = gateway.file("token");
+        std::fs::write(&file, gateway.token_for("web-1", 6)).expect("a file");
+        command.env("HOLDFAST_TOKEN_FILE", &file);
+        let _agent = run(command, &format!("ws://{}", gateway.agents));
+        gateway.wait_for_agent("web-1");
+        std::fs::write(&file, gateway.token_for("web-1", 600)).expect("a file");
+        gateway.wait_metric("holdfast_token_refreshes_total", "result=\"ok\"", 1);
+        // Past the end of the first.
+        std::thread::sleep(Duration::from_secs(5));
+        assert_eq!(gateway.closed_for("token_expired"), 0, "{command:?}");
+        let (status, answer) = gateway.call("web-1", r#"{"method":"ping"}"#);
+        assert_eq!((status, &answer["result"]), (200, &json!("pong")), "{answer}");
+    }
+}
+
 /// Connects with a token, answers, refuses what it does not know, and survives a long message.
 fn answers_calls(command: &mut Command) {
     serves(&Gateway::start(""), command);

@@ -2,10 +2,13 @@
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair,
+};
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
+use super::super::algorithm::KeyKind;
 use super::super::limits::{LABEL_BYTES_MAX, LABELS_MAX};
 use super::*;
 
@@ -35,6 +38,8 @@ fn claims() -> Claims {
         tenant: "acme".into(),
         labels: vec![("arch".into(), "arm64".into()), ("zone".into(), "eu".into())],
         expires_unix: NOW + 3600,
+        issued_unix: None,
+        token_id: None,
     }
 }
 
@@ -64,19 +69,21 @@ fn pem(tag: &str, der: &[u8]) -> Vec<u8> {
 
 /// A fresh pair: private and public PEM.
 fn pair(algorithm: Algorithm) -> (Vec<u8>, Vec<u8>) {
-    let (private, public): (Pkcs8V1Der<'_>, PublicKeyX509Der<'_>) = match algorithm {
-        Algorithm::Hs256 => return (SECRET.to_vec(), SECRET.to_vec()),
-        Algorithm::Rs256 => {
+    let (private, public): (Pkcs8V1Der<'_>, PublicKeyX509Der<'_>) = match algorithm.key_kind() {
+        KeyKind::Secret => return (SECRET.to_vec(), SECRET.to_vec()),
+        KeyKind::Rsa => {
             let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
             (key.as_der().unwrap(), key.public_key().as_der().unwrap())
         }
-        Algorithm::Es256 => {
-            let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        kind @ (KeyKind::P256 | KeyKind::P384) => {
+            let p256 = kind == KeyKind::P256;
+            let curve = if p256 { &ECDSA_P256_SHA256_FIXED_SIGNING } else { &ECDSA_P384_SHA384_FIXED_SIGNING };
+            let key = EcdsaKeyPair::generate(curve).unwrap();
             let private = key.to_pkcs8v1().unwrap();
             let public = key.public_key().as_der().unwrap();
             return (pem("PRIVATE KEY", private.as_ref()), pem("PUBLIC KEY", public.as_ref()));
         }
-        Algorithm::EdDsa => {
+        KeyKind::Ed25519 => {
             let key = Ed25519KeyPair::generate().unwrap();
             (key.as_der().unwrap(), key.public_key().as_der().unwrap())
         }
@@ -535,8 +542,10 @@ proptest! {
         tenant in name(),
         labels in proptest::collection::btree_map("\\PC{1,32}", "\\PC{0,32}", 0..8),
         expires_unix in NOW + 1..u64::MAX,
+        issued_unix in proptest::option::of(0..u64::MAX),
+        token_id in proptest::option::of("\\PC{1,32}"),
     ) {
-        let claims = Claims { agent, tenant, labels: labels.into_iter().collect(), expires_unix };
+        let claims = Claims { agent, tenant, labels: labels.into_iter().collect(), expires_unix, issued_unix, token_id };
         let token = mint(&hs("k"), None, &claims).unwrap();
         prop_assert_eq!(verifier(&[hs("k")]).verify(&token, NOW), Ok(claims));
     }

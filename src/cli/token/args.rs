@@ -47,16 +47,19 @@ pub struct MintArgs {
     /// How long the token is good, from now: 90s, 15m, 24h, 30d.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_ttl)]
     pub ttl: Duration,
+    /// The token's own id (`jti`), by which it alone can be revoked.
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub token_id: Option<String>,
     /// The key of the settings to sign for; needed only where they have several.
     #[arg(long, value_name = "KEYID")]
     pub key: Option<String>,
     /// Sign with the HS256 secret in this file, without settings.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "private_key_file", "config"])]
     pub secret_file: Option<PathBuf>,
-    /// The private key in PEM (PKCS #8), for RS256, ES256 and EdDSA: the settings have its public half only.
+    /// The private key in PEM (PKCS #8), for all but HS256: the settings have its public half only.
     #[arg(long, value_name = "FILE")]
     pub private_key_file: Option<PathBuf>,
-    /// The algorithm, to sign without settings: HS256, RS256, ES256 or EdDSA.
+    /// The algorithm, to sign without settings: HS256, RS256, PS256, ES256, EdDSA, or one of the longer ones (RS384, RS512, PS384, PS512, ES384).
     #[arg(long, value_name = "ALGORITHM", conflicts_with_all = ["key", "config"])]
     pub algorithm: Option<Algorithm>,
     /// Whom the token is for (`aud`); without it, what the settings require.

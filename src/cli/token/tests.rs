@@ -37,7 +37,13 @@ fn es(id: &str) -> KeySource {
 }
 
 fn settings(keys: &[KeySource]) -> TokenSettings {
-    TokenSettings { keys: keys.to_vec(), audience: Some("gate".into()), leeway_secs: 30 }
+    TokenSettings {
+        keys: keys.to_vec(),
+        audience: Some("gate".into()),
+        leeway_secs: 30,
+        lifetime_max_secs: None,
+        issuers: no_issuers(),
+    }
 }
 
 fn minted(line: &str, keys: &[KeySource]) -> Result<String, String> {
@@ -73,6 +79,11 @@ impl Drop for TempFile {
     }
 }
 
+fn no_issuers() -> TokenIssuers {
+    let limits = crate::auth::jwks::SetLimits { bytes_max: 1024, keys_max: 1 };
+    TokenIssuers { issuers: Vec::new(), limits, timeout: std::time::Duration::from_secs(1) }
+}
+
 #[test]
 fn a_minted_token_verifies_and_shows_its_claims() {
     let line = "--agent web-1 --label zone=eu --label arch=a=b --ttl 90s";
@@ -81,6 +92,7 @@ fn a_minted_token_verifies_and_shows_its_claims() {
         verified(&token, &[hs("k")], NOW),
         Ok(serde_json::json!({
             "sub": "web-1", "tenant": "default", "labels": {"arch": "a=b", "zone": "eu"}, "exp": NOW + 90,
+            "iat": NOW, "iat": NOW,
         }))
     );
     let padded = format!("  {token}\n");
@@ -258,4 +270,38 @@ fn an_api_key_fits_the_block_that_is_printed_with_it() {
     assert!(least.contains("\nallow = [\"call\"]") && !least.contains("methods"), "{least}");
     assert_eq!((&*backend.name, &*backend.tenant), ("ci", "acme"));
     assert_eq!(text.matches(key).count(), 1, "the key is shown once");
+}
+
+/// `holdfast token verify` fetches the keys of an issuer, here from a file; one that cannot be had is told where it matters alone.
+#[test]
+fn a_token_of_an_issuer_is_checked_with_its_keys() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use crate::auth::ring::Source;
+    use crate::config::IssuerSettings;
+    let issuer = |iss: &str, file: &str| IssuerSettings {
+        name: iss.to_owned(),
+        iss: iss.to_owned(),
+        source: Source::File(file.into()),
+        audiences: vec!["gate".to_owned()],
+        tenants: Vec::new(),
+        algorithms: vec![Algorithm::EdDsa],
+        leeway: None,
+    };
+    // RFC 8037 appendix A.2.
+    let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let file = TempFile::with("set.json", set.as_bytes());
+    let issuers =
+        TokenIssuers { issuers: vec![issuer("good", &file.path()), issuer("gone", "/no/such/file")], ..no_issuers() };
+    let settings = TokenSettings { keys: Vec::new(), audience: None, leeway_secs: 0, lifetime_max_secs: None, issuers };
+    let told = |iss: &str| {
+        let part = |text: String| URL_SAFE_NO_PAD.encode(text);
+        let token = format!("{}.{}.AAAA", part(r#"{"alg":"EdDSA"}"#.into()), part(format!(r#"{{"iss":"{iss}"}}"#)));
+        let args = VerifyArgs { token, settings: SettingsFile::default() };
+        verify(&args, &settings, NOW).unwrap_err()
+    };
+    assert!(told("good").contains("signature is wrong"), "{}", told("good"));
+    assert!(told("gone").contains("/no/such/file"), "{}", told("gone"));
+    assert!(told("nobody").contains("algorithm"), "{}", told("nobody"));
 }

@@ -114,6 +114,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         labels: &[("region".to_owned(), "eu".to_owned())],
         conn: ConnId::new(0, 1, 1),
         encoding: Encoding::Json,
+        token: crate::directory::TokenMark::NONE,
     });
     assert!(joined.is_ok());
     let status = Arc::new(LoopStatus { connections: AtomicU32::new(1), ..LoopStatus::default() });
@@ -131,6 +132,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         gate: Gate {
             verifier: Verifier::new(&[], None, 0).unwrap(),
             leeway_secs: 0,
+            lifetime_max_secs: None,
             openness: Openness::Dev,
             backends: Backends::Dev,
             origins: AllowedOrigins::default(),
@@ -141,6 +143,7 @@ pub fn start(access: Access, limits: Limits) -> Node {
         connections_max_per_loop: 10,
         alarm: Alarm::new().0,
         audit: Audit::off(),
+        webhook: None,
     }));
     let (tell, told) = unbounded();
     let scripted = Arc::clone(&dispatch);

@@ -116,7 +116,14 @@ fn why_an_agent_is_gone_is_told_to_who_reaches_all_agents_alone() {
     let conn = ConnId::new(0, 9, 9);
     let labels = [("region".to_owned(), "us".to_owned())];
     let tenant = node.dispatch.tenant("default");
-    let agent = NewAgent { tenant, id: "gone", labels: &labels, conn, encoding: Encoding::Json };
+    let agent = NewAgent {
+        tenant,
+        id: "gone",
+        labels: &labels,
+        conn,
+        encoding: Encoding::Json,
+        token: crate::directory::TokenMark::NONE,
+    };
     let joined = directory.join(&agent).unwrap();
     assert!(directory.leave(joined.slot, conn, LastClose { reason: Reason::PeerClosed, at: Now(1) }));
     let look = |node: &Node| node.ask(&with("GET /v1/agents/gone HTTP/1.1", KEY), "").json();

@@ -41,6 +41,7 @@ impl<I: Io> EventLoop<I> {
         let (before, door) = (conn.session.phase(), conn.door());
         let mut lent = Lent {
             now: self.now,
+            unix_secs: self.unix_secs,
             rules: &self.rules,
             door,
             pool: &mut self.pool,

@@ -16,8 +16,9 @@ use crate::session::rules::Door;
 use super::EventLoop;
 use super::carry_out::live;
 
-/// A sweep over the whole table takes a quarter of the shortest deadline, within these bounds in milliseconds.
-const WHOLE_MS: (u32, u32) = (10, 1000);
+/// A sweep over the whole table takes a quarter of the shortest deadline, within these bounds in milliseconds. Less than a second, since
+/// whose token has run out is to be gone within one.
+const WHOLE_MS: (u32, u32) = (10, 900);
 /// Slots in a slice, at least and at most. Looking at 16,384 takes about 0.1 ms; each slice wakes the loop, which costs more than that.
 const SLICE: (u32, u32) = (128, 16_384);
 /// How many of a slice should be due: their pings leave together, and calls wait behind them. Slices are as large as that
@@ -83,7 +84,8 @@ impl<I: Io> EventLoop<I> {
         };
         self.sweep.due_at = Some(Now(self.now.0 + step_ms + phase_ms));
 
-        let (now, rules, patience_ms) = (self.now, self.rules, self.patience_ms());
+        self.unix_secs = self.io.unix_secs(self.now);
+        let (now, unix_secs, rules, patience_ms) = (self.now, self.unix_secs, self.rules, self.patience_ms());
         // When half of the bytes for messages that are being received are taken, who keeps one open for long makes room.
         let half = self.limits.lease_bytes / 2;
         let scarce = Door::ALL.map(|door| self.pool.lent_bytes(message_purpose(door)) > half);
@@ -92,7 +94,7 @@ impl<I: Io> EventLoop<I> {
             |slot: u32, conn: &Conn<I::Stream>| is_open_too_long(conn, secured.part_since(slot), now, patience_ms);
         let moments = Moments::around(now, &rules);
         let is_due = |slot: u32, conn: &Conn<I::Stream>| {
-            conn.session.is_due(now, moments.of(slot), &rules)
+            conn.session.is_due(now, unix_secs, moments.of(slot), &rules)
                 || is_too_slow(conn, now, patience_ms)
                 || scarce[conn.door() as usize] && holds_up(slot, conn)
         };

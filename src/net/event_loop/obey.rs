@@ -61,6 +61,9 @@ impl<I: Io> EventLoop<I> {
                 last_words.into_iter().for_each(|frame| self.send(token(conn), frame));
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
+            Order::Renew { conn, expiry } => {
+                self.with_session(token(conn), |session, _, _| session.renew(expiry));
+            }
             Order::Describe { conn, on_described } => {
                 on_described.answer(self.describe(token(conn)).ok_or(Undescribed::Gone));
             }
@@ -110,9 +113,9 @@ impl<I: Io> EventLoop<I> {
     }
 
     fn admit(&mut self, admission: Admission) {
-        let Admission { conn, agent, encoding, expires, response } = admission;
+        let Admission { conn, agent, encoding, expiry, response } = admission;
         let token = token(conn);
-        let admitted = self.with_session(token, |session, _, lent| session.admit(encoding, expires, response, lent));
+        let admitted = self.with_session(token, |session, _, lent| session.admit(encoding, expiry, response, lent));
         if admitted == Some(true) {
             if let Some(conn) = live(&mut self.conns, token) {
                 conn.agent = agent;

@@ -20,6 +20,7 @@ pub mod handshake;
 pub mod identity;
 pub mod inner;
 pub mod live;
+pub mod provider;
 pub mod record;
 pub mod records;
 pub mod rest;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kit::tick::Now;
+use crate::session::expiry::Expiry;
 use crate::session::rules::Rules;
 use crate::wire::deflate::Inflater;
 use crate::wire::mask;
@@ -28,13 +29,19 @@ pub(crate) fn rules() -> Rules {
         close_ms: 5_000,
         heartbeat_ms: 60_000,
         heartbeat_timeout_ms: 20_000,
+        expiry_notice_secs: 60,
     }
 }
 
 pub(crate) fn with_lent(now: Now, run: impl FnOnce(&mut Lent<'_>)) -> Vec<Effect> {
+    with_lent_at(now, 0, run)
+}
+
+pub(crate) fn with_lent_at(now: Now, unix_secs: u64, run: impl FnOnce(&mut Lent<'_>)) -> Vec<Effect> {
     let (rules, mut pool, mut inflater, mut effects) = (rules(), BufferPool::new(4), Inflater::default(), Vec::new());
     run(&mut Lent {
         now,
+        unix_secs,
         rules: &rules,
         door: Door::Agents,
         pool: &mut pool,
@@ -88,7 +95,7 @@ impl Bench {
     }
 
     fn admit(&mut self, encoding: Encoding) {
-        self.run(|session, _, lent| session.admit(encoding, None, Bytes::from_static(b"<101>"), lent));
+        self.run(|session, _, lent| session.admit(encoding, Expiry::NEVER, Bytes::from_static(b"<101>"), lent));
         self.feed(b"");
     }
 
@@ -96,6 +103,7 @@ impl Bench {
         let mut effects = Vec::new();
         let mut lent = Lent {
             now: Now(1),
+            unix_secs: 0,
             rules: &self.rules,
             door: Door::Agents,
             pool: &mut self.pool,
@@ -391,6 +399,7 @@ fn a_message_is_open_since_its_first_piece() {
         let mut effects = Vec::new();
         let mut input = bytes.to_vec();
         let mut lent = Lent {
+            unix_secs: 0,
             now: Now(now),
             door: Door::Agents,
             rules: &bench.rules,

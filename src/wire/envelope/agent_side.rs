@@ -49,6 +49,11 @@ pub enum FromGateway<'a> {
         /// Why, in words.
         reason: Cow<'a, str>,
     },
+    /// The agent's token runs out: time to send a newer one.
+    TokenExpiring {
+        /// How long until the gateway closes, in milliseconds.
+        expires_in_ms: u32,
+    },
     /// The answer to a request of the agent.
     Answer {
         /// The request's id: raw JSON text, or the binary head's eight little-endian bytes.
@@ -102,6 +107,13 @@ pub enum FromAgent<'a> {
         /// How far.
         payload: Payload<'a>,
     },
+    /// It has a newer token: a request, which is answered.
+    Refresh {
+        /// The request's own id.
+        id: u64,
+        /// The token.
+        token: &'a str,
+    },
 }
 
 /// Reads one message of the gateway.
@@ -143,6 +155,12 @@ struct Goaway<'a> {
     reason: Cow<'a, str>,
 }
 
+/// Parameters of `token_expiring`.
+#[derive(Deserialize)]
+struct TokenExpiring {
+    expires_in_ms: u32,
+}
+
 /// Parameters of `cancel`.
 #[derive(Deserialize)]
 struct Cancel<'a> {
@@ -165,6 +183,12 @@ impl<'a> From<Welcome<'a>> for FromGateway<'a> {
 impl<'a> From<Goaway<'a>> for FromGateway<'a> {
     fn from(goaway: Goaway<'a>) -> Self {
         Self::Goaway { reconnect_after_ms: goaway.reconnect_after_ms, reason: goaway.reason }
+    }
+}
+
+impl From<TokenExpiring> for FromGateway<'_> {
+    fn from(expiring: TokenExpiring) -> Self {
+        Self::TokenExpiring { expires_in_ms: expiring.expires_in_ms }
     }
 }
 
@@ -208,6 +232,7 @@ fn decode_notification<'a>(method: &str, params: Option<&'a RawValue>) -> Result
             .map(|call| FromGateway::Cancel { call }),
         "welcome" => params.and_then(json::object::<Welcome<'_>>).map(Into::into),
         "goaway" => params.and_then(json::object::<Goaway<'_>>).map(Into::into),
+        "token_expiring" => params.and_then(json::object::<TokenExpiring>).map(Into::into),
         _ => Some(FromGateway::Other),
     };
     decoded.ok_or(Fault::Params)
@@ -223,6 +248,7 @@ fn decode_binary(message: &[u8]) -> Result<FromGateway<'_>, Fault> {
         binary::CANCEL => FromGateway::Cancel { call },
         binary::WELCOME => object_in::<Welcome<'_>>(parts.payload)?.into(),
         binary::GOAWAY => object_in::<Goaway<'_>>(parts.payload)?.into(),
+        binary::TOKEN_EXPIRING => object_in::<TokenExpiring>(parts.payload)?.into(),
         binary::ANSWER => FromGateway::Answer { id: parts.id_bytes, result: parts.payload },
         binary::REFUSAL => FromGateway::Refusal {
             id: parts.id_bytes,
@@ -271,7 +297,19 @@ fn write_json(envelope: &FromAgent<'_>, out: &mut dyn Write) -> io::Result<()> {
             json::write_payload(payload, out)?;
             out.write_all(b"}}")
         }
+        FromAgent::Refresh { id, token } => {
+            write!(out, r#""id":{id},"method":"refresh","params":"#)?;
+            write_refresh(token, out)?;
+            out.write_all(b"}")
+        }
     }
+}
+
+/// The object of `refresh`, which both encodings carry as JSON.
+fn write_refresh(token: &str, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(br#"{"token":"#)?;
+    json::write_string(token, out)?;
+    out.write_all(b"}")
 }
 
 fn write_binary(envelope: &FromAgent<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -283,6 +321,12 @@ fn write_binary(envelope: &FromAgent<'_>, out: &mut dyn Write) -> io::Result<()>
         }
         FromAgent::Receipt { call } => (binary::RECEIPT, 0, call, "", empty),
         FromAgent::Progress { call, payload } => (binary::PROGRESS, 0, call, "", payload),
+        FromAgent::Refresh { id, token } => {
+            const METHOD: &str = "refresh";
+            binary::write_head((binary::REQUEST, 0, id), binary::JSON, METHOD.len() as u16, out)?;
+            out.write_all(METHOD.as_bytes())?;
+            return write_refresh(token, out);
+        }
     };
     binary::write_parts((kind, aux, call.0), name, payload, out)
 }

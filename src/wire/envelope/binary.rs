@@ -53,6 +53,8 @@ pub(super) const REFUSAL: u8 = 12;
 pub(super) const LINK_CALL: u8 = 13;
 /// How a call over a link ended without its agent's answer: aux is the code, the name is the outcome.
 pub(super) const LINK_OUTCOME: u8 = 14;
+/// An agent's token runs out.
+pub(super) const TOKEN_EXPIRING: u8 = 15;
 
 /// An envelope taken apart, not yet judged by its kind.
 pub(super) struct Parts<'a> {
@@ -124,7 +126,7 @@ pub(super) fn decode(message: &[u8]) -> Inbound<'_> {
         REQUEST => Inbound::Request { id: parts.id_bytes, method: Cow::Borrowed(parts.name), payload },
         NOTIFICATION => Inbound::Notification { method: Cow::Borrowed(parts.name), payload },
         // Known, but only the gateway says these.
-        CALL | CANCEL | WELCOME | GOAWAY | ANSWER | REFUSAL => {
+        CALL | CANCEL | WELCOME | GOAWAY | ANSWER | REFUSAL | TOKEN_EXPIRING => {
             Inbound::Invalid { id: parts.id_bytes, error: Fault::Invalid }
         }
         _ => Inbound::Invalid { id: parts.id_bytes, error: Fault::Parse },
@@ -145,6 +147,10 @@ pub(super) fn write(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<
         }
         Outbound::Goaway { .. } => {
             write_head((GOAWAY, 0, 0), JSON, 0, out)?;
+            json::write_params(envelope, out)
+        }
+        Outbound::TokenExpiring { .. } => {
+            write_head((TOKEN_EXPIRING, 0, 0), JSON, 0, out)?;
             json::write_params(envelope, out)
         }
         Outbound::Answer { id, result } => write_parts((ANSWER, 0, request_id(id)), "", result, out),

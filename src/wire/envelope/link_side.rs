@@ -259,7 +259,7 @@ fn decode_binary(message: &[u8]) -> FromBackend<'_> {
         binary::CANCEL => FromBackend::Cancel { id },
         binary::NOTIFICATION => FromBackend::Other,
         // Known, but not from a backend.
-        binary::CALL..=binary::LINK_OUTCOME => FromBackend::Invalid { id, fault: Fault::Invalid },
+        binary::CALL..=binary::TOKEN_EXPIRING => FromBackend::Invalid { id, fault: Fault::Invalid },
         _ => FromBackend::Invalid { id, fault: Fault::Parse },
     }
 }

@@ -37,6 +37,31 @@ fn text(encoding: Encoding, envelope: &Outbound<'_>) -> String {
 }
 
 #[test]
+fn a_token_that_runs_out_and_a_newer_one_travel_in_both_encodings() {
+    for encoding in BOTH {
+        let frame = encode(encoding, &Outbound::TokenExpiring { expires_in_ms: 60_000 });
+        let payload = frame_payload(&frame);
+        assert_eq!(decode_from_gateway(encoding, payload), Ok(FromGateway::TokenExpiring { expires_in_ms: 60_000 }));
+        let message = encode_from_agent(encoding, &FromAgent::Refresh { id: 7, token: "a\"b" });
+        match one(encoding, &message) {
+            Inbound::Request { id, method, payload } => {
+                let expected: &[u8] = if encoding == Encoding::Json { b"7" } else { &[7, 0, 0, 0, 0, 0, 0, 0] };
+                assert_eq!((id, &*method, payload), (expected, "refresh", json(br#"{"token":"a\"b"}"#)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let expiring = Outbound::TokenExpiring { expires_in_ms: 60_000 };
+    assert_eq!(
+        text(Encoding::Json, &expiring),
+        r#"{"jsonrpc":"2.0","method":"token_expiring","params":{"expires_in_ms":60000}}"#
+    );
+    let bytes = encode(Encoding::Binary, &expiring);
+    let head = [15, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(frame_payload(&bytes)[..], [&head[..], br#"{"expires_in_ms":60000}"#].concat());
+}
+
+#[test]
 fn what_json_agents_get_word_for_word() {
     let call = |method, params| Outbound::Call { call: CALL, method, params, deadline_ms: 20_000 };
     let table = [

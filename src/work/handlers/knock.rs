@@ -4,21 +4,24 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use crate::audit::Login;
-use crate::auth::token::{self, Claims, Refused};
-use crate::directory::NewAgent;
+use crate::audit;
+use crate::auth::token::{self, Claims, Login, Refused};
+use crate::directory::{LastClose, NewAgent};
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
 use crate::kit::retry_after::retry_after_secs;
 use crate::kit::tick::Now;
 use crate::net::mailbox::{Admission, Order};
 use crate::session::effect::Greeting;
+use crate::session::expiry::Expiry;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
 use crate::wire::envelope::Encoding;
 use crate::wire::upgrade::{self, Offer, Refusal};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
+use crate::work::gate;
+use crate::work::webhook::{Asked, Asker, Ruling};
 
 use super::link;
 
@@ -41,19 +44,51 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: C
             Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
         };
     }
+    // The wall may have been set since anybody looked.
+    clock.follow_wall();
     match gate.identify(greeting, clock.unix_ms(now) / 1000) {
-        // As long as the token would let it in again, it may stay.
-        Ok(claims) => {
-            let ends_unix = claims.expires_unix.saturating_add(gate.leeway_secs);
-            let expires = (claims.expires_unix != u64::MAX).then(|| clock.at_unix_secs(ends_unix));
-            admit(dispatch, answers, (conn, greeting), &claims, expires, now);
-        }
+        Ok(login) => admit(dispatch, answers, (conn, greeting), &login, now),
+        Err(Refused::Unverified) => ask(dispatch, answers, (conn, greeting), now),
         Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
     }
 }
 
+/// No key vouches for the token. Where there is a webhook, it may.
+fn ask(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, now: Now) {
+    let token = greeting.token.as_deref().unwrap_or_default();
+    let Some(webhook) = dispatch.webhook() else {
+        return refuse(dispatch, answers, (conn, greeting), Refused::Unverified, now);
+    };
+    match webhook.ask(token, now, || Asker::Knock(conn, Box::new(greeting.clone()))) {
+        Asked::Underway => {}
+        Asked::Known(ruling) => decided(dispatch, answers, (conn, greeting), Some(ruling), now),
+        Asked::Shed => decided(dispatch, answers, (conn, greeting), None, now),
+    }
+}
+
+/// What the webhook said, on whichever thread; `None` when it could not be asked, which lets nobody in.
+pub(in crate::work) fn decided(
+    dispatch: &Dispatch,
+    answers: &mut Answers,
+    knocking: Knocking<'_>,
+    ruling: Option<Ruling>,
+    now: Now,
+) {
+    match ruling {
+        Some(Ruling::Allowed(login)) => match knocking.1.certified.as_deref() {
+            None => admit(dispatch, answers, knocking, &login, now),
+            Some(certified) => match gate::with_certificate(certified, login) {
+                Ok(login) => admit(dispatch, answers, knocking, &login, now),
+                Err(refused) => refuse(dispatch, answers, knocking, refused, now),
+            },
+        },
+        Some(Ruling::Refused) => refuse(dispatch, answers, knocking, Refused::Denied, now),
+        None => answers.push(knocking.0, Order::Refuse { conn: knocking.0, refusal: Refusal::Unavailable }),
+    }
+}
+
 /// Who asks, and on which connection.
-type Knocking<'a> = (ConnId, &'a Greeting);
+pub(in crate::work) type Knocking<'a> = (ConnId, &'a Greeting);
 
 fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, refused: Refused, now: Now) {
     // The cause is for the operator alone; every peer reads the same 401. A browser knows which page it shows.
@@ -64,9 +99,16 @@ fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking
     // Who the token names is believed where its signature was right, and nowhere else.
     let token = greeting.token.as_deref().filter(|_| greeting.door == Door::Agents && refused.is_of_a_signed_token());
     let agent = token.and_then(token::claimed_agent);
-    let login = Login { agent, ..Login::of_a_stranger(door(greeting.door), refused.label(), greeting.peer) };
+    // What may be good a little later is no failed login: it does not count against the network that it comes from.
+    let peer = greeting.peer.filter(|_| refused != Refused::Pending);
+    let login = audit::Login { agent, ..audit::Login::of_a_stranger(door(greeting.door), refused.label(), peer) };
     dispatch.login_refused(now, login);
-    let refusal = if refused == Refused::Origin { Refusal::Forbidden } else { Refusal::Unauthorized };
+    let refusal = match refused {
+        Refused::Origin => Refusal::Forbidden,
+        // It may be good a little later: an agent that was told 401 would not come back.
+        Refused::Pending => Refusal::Unavailable,
+        _ => Refusal::Unauthorized,
+    };
     answers.push(conn, Order::Refuse { conn, refusal });
 }
 
@@ -92,29 +134,28 @@ fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knock
         );
     }
     counter!(metric::SHED, "limit" => TENANT_AGENTS).increment(1);
-    let login = Login {
+    let login = audit::Login {
         agent: Some(format!("{}/{}", claims.tenant, claims.agent)),
-        ..Login::of_a_stranger(door(greeting.door), TENANT_AGENTS, greeting.peer)
+        ..audit::Login::of_a_stranger(door(greeting.door), TENANT_AGENTS, greeting.peer)
     };
     dispatch.audit().login_refused(now, login);
     let retry_after_secs = retry_after_secs(TENANT_FULL_WAIT, conn.bits());
     answers.push(conn, Order::Refuse { conn, refusal: Refusal::TenantFull { retry_after_secs } });
 }
 
-fn admit(
-    dispatch: &Dispatch,
-    answers: &mut Answers,
-    (conn, greeting): Knocking<'_>,
-    claims: &Claims,
-    expires: Option<Now>,
-    now: Now,
-) {
+fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, login: &Login, now: Now) {
     let encoding = match greeting.offer {
         Offer::Nothing => Encoding::Json,
         Offer::Ours(encoding) => encoding,
     };
+    let Login { claims, ends_unix } = login;
+    let (revocations, now_unix) = (dispatch.revocations(), dispatch.clock().unix_ms(now) / 1000);
+    if revocations.means(claims, now_unix) {
+        return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
+    }
     let tenant = dispatch.directory.tenant(&claims.tenant);
-    let agent = NewAgent { tenant, id: &claims.agent, labels: &claims.labels, conn, encoding };
+    let token = revocations.mark(claims);
+    let agent = NewAgent { tenant, id: &claims.agent, labels: &claims.labels, conn, encoding, token };
     let Ok(joined) = dispatch.directory.join(&agent) else {
         return turn_away(dispatch, answers, (conn, greeting), claims, now);
     };
@@ -123,10 +164,18 @@ fn admit(
         tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
         answers.push(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
     }
+    // Who revokes looks into the directory after the revocation is in force, and this looks at the revocations after the agent is in
+    // the directory: one of the two sees the other.
+    if revocations.means(claims, now_unix) {
+        dispatch.directory.leave(joined.slot, conn, LastClose { reason: Reason::Revoked, at: now });
+        return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
+    }
     let peer = greeting.peer.map(tracing::field::display);
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, peer, "agent connected");
     let mut response = upgrade::switching(greeting.accept, greeting.offer, greeting.deflate).to_vec();
     response.extend_from_slice(&dispatch.welcome(conn, encoding));
-    let admission = Admission { conn, agent: joined.slot, encoding, expires, response: response.into() };
+    // As long as the token would let it in again, it may stay.
+    let expiry = Expiry::at(*ends_unix);
+    let admission = Admission { conn, agent: joined.slot, encoding, expiry, response: response.into() };
     answers.push(conn, Order::Admit(Box::new(admission)));
 }

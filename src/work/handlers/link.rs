@@ -16,6 +16,7 @@ use crate::kit::metric;
 use crate::kit::tick::Now;
 use crate::net::mailbox::{Admission, Order};
 use crate::session::effect::Greeting;
+use crate::session::expiry::Expiry;
 use crate::session::reason::Reason;
 use crate::wire::envelope::link_side::{self, FromBackend};
 use crate::wire::envelope::{self, Encoding, Fault, Outbound};
@@ -55,7 +56,7 @@ pub(in crate::work) fn admit(
     let mut response = upgrade::switching(greeting.accept, greeting.offer, greeting.deflate).to_vec();
     response.extend_from_slice(&dispatch.link_welcome(conn, encoding, terms.window));
     let agent = AgentSlot::NONE;
-    let admission = Admission { conn, agent, encoding, expires: None, response: response.into() };
+    let admission = Admission { conn, agent, encoding, expiry: Expiry::NEVER, response: response.into() };
     answers.push(conn, Order::Admit(Box::new(admission)));
     Ok(())
 }

@@ -13,6 +13,9 @@ use crate::net::mailbox::Order;
 use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
+use crate::work::put_off::Shown;
+
+use super::refresh;
 
 pub(in crate::work) fn apply(
     dispatch: &Dispatch,
@@ -25,7 +28,7 @@ pub(in crate::work) fn apply(
     planted::here(planted::Place::Worker);
     let mut refusals: Vec<Outbound<'_>> = Vec::new();
     let batch = envelope::decode(encoding, message, &mut |inbound| {
-        if let Some((id, fault)) = apply_one(dispatch, conn, message, inbound, now) {
+        if let Some((id, fault)) = apply_one(dispatch, answers, (conn, encoding), message, inbound, now) {
             refusals.push(Outbound::Refusal { id, fault });
         }
     });
@@ -37,7 +40,8 @@ pub(in crate::work) fn apply(
 /// Applies one envelope; the id and the fault of one that must be refused.
 fn apply_one<'a>(
     dispatch: &Dispatch,
-    conn: ConnId,
+    answers: &mut Answers,
+    (conn, encoding): (ConnId, Encoding),
     message: &Bytes,
     inbound: Inbound<'a>,
     now: Now,
@@ -54,6 +58,14 @@ fn apply_one<'a>(
             true
         }
         Inbound::Stray => false,
+        Inbound::Request { id, method, payload } if method == refresh::METHOD => {
+            let token = match refresh::token_of(payload) {
+                Ok(token) => token,
+                Err(fault) => return Some((id, fault)),
+            };
+            let has_room = answers.1.push(Shown { conn, encoding, id: id.to_vec(), token });
+            return (!has_room).then_some((id, Fault::Later));
+        }
         Inbound::Request { id, .. } => return Some((id, Fault::Method)),
         Inbound::Notification { .. } => true,
         Inbound::Invalid { id, error } => {

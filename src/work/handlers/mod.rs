@@ -4,3 +4,4 @@ pub(super) mod ended;
 pub(super) mod knock;
 pub(super) mod link;
 pub(super) mod message;
+pub(super) mod refresh;

@@ -63,6 +63,7 @@ impl Bench {
                 verifier: Verifier::new(&[], None, 0).unwrap(),
                 openness: Openness::Dev,
                 leeway_secs: 0,
+                lifetime_max_secs: None,
                 backends: Backends::Dev,
                 origins: AllowedOrigins::default(),
             },
@@ -72,6 +73,7 @@ impl Bench {
             connections_max_per_loop: 10,
             alarm: Alarm::new().0,
             audit: Audit::off(),
+            webhook: None,
         });
         let (agent, link) = (ConnId::new(0, 1, 1), ConnId::new(0, 2, 2));
         let mut bench = Self { dispatch, letters, agent, agent_slot: AgentSlot::NONE, link };
@@ -90,8 +92,17 @@ impl Bench {
             Door::Links => (self.link, None),
         };
         let offer = Offer::Ours(ENCODING);
-        let greeting =
-            Greeting { door, peer: None, token: None, agent, certified: None, origin: None, accept: [b'a'; 28], offer, deflate: None };
+        let greeting = Greeting {
+            door,
+            peer: None,
+            token: None,
+            agent,
+            certified: None,
+            origin: None,
+            accept: [b'a'; 28],
+            offer,
+            deflate: None,
+        };
         Event::Knock { conn, greeting: Box::new(greeting) }
     }
 
@@ -243,7 +254,14 @@ fn a_link_that_ended_leaves_no_call_behind_and_is_told_nothing() {
 fn closed_gate() -> Gate {
     let verifier = Verifier::new(&[], None, 0).unwrap();
     let backends = Backends::Keys(ApiKeys::new(&[]).unwrap());
-    Gate { verifier, openness: Openness::TokensOnly, leeway_secs: 0, backends, origins: AllowedOrigins::default() }
+    Gate {
+        verifier,
+        openness: Openness::TokensOnly,
+        leeway_secs: 0,
+        lifetime_max_secs: None,
+        backends,
+        origins: AllowedOrigins::default(),
+    }
 }
 
 #[test]

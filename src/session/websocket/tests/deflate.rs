@@ -70,6 +70,7 @@ fn the_echo_answers_for_itself_and_links_are_left_as_they_are() {
     let (mut pool, mut inflater, mut effects) = (BufferPool::new(4), Inflater::default(), Vec::new());
     let mut lent = Lent {
         now: Now(1),
+        unix_secs: 0,
         rules: &rules,
         door: Door::Links,
         pool: &mut pool,

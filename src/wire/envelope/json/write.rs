@@ -38,6 +38,10 @@ pub(in crate::wire::envelope) fn write(envelope: &Outbound<'_>, out: &mut dyn Wr
             out.write_all(br#""method":"goaway","params":"#)?;
             write_params(envelope, out)?;
         }
+        Outbound::TokenExpiring { .. } => {
+            out.write_all(br#""method":"token_expiring","params":"#)?;
+            write_params(envelope, out)?;
+        }
         Outbound::Answer { id, result } => {
             out.write_all(br#""id":"#)?;
             out.write_all(id)?;
@@ -54,7 +58,7 @@ pub(in crate::wire::envelope) fn write(envelope: &Outbound<'_>, out: &mut dyn Wr
     out.write_all(b"}")
 }
 
-/// The object of `welcome` and `goaway`, which both encodings carry as JSON; nothing for the other envelopes.
+/// The object of `welcome`, `goaway` and `token_expiring`, which both encodings carry as JSON; nothing for the other envelopes.
 pub(in crate::wire::envelope) fn write_params(envelope: &Outbound<'_>, out: &mut dyn Write) -> io::Result<()> {
     match *envelope {
         Outbound::Welcome { session, heartbeat_ms, node } => {
@@ -69,6 +73,7 @@ pub(in crate::wire::envelope) fn write_params(envelope: &Outbound<'_>, out: &mut
             write_string(reason, out)?;
             out.write_all(b"}")
         }
+        Outbound::TokenExpiring { expires_in_ms } => write!(out, r#"{{"expires_in_ms":{expires_in_ms}}}"#),
         _ => Ok(()),
     }
 }

@@ -111,7 +111,7 @@ fn kinds_of_other_connections_are_refused_and_unknown_ones_too() {
             6 => found == FromBackend::Cancel { id: &id },
             10 => found == FromBackend::Other,
             13 => matches!(found, FromBackend::Call { .. }),
-            1..=14 => found == FromBackend::Invalid { id: &id, fault: Fault::Invalid },
+            1..=15 => found == FromBackend::Invalid { id: &id, fault: Fault::Invalid },
             _ => found == FromBackend::Invalid { id: &id, fault: Fault::Parse },
         };
         assert!(fits, "{kind}: {found:?}");

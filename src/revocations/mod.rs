@@ -1,0 +1,81 @@
+//! Tokens that are good by themselves and are to let nobody in any more: by id, by agent, by tenant, or issued before a moment.
+//!
+//! Owns what is revoked, in memory and in a file that outlives the process. It knows no connection: who is in and what becomes of
+//! them is decided above.
+
+pub mod journal;
+pub mod set;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest id of a token that can be revoked, and longest reason, in bytes.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// Whose tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// The token with this id (`jti`).
+    TokenId(String),
+    /// All of this agent.
+    Agent(String),
+    /// All of the tenant.
+    Tenant,
+}
+
+/// What is to be revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban {
+    /// The tenant whose tokens are meant; those of others are never touched.
+    pub tenant: String,
+    /// Which of them.
+    pub target: Target,
+    /// Only those that were issued before this second since the UNIX epoch, and those that do not say when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_before: Option<u64>,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// From this second since the UNIX epoch on it is in force no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_unix: Option<u64>,
+}
+
+/// A revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Its number; they only grow.
+    pub id: u64,
+    /// When it was made, in seconds since the UNIX epoch.
+    pub created_unix: u64,
+    /// What it revokes.
+    #[serde(flatten)]
+    pub ban: Ban,
+}
+
+/// A token at the door, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its tenant.
+    pub tenant: &'a str,
+    /// Its agent.
+    pub agent: &'a str,
+    /// Its id.
+    pub token_id: Option<&'a str>,
+    /// When it was issued, in seconds since the UNIX epoch.
+    pub issued_unix: Option<u64>,
+}
+
+impl Ban {
+    /// Whether it is in force at a second since the UNIX epoch.
+    #[must_use]
+    pub fn holds(&self, now_unix: u64) -> bool {
+        self.expires_unix.is_none_or(|expires| now_unix < expires)
+    }
+
+    /// Whether a token that was issued then is meant. One that does not say when is.
+    #[must_use]
+    pub fn means_issued(&self, issued_unix: Option<u64>) -> bool {
+        self.issued_before.is_none_or(|before| issued_unix.is_none_or(|issued| issued < before))
+    }
+}
