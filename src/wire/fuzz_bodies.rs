@@ -297,6 +297,7 @@ mod tests {
     #[test]
     fn seeds() {
         seeds::run("decoder", super::decoder);
+        seeds::run("deflate", super::deflate);
         seeds::run("upgrade", super::upgrade);
         seeds::run("proxy", super::proxy);
         seeds::run("envelope", super::envelope);

@@ -126,7 +126,7 @@ impl<I: Io> EventLoop<I> {
 
     /// Does what time demands of one connection, when messages may take `half` of their bytes without making room.
     fn overdue(&mut self, token: Token, half: usize, last: Moment) {
-        let (now, patience_ms) = (self.now, self.limits.write_deadline_ms);
+        let (now, patience_ms) = (self.now, self.patience_ms());
         let (awaits_header, is_shaking) = (self.awaits_header(token), self.is_shaking(token));
         let part_since = self.secured.part_since(token.slot);
         let Some(conn) = live(&mut self.conns, token) else {

@@ -2,7 +2,7 @@
 
 use crate::wire::origin;
 use crate::wire::origins::{AllowedOrigin, AllowedOrigins};
-use crate::wire::url::WsUrl;
+use crate::wire::url::{Scheme, WsUrl};
 
 /// A part of a URL that is as long is not in its error by chance.
 const TELLING_BYTES: usize = 8;
@@ -50,7 +50,11 @@ pub fn url(bytes: &[u8]) {
         Ok(url) => {
             assert!(!url.host.is_empty() && !url.authority.contains('@') && url.path.starts_with('/'), "{url:?}");
             let query = url.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-            let again = WsUrl::parse(&format!("ws://{}{}{query}", url.authority, url.path));
+            let scheme = match url.scheme {
+                Scheme::Plain => "ws",
+                Scheme::Secured => "wss",
+            };
+            let again = WsUrl::parse(&format!("{scheme}://{}{}{query}", url.authority, url.path));
             assert!(again.as_ref() == Ok(&url), "{again:?} {url:?}");
             assert!(url.query.is_none_or(|query| !is_telling(text, &query) || !format!("{again:?}").contains(&query)));
         }
