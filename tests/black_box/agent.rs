@@ -49,7 +49,12 @@ const IS_JSON: u8 = 1;
 impl Agent {
     /// Connects with a good token and reads the welcome.
     pub fn connect(gateway: &Gateway, id: &str, encoding: Encoding) -> Self {
-        let bearer = format!("Bearer {}", gateway.token(id));
+        Self::with_token(gateway, &gateway.token(id), encoding)
+    }
+
+    /// Connects with this token and reads the welcome.
+    pub fn with_token(gateway: &Gateway, token: &str, encoding: Encoding) -> Self {
+        let bearer = format!("Bearer {token}");
         let request = to(gateway, "/v1/agent").with_header("Authorization", bearer);
         Self::open(gateway, request, encoding)
     }
