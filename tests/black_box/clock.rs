@@ -61,7 +61,7 @@ fn a_wall_clock_that_jumps_ends_tokens_and_nothing_else() {
     let gateway = Gateway::launch_by(command, &settings, &flags);
     let backend = Backend::of(&gateway);
     let mut agent = Agent::with_token(&gateway, &gateway.token_for("steady", 10 * 86_400), Encoding::Json);
-    let mut brief = Peer::agent(&gateway, "brief");
+    let mut brief = Some(Peer::agent(&gateway, "brief"));
     let newcomer = gateway.token("newcomer");
     assert!(knock(&gateway, &newcomer).ends_with(" 101"));
 
@@ -72,7 +72,7 @@ fn a_wall_clock_that_jumps_ends_tokens_and_nothing_else() {
         // The control thread looks at the wall every few seconds.
         until(|| knock(&gateway, &newcomer).ends_with(answer), &format!("a newcomer is told{answer}"));
         if answer == " 401" {
-            assert_eq!(brief.close_code(), 4002, "its token has ended, too");
+            assert_eq!(brief.take().map(Peer::closed), Some(4002), "its token has ended, too");
         }
         let short = backend.begin("steady", to_do("short", "1s"));
         let unanswered = agent.call();
@@ -85,6 +85,7 @@ fn a_wall_clock_that_jumps_ends_tokens_and_nothing_else() {
         long.end().expect_result("steady", &json!(offset), order.call);
     }
     assert!(gateway.metric("holdfast_auth_failures_total", "cause=\"expired\"") > 0);
+    gateway.wait_closed_for("token_expired", 1);
     assert_eq!((gateway.closed_for("heartbeat_lost"), gateway.closed_for("token_expired")), (0, 1));
     let _ = fs::remove_dir_all(folder);
 }
