@@ -147,7 +147,7 @@ impl Permissions {
         Self::of(&Right::ALL, None, Vec::new())
     }
 
-    /// From the settings: without `rights` those that are not named ([`Right::UNNAMED`]), without `methods` all of them, without
+    /// From the settings: without `rights` those that are not named (`Right::UNNAMED`), without `methods` all of them, without
     /// conditions all agents of the tenant.
     #[must_use]
     pub fn new(rights: Option<&[Right]>, methods: Option<Vec<Methods>>, agents: Vec<Condition>) -> Self {

@@ -33,7 +33,7 @@ sections! {
         proxy_from: NetworkList = [],
         /// "required": agents connect with TLS (`wss://`), with the certificates of `[[tls.keys]]`. "off": without, for a proxy in front that ends TLS.
         tls: TlsPort = "off",
-        /// Web pages that may open a WebSocket, by the `Origin` that browsers send: "https://app.example.com", or with one star for the first label, "https://*.example.com". Any other is answered 403. A client without `Origin` is no browser and passes.
+        /// Web pages that may open a WebSocket, by the `Origin` that browsers send: `https://app.example.com`, or with one star for the first label, `https://*.example.com`. Any other is answered 403. A client without `Origin` is no browser and passes.
         origins: OriginList = [],
     }
 

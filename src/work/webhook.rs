@@ -48,7 +48,7 @@ pub struct WebhookTerms {
 
 /// What the webhook says of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ruling {
+pub enum Decision {
     /// It is this agent's.
     Allowed(Login),
     /// It lets nobody in.
@@ -84,7 +84,7 @@ pub struct Questions(pub(super) Receiver<Question>);
 /// What happened to a question at once.
 pub enum Asked {
     /// The answer was known.
-    Known(Ruling),
+    Known(Decision),
     /// It is on its way; the asker is told by a thread of ours.
     Underway,
     /// Too many are on their way.
@@ -107,20 +107,20 @@ impl Webhook {
     }
 
     /// What was said of a token of late.
-    pub(super) fn known(&self, token: Fingerprint, now: Now) -> Option<Ruling> {
+    pub(super) fn known(&self, token: Fingerprint, now: Now) -> Option<Decision> {
         lock(&self.cache).get(token, now)
     }
 
     /// Remembers what was said of a token, for so long.
-    pub(super) fn remember(&self, token: Fingerprint, ruling: Ruling, now: Now, kept: Duration) {
-        lock(&self.cache).put(token, ruling, now, kept);
+    pub(super) fn remember(&self, token: Fingerprint, decision: Decision, now: Now, kept: Duration) {
+        lock(&self.cache).put(token, decision, now, kept);
     }
 
     /// Asks about a token. `asker` is made only where the answer is not known.
     pub fn ask(&self, token: &str, now: Now, asker: impl FnOnce() -> Asker) -> Asked {
-        if let Some(ruling) = self.known(Fingerprint::of(token), now) {
+        if let Some(decision) = self.known(Fingerprint::of(token), now) {
             counter!(metric::WEBHOOK, "answer" => "cached").increment(1);
-            return Asked::Known(ruling);
+            return Asked::Known(decision);
         }
         match self.questions.try_send(Question { asker: asker(), at: now }) {
             Ok(()) => Asked::Underway,

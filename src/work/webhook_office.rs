@@ -18,7 +18,7 @@ use super::answers::Answers;
 use super::dispatch::Dispatch;
 use super::handlers::{knock, refresh};
 use super::outside::Outside;
-use super::webhook::{Asker, Question, Questions, Ruling, Webhook, WebhookTerms, answer};
+use super::webhook::{Asker, Decision, Question, Questions, Webhook, WebhookTerms, answer};
 
 /// The end where questions are answered.
 pub struct Office {
@@ -55,21 +55,21 @@ impl Office {
                 return;
             };
             let clock = dispatch.clock();
-            let ruling = self.ruling(&dispatch, &question, clock);
+            let decision = self.decision(&dispatch, &question, clock);
             let mut answers = Answers::default();
-            tell(&dispatch, &mut answers, question.asker, ruling, clock.now());
+            tell(&dispatch, &mut answers, question.asker, decision, clock.now());
             dispatch.settle(&mut answers);
         }
     }
 
     /// What is said of a token; `None` when nobody could say.
-    fn ruling(&self, dispatch: &Dispatch, question: &Question, clock: Clock) -> Option<Ruling> {
+    fn decision(&self, dispatch: &Dispatch, question: &Question, clock: Clock) -> Option<Decision> {
         let token = question.asker.token()?;
         let key = Fingerprint::of(token);
         let now = clock.now();
         // Another that asked the same may have been told meanwhile.
-        if let Some(ruling) = self.webhook.known(key, now) {
-            return Some(ruling);
+        if let Some(decision) = self.webhook.known(key, now) {
+            return Some(decision);
         }
         if now.since(question.at) > self.terms.timeout {
             // Whoever waits behind it should not wait for a source that is down.
@@ -80,14 +80,14 @@ impl Office {
         let now_unix = clock.unix_ms(clock.now()) / 1000;
         let read = told.and_then(|(status, body)| answer::read(status, &body, now_unix));
         match read {
-            Ok(ruling) => {
-                let (word, kept) = match ruling {
-                    Ruling::Allowed(_) => ("allowed", self.terms.allowed_kept),
-                    Ruling::Refused => ("refused", self.terms.refused_kept),
+            Ok(decision) => {
+                let (word, kept) = match decision {
+                    Decision::Allowed(_) => ("allowed", self.terms.allowed_kept),
+                    Decision::Refused => ("refused", self.terms.refused_kept),
                 };
                 counter!(metric::WEBHOOK, "answer" => word).increment(1);
-                self.webhook.remember(key, ruling.clone(), clock.now(), kept);
-                Some(ruling)
+                self.webhook.remember(key, decision.clone(), clock.now(), kept);
+                Some(decision)
             }
             Err(why) => {
                 counter!(metric::WEBHOOK, "answer" => "failed").increment(1);
@@ -118,11 +118,11 @@ struct Json<'a> {
     node: &'a str,
 }
 
-fn tell(dispatch: &Dispatch, answers: &mut Answers, asker: Asker, ruling: Option<Ruling>, now: Now) {
+fn tell(dispatch: &Dispatch, answers: &mut Answers, asker: Asker, decision: Option<Decision>, now: Now) {
     match asker {
-        Asker::Knock(conn, greeting) => knock::decided(dispatch, answers, (conn, &greeting), ruling, now),
+        Asker::Knock(conn, greeting) => knock::decided(dispatch, answers, (conn, &greeting), decision, now),
         Asker::Refresh { conn, encoding, id, .. } => {
-            refresh::decided(dispatch, answers, (conn, encoding, &id), ruling, now);
+            refresh::decided(dispatch, answers, (conn, encoding, &id), decision, now);
         }
     }
 }

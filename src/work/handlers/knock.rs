@@ -21,7 +21,7 @@ use crate::wire::upgrade::{self, Offer, Refusal};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
 use crate::work::gate;
-use crate::work::webhook::{Asked, Asker, Ruling};
+use crate::work::webhook::{Asked, Asker, Decision};
 
 use super::link;
 
@@ -61,7 +61,7 @@ fn ask(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_
     };
     match webhook.ask(token, now, || Asker::Knock(conn, Box::new(greeting.clone()))) {
         Asked::Underway => {}
-        Asked::Known(ruling) => decided(dispatch, answers, (conn, greeting), Some(ruling), now),
+        Asked::Known(decision) => decided(dispatch, answers, (conn, greeting), Some(decision), now),
         Asked::Shed => decided(dispatch, answers, (conn, greeting), None, now),
     }
 }
@@ -71,18 +71,18 @@ pub(in crate::work) fn decided(
     dispatch: &Dispatch,
     answers: &mut Answers,
     knocking: Knocking<'_>,
-    ruling: Option<Ruling>,
+    decision: Option<Decision>,
     now: Now,
 ) {
-    match ruling {
-        Some(Ruling::Allowed(login)) => match knocking.1.certified.as_deref() {
+    match decision {
+        Some(Decision::Allowed(login)) => match knocking.1.certified.as_deref() {
             None => admit(dispatch, answers, knocking, &login, now),
             Some(certified) => match gate::with_certificate(certified, login) {
                 Ok(login) => admit(dispatch, answers, knocking, &login, now),
                 Err(refused) => refuse(dispatch, answers, knocking, refused, now),
             },
         },
-        Some(Ruling::Refused) => refuse(dispatch, answers, knocking, Refused::Denied, now),
+        Some(Decision::Refused) => refuse(dispatch, answers, knocking, Refused::Denied, now),
         None => answers.push(knocking.0, Order::Refuse { conn: knocking.0, refusal: Refusal::Unavailable }),
     }
 }

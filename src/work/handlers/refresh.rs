@@ -20,7 +20,7 @@ use crate::wire::envelope::{self, Encoding, Fault, Outbound, Payload};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
 use crate::work::put_off::Shown;
-use crate::work::webhook::{Asked, Asker, Ruling};
+use crate::work::webhook::{Asked, Asker, Decision};
 
 /// What an agent asks for by this name.
 pub(in crate::work) const METHOD: &str = "refresh";
@@ -72,8 +72,8 @@ fn check(dispatch: &Dispatch, answers: &mut Answers, shown: &Shown, now: Now) ->
         None => Some(refused(Refused::Unverified)),
         Some(Asked::Underway) => None,
         Some(Asked::Shed) => Some(Fault::Later),
-        Some(Asked::Known(Ruling::Allowed(login))) => renew(dispatch, answers, asking, &login, now),
-        Some(Asked::Known(Ruling::Refused)) => Some(refused(Refused::Denied)),
+        Some(Asked::Known(Decision::Allowed(login))) => renew(dispatch, answers, asking, &login, now),
+        Some(Asked::Known(Decision::Refused)) => Some(refused(Refused::Denied)),
     }
 }
 
@@ -82,12 +82,12 @@ pub(in crate::work) fn decided(
     dispatch: &Dispatch,
     answers: &mut Answers,
     asking: Asking<'_>,
-    ruling: Option<Ruling>,
+    decision: Option<Decision>,
     now: Now,
 ) {
-    let fault = match ruling {
-        Some(Ruling::Allowed(login)) => renew(dispatch, answers, asking, &login, now),
-        Some(Ruling::Refused) => Some(refused(Refused::Denied)),
+    let fault = match decision {
+        Some(Decision::Allowed(login)) => renew(dispatch, answers, asking, &login, now),
+        Some(Decision::Refused) => Some(refused(Refused::Denied)),
         None => Some(Fault::Later),
     };
     if let Some(fault) = fault {

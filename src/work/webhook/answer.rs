@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Ruling;
+use super::Decision;
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::token::{Claims, Login};
 
@@ -23,19 +23,19 @@ struct Json {
     token_id: Option<String>,
 }
 
-/// The ruling of an answer: 200 with `{"allow":…}`, or 401 or 403 whatever it says.
+/// The decision of an answer: 200 with `{"allow":…}`, or 401 or 403 whatever it says.
 ///
 /// # Errors
 /// Why it is none.
-pub(in crate::work) fn read(status: u16, body: &[u8], now_unix: u64) -> Result<Ruling, String> {
+pub(in crate::work) fn read(status: u16, body: &[u8], now_unix: u64) -> Result<Decision, String> {
     match status {
         200 => {}
-        401 | 403 => return Ok(Ruling::Refused),
+        401 | 403 => return Ok(Decision::Refused),
         other => return Err(format!("it answered {other}")),
     }
     let json: Json = serde_json::from_slice(body).map_err(|error| format!("its answer cannot be read: {error}"))?;
     if !json.allow {
-        return Ok(Ruling::Refused);
+        return Ok(Decision::Refused);
     }
     let mut labels = Vec::with_capacity(json.labels.len());
     for (key, value) in json.labels {
@@ -55,8 +55,8 @@ pub(in crate::work) fn read(status: u16, body: &[u8], now_unix: u64) -> Result<R
     };
     claims.check_form().map_err(|fault| format!("its answer: {fault}"))?;
     match json.expires_at {
-        Some(expires) if expires <= now_unix => Ok(Ruling::Refused),
-        ends_unix => Ok(Ruling::Allowed(Login { claims, ends_unix })),
+        Some(expires) if expires <= now_unix => Ok(Decision::Refused),
+        ends_unix => Ok(Decision::Allowed(Login { claims, ends_unix })),
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
 
     fn allowed(answer: &str) -> Login {
         match read(200, answer.as_bytes(), NOW) {
-            Ok(Ruling::Allowed(login)) => login,
+            Ok(Decision::Allowed(login)) => login,
             other => panic!("{answer}: {other:?}"),
         }
     }
@@ -96,7 +96,7 @@ mod tests {
             (401, ""),
             (403, r#"{"allow":true,"agent":"a"}"#),
         ] {
-            assert_eq!(read(status, body.as_bytes(), NOW), Ok(Ruling::Refused), "{status} {body}");
+            assert_eq!(read(status, body.as_bytes(), NOW), Ok(Decision::Refused), "{status} {body}");
         }
         let many: Vec<String> = (0..33).map(|n| format!(r#""k{n}":"v""#)).collect();
         let labels = format!(r#"{{"allow":true,"agent":"a","labels":{{{}}}}}"#, many.join(","));

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::Ruling;
+use super::Decision;
 use crate::auth::api_key::Fingerprint;
 use crate::kit::tick::Now;
 
@@ -19,7 +19,7 @@ pub(super) struct Cache {
 }
 
 struct Kept {
-    ruling: Ruling,
+    decision: Decision,
     until: Now,
     number: u64,
 }
@@ -31,18 +31,18 @@ impl Cache {
     }
 
     /// An answer that is still good.
-    pub(super) fn get(&self, token: Fingerprint, now: Now) -> Option<Ruling> {
-        self.answers.get(&token).filter(|kept| now < kept.until).map(|kept| kept.ruling.clone())
+    pub(super) fn get(&self, token: Fingerprint, now: Now) -> Option<Decision> {
+        self.answers.get(&token).filter(|kept| now < kept.until).map(|kept| kept.decision.clone())
     }
 
     /// Keeps an answer for so long.
-    pub(super) fn put(&mut self, token: Fingerprint, ruling: Ruling, now: Now, kept: Duration) {
+    pub(super) fn put(&mut self, token: Fingerprint, decision: Decision, now: Now, kept: Duration) {
         if kept.is_zero() || self.kept_max == 0 {
             return;
         }
         self.count += 1;
         let number = self.count;
-        self.answers.insert(token, Kept { ruling, until: now.after(kept), number });
+        self.answers.insert(token, Kept { decision, until: now.after(kept), number });
         self.order.push_back((token, number));
         while self.answers.len() > self.kept_max || self.order.len() > 2 * self.kept_max {
             let Some((oldest, number)) = self.order.pop_front() else { break };
@@ -68,12 +68,12 @@ mod tests {
     #[test]
     fn an_answer_is_good_until_its_time() {
         let mut cache = Cache::new(4);
-        cache.put(key(1), Ruling::Refused, Now(0), LONG);
-        cache.put(key(2), Ruling::Refused, Now(0), Duration::ZERO);
-        assert_eq!(cache.get(key(1), Now(9_999)), Some(Ruling::Refused));
+        cache.put(key(1), Decision::Refused, Now(0), LONG);
+        cache.put(key(2), Decision::Refused, Now(0), Duration::ZERO);
+        assert_eq!(cache.get(key(1), Now(9_999)), Some(Decision::Refused));
         assert_eq!((cache.get(key(1), Now(10_000)), cache.get(key(2), Now(0))), (None, None));
-        cache.put(key(1), Ruling::Refused, Now(10_000), LONG);
-        assert_eq!(cache.get(key(1), Now(10_001)), Some(Ruling::Refused));
+        cache.put(key(1), Decision::Refused, Now(10_000), LONG);
+        assert_eq!(cache.get(key(1), Now(10_001)), Some(Decision::Refused));
     }
 
     proptest! {
@@ -81,7 +81,7 @@ mod tests {
         fn it_never_holds_more_than_it_may(max in 0..6_usize, puts in prop::collection::vec(0..12_u64, 0..80)) {
             let mut cache = Cache::new(max);
             for (at, n) in puts.iter().enumerate() {
-                cache.put(key(*n), Ruling::Refused, Now(at as u64), LONG);
+                cache.put(key(*n), Decision::Refused, Now(at as u64), LONG);
                 prop_assert!(cache.answers.len() <= max && cache.order.len() <= 2 * max + 1);
                 // What was put in last is there.
                 prop_assert_eq!(cache.get(key(*n), Now(at as u64)).is_some(), max > 0);
