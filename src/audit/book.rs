@@ -95,13 +95,24 @@ impl<S: Sink> Book<S> {
                 self.write();
             }
         }
-        let is_due = self.more_told.is_none_or(|told| now.0 >= told.0 + MORE_EVERY_MS);
-        if self.more.any() && is_due {
+        if self.more_told.is_none_or(|told| now.0 >= told.0 + MORE_EVERY_MS) {
+            self.tell_more(now);
+        }
+        self.write();
+    }
+
+    /// Writes how many refusals there were that have no lines, also before that is due: nothing else will be written.
+    pub(super) fn end(&mut self, now: Now) {
+        self.tell_more(now);
+        self.write();
+    }
+
+    fn tell_more(&mut self, now: Now) {
+        if self.more.any() {
             let more = std::mem::take(&mut self.more);
             self.more_told = Some(now);
             self.put(now, Line::More(more), |out, unix_ms, node| line::write_more(out, unix_ms, node, more));
         }
-        self.write();
     }
 
     /// Whether something is still to be said that no event will bring: ask again in a while.

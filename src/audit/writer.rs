@@ -62,6 +62,7 @@ impl Writer {
                 book.enter(&mut vec![reopened(now, outcome)], Tally::default(), Tally::default(), now);
             }
             if taken.closed {
+                book.end(now);
                 return;
             }
             if taken.nothing && !at_rest {

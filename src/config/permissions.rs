@@ -24,6 +24,12 @@ pub(super) fn resolve(
     if methods.is_some() && rights.as_ref().is_some_and(|rights| !rights.contains(&Right::Call)) {
         problem("methods", "names methods, and `allow` has no \"call\"");
     }
+    if agents.is_some() && rights.as_ref().is_some_and(|rights| rights.contains(&Right::Administer)) {
+        problem(
+            "agents",
+            "binds the key to some agents, and \"administer\" is for all of the tenant: whoever is revoked need not be connected, so no label is known",
+        );
+    }
     let agents: Vec<Condition> = agents.unwrap_or_default().into_iter().map(|one| one.0).collect();
     if agents.len() > CONDITIONS_MAX {
         problem("agents", &format!("has more than {CONDITIONS_MAX} labels"));

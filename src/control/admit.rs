@@ -40,7 +40,8 @@ pub fn admit(
         Ruling::Allowed => Ok(by),
         Ruling::Forbidden | Ruling::Hidden => {
             // What stands in the path is written down where it can be a name.
-            let agent = query::agent(arrived.agent).ok();
+            // No route that is for administrators has an agent in it.
+            let agent = query::agent(arrived.agent).ok().filter(|_| right != Right::Administer);
             shared.dispatch.forbidden(arrived.now, &by, right, agent.as_deref(), None);
             let detail = format!("This API key has no permission `{}`.", right.word());
             Err(Problem::new(Kind::Forbidden).detail(detail))

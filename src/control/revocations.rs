@@ -93,14 +93,9 @@ pub async fn post(
     let act = |outcome| act("revoke", &asked, (agent.clone(), detail.clone()), outcome);
     confirm::confirm(shared, asked.now, || act("asked")).await?;
     let (tell, told) = oneshot::channel();
-    shared.dispatch.revocations().ask(Request::Add(
-        ban,
-        // Who asked may be gone.
-        Box::new(move |done| drop(tell.send(done))),
-    ));
-    let done = told.await.map_err(|_| Problem::new(Kind::Internal))?;
-    shared.dispatch.audit().act(shared.clock.now(), act(outcome(&done)));
-    let revocation = done.map_err(problem)?;
+    let (node, line) = (Arc::clone(shared), act("done"));
+    shared.dispatch.revocations().ask(Request::Add(ban, Box::new(move |done| settle(&node, line, done, tell))));
+    let revocation = told.await.map_err(|_| Problem::new(Kind::Internal))?.map_err(problem)?;
     Ok(Answer::json(201, Media::Json, &RevocationJson::from(&revocation)))
 }
 
@@ -129,10 +124,9 @@ pub async fn delete(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Pr
     let act = |outcome| act("unrevoke", &asked, (None, query::write_cursor(id)), outcome);
     confirm::confirm(shared, asked.now, || act("asked")).await?;
     let (tell, told) = oneshot::channel();
-    shared.dispatch.revocations().ask(Request::Drop(tenant, id, Box::new(move |done| drop(tell.send(done)))));
-    let done = told.await.map_err(|_| Problem::new(Kind::Internal))?;
-    shared.dispatch.audit().act(shared.clock.now(), act(outcome(&done)));
-    done.map_err(problem)?;
+    let (node, line) = (Arc::clone(shared), act("done"));
+    shared.dispatch.revocations().ask(Request::Drop(tenant, id, Box::new(move |done| settle(&node, line, done, tell))));
+    told.await.map_err(|_| Problem::new(Kind::Internal))?.map_err(problem)?;
     Ok(Answer::new(204, Media::Nothing, ""))
 }
 
@@ -154,8 +148,11 @@ fn act(
     Act { what, who: Some(asked.by.who()), agent, outcome, detail: Some(detail) }
 }
 
-fn outcome<T>(done: &Result<T, Unchanged>) -> &'static str {
-    if done.is_ok() { "done" } else { "refused" }
+/// It is decided, on the keeper's thread: it is in the audit log also when who asked is gone.
+fn settle<T>(node: &Shared, line: Act, done: Result<T, Unchanged>, tell: oneshot::Sender<Result<T, Unchanged>>) {
+    let outcome = if done.is_ok() { "done" } else { "refused" };
+    node.dispatch.audit().act(node.clock.now(), Act { outcome, ..line });
+    drop(tell.send(done));
 }
 
 fn problem(why: Unchanged) -> Problem {

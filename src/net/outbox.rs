@@ -197,13 +197,16 @@ impl Outbox {
         }
     }
 
-    /// Drops the calls behind the first frame of which the kernel has no byte: nothing was said of them yet. All else stays, in its order.
+    /// Drops the calls behind the first frame of which the kernel has no byte and nothing is sealed: nothing was said of them yet. All else
+    /// stays, in its order.
     pub fn shed(&mut self, mut not_written: impl FnMut(CallId)) {
+        let (whole, part) = self.fixed();
+        let kept = (whole + usize::from(part > 0)).max(1);
         let mut place = 0;
         let mut freed = 0;
         self.segments.retain(|segment| {
             place += 1;
-            let Some((call, delivery)) = segment.call.as_ref().filter(|_| place > 1) else {
+            let Some((call, delivery)) = segment.call.as_ref().filter(|_| place > kept) else {
                 return true;
             };
             freed += segment.bytes.len();

@@ -16,6 +16,7 @@ use crate::kit::buffer_pool::{BufferPool, Lease, Purpose};
 use crate::kit::slots::Slots;
 use crate::kit::tick::Tick;
 use crate::session::effect::Certified;
+use crate::session::expiry::Expiry;
 
 use super::tls::at_rest::AtRest;
 use super::tls::ciphers::Ciphers;
@@ -70,6 +71,8 @@ pub struct Secured {
     parts: HashMap<u32, Part, RandomState>,
     /// What certificates say of clients that have not asked for their upgrade yet.
     names: HashMap<u32, Box<Certified>, RandomState>,
+    /// When the certificates of clients end that were let in with one, in seconds since 1970.
+    ends: HashMap<u32, u64, RandomState>,
     ciphers: Option<Ciphers>,
 }
 
@@ -83,6 +86,7 @@ impl Default for Secured {
             live: Slots::default(),
             parts: HashMap::default(),
             names: HashMap::default(),
+            ends: HashMap::default(),
             ciphers: None,
         }
     }
@@ -205,7 +209,17 @@ impl Secured {
 
     /// What the client's certificate says, once.
     pub fn take_name(&mut self, slot: u32) -> Option<Box<Certified>> {
-        if self.names.is_empty() { None } else { self.names.remove(&slot) }
+        let name = if self.names.is_empty() { None } else { self.names.remove(&slot) };
+        if let Some(Certified::Named { expires_unix, .. }) = name.as_deref() {
+            self.ends.insert(slot, *expires_unix);
+        }
+        name
+    }
+
+    /// When the connection in a slot ends, if its token ends so: no later than its client's certificate.
+    #[must_use]
+    pub fn no_later(&self, slot: u32, expiry: Expiry) -> Expiry {
+        if self.ends.is_empty() { expiry } else { expiry.no_later(self.ends.get(&slot).copied()) }
     }
 
     /// The slot is free.
@@ -220,7 +234,12 @@ impl Secured {
             Kind::Live => drop(self.live.remove(index)),
         }
         self.handles.put(slot, Handle::NONE);
-        self.take_name(slot);
+        if !self.names.is_empty() {
+            self.names.remove(&slot);
+        }
+        if !self.ends.is_empty() {
+            self.ends.remove(&slot);
+        }
         self.drop_part(slot, pool);
     }
 
@@ -246,7 +265,7 @@ impl Secured {
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         let tables = self.handshakes.len() + self.short.len() + self.long.len() + self.live.len();
-        tables + self.parts.len() + self.names.len() + self.handles.held() == 0
+        tables + self.parts.len() + self.names.len() + self.ends.len() + self.handles.held() == 0
     }
 
     /// Forgets ready ciphers: no secret outlives its connection for long.
@@ -260,6 +279,7 @@ impl Secured {
     pub fn trim(&mut self) {
         self.parts.shrink_to_fit();
         self.names.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     /// Bytes of all of it. What a handshake and a live session have inside rustls is what they were measured to have. Buffers on loan are
@@ -267,7 +287,7 @@ impl Secured {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let tables = [self.handshakes.bytes(), self.short.bytes(), self.long.bytes(), self.live.bytes()];
-        let maps = self.parts.allocation_size() + self.names.allocation_size();
+        let maps = self.parts.allocation_size() + self.names.allocation_size() + self.ends.allocation_size();
         let ciphers = if self.ciphers.is_some() { CIPHERS * CIPHER_BYTES } else { 0 };
         let rustls = self.handshakes.len() * HANDSHAKE_BYTES + self.live.len() * LIVE_BYTES;
         tables.iter().sum::<usize>() + self.handles.bytes() + maps + ciphers + rustls

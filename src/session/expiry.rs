@@ -36,6 +36,12 @@ impl Expiry {
         Self(u32::try_from(secs).map_or(NEVER, |secs| secs.min(NEVER)))
     }
 
+    /// The same, or that second since the UNIX epoch where it is earlier. Who is told of it is told anew.
+    #[must_use]
+    pub fn no_later(self, ends_unix: Option<u64>) -> Self {
+        Self((self.0 & !TOLD).min(Self::at(ends_unix).0))
+    }
+
     /// What is due at `unix_secs`, seconds since the UNIX epoch. The agent is told once, from `notice_secs` ahead on; 0 for not at all.
     #[must_use]
     pub fn demand(self, unix_secs: u64, notice_secs: u32) -> Demand {
@@ -87,6 +93,12 @@ mod tests {
             assert_eq!(demand(expiry, ms_before), expected, "{ms_before}, told");
         }
         assert_eq!(Expiry::at(Some(ENDS)).demand(ENDS - 1, 0), Demand::Nothing);
+        for (ends, cap, expected) in
+            [(ENDS, None, ENDS), (ENDS, Some(ENDS - 9), ENDS - 9), (ENDS, Some(ENDS + 9), ENDS)]
+        {
+            assert_eq!(Expiry::at(Some(ends)).no_later(cap), Expiry::at(Some(expected)));
+        }
+        assert_eq!(Expiry::NEVER.no_later(Some(ENDS)), Expiry::at(Some(ENDS)));
     }
 
     #[test]

@@ -26,9 +26,12 @@ impl KeyRates {
         Self(RwLock::new(Counts { rate, buckets: HashMap::new() }))
     }
 
-    /// Changes the rate. Keys that are none any more are forgotten with it, since counting begins anew.
+    /// Changes the rate. Where it differs, counting begins anew.
     pub(super) fn set(&self, rate: Option<Rate>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Counts { rate, buckets: HashMap::new() };
+        let mut counts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if counts.rate != rate {
+            *counts = Counts { rate, buckets: HashMap::new() };
+        }
     }
 
     /// One more call with this key.
@@ -62,6 +65,8 @@ mod tests {
         assert_eq!(rates.take(one, Now(0)), Err(second / 2));
         assert!(rates.take(other, Now(0)).is_ok() && rates.take(one, Now(500)).is_ok());
         assert!(rates.take(one, Now(500)).is_err());
+        rates.set(Rate::new(2, second, second));
+        assert!(rates.take(one, Now(500)).is_err(), "the same rate counts on");
         rates.set(None);
         assert!((0..100).all(|_| rates.take(one, Now(500)).is_ok()));
     }

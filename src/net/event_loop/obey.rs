@@ -62,6 +62,7 @@ impl<I: Io> EventLoop<I> {
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
             Order::Renew { conn, expiry } => {
+                let expiry = self.secured.no_later(conn.slot(), expiry);
                 self.with_session(token(conn), |session, _, _| session.renew(expiry));
             }
             Order::Describe { conn, on_described } => {

@@ -143,6 +143,11 @@ impl<I: Io> EventLoop<I> {
         let shed_from = self.limits.overload.shed_from;
         for (slot, conn) in self.conns.range(from, to) {
             let backlog = conn.outbox.as_ref().map_or(0, |outbox| outbox.backlog_bytes());
+            // What waits for a link are answers, which are not dropped: below its mark there is nothing to gain from it.
+            let door = conn.door();
+            if door == Door::Links && backlog <= self.limits.queue_soft(door) {
+                continue;
+            }
             if backlog >= shed_from && conn.session.phase().is_open() {
                 self.strain.largest.offer(backlog, (slot, conn.generation));
             }
@@ -173,7 +178,9 @@ impl<I: Io> EventLoop<I> {
         let before = outbox.queued_bytes();
         outbox.shed(|call| self.intake.push(id, Event::NotWritten { call }));
         outbox.measure(queue_soft, self.now.tick());
-        self.meter.sheds.increment(1);
+        if outbox.queued_bytes() < before || outbox.backlog_bytes() > queue_soft {
+            self.meter.sheds.increment(1);
+        }
         if outbox.backlog_bytes() > queue_soft {
             outbox.cut(|call| self.intake.push(id, Event::NotWritten { call }));
             self.with_session(token, |session, _, lent| session.fail(Reason::Overloaded, lent));

@@ -246,6 +246,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shed_is_not_sealed() {
+        for (first, shed, left) in [(5, vec![CallId(2), CallId(3)], 10), (15, vec![CallId(3)], 20), (30, vec![], 30)] {
+            let (mut outbox, marks) = three();
+            assert_eq!(seal(&mut outbox, first), first);
+            let mut dropped = Vec::new();
+            outbox.shed(|id| dropped.push(id));
+            outbox.check(usize::MAX);
+            assert_eq!((&dropped, outbox.queued_bytes()), (&shed, left), "{first}");
+            while seal(&mut outbox, 100) > 0 {}
+            take(&mut outbox, usize::MAX);
+            assert!(outbox.is_empty() && outbox.queued_bytes() == 0, "{first}");
+            let written = stages(&marks).iter().filter(|stage| **stage == Stage::Written).count();
+            assert_eq!(written, 3 - shed.len(), "{first}");
+        }
+    }
+
+    #[test]
     fn where_nothing_can_be_sealed_any_more_what_is_sealed_whole_may_still_be_written() {
         for (first, expected) in [(15, [Stage::Written, Stage::Withdrawn]), (5, [Stage::Withdrawn; 2])] {
             let (mut outbox, marks) = three();
