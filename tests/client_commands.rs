@@ -124,7 +124,8 @@ fn the_exit_code_tells_the_kind_of_failure() {
         (&["call", "web-1", "m", "{]"], 2, "line 1 column 2"),
         (&["call", "web-1"], 2, "METHOD"),
         (&["agent"], 2, "--id"),
-        (&["agent", "--id", "web-1", "--url", "wss://gw.example"], 2, "proxy"),
+        (&["agent", "--id", "web-1", "--url", "wss://gw.example", "--ca", "no-such.pem"], 2, "no-such.pem"),
+        (&["agent", "--id", "web-1", "--url", "ftp://gw.example"], 2, "wss://"),
         (&["agent", "--id", "web-1", "--", "no-such-program"], 2, "`no-such-program`"),
     ] {
         let (found, _, err) = said(&holdfast(arguments).output().unwrap());

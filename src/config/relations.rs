@@ -235,11 +235,11 @@ fn times(settings: &Settings, raw: &Raw, rules: &mut Rules<'_>) {
         "a source is asked once in `jwks.refresh` anyway",
     );
     rules.hold(
-        settings.webhook.url.is_empty() || settings.webhook.timeout < settings.limits.handshake_deadline,
+        settings.webhook.url.is_empty() || 2 * settings.webhook.timeout < settings.limits.handshake_deadline,
         ["webhook.timeout", "limits.handshake_deadline"],
         [&raw.webhook.timeout, &raw.limits.handshake_deadline],
-        "must be less than",
-        "the connection that waits for the answer would be gone",
+        "must be less than half of",
+        "a question waits for as long as it may take, and the connection that it is asked for would be gone",
     );
     rules.hold(
         settings.drain.window <= settings.drain.hard_end,

@@ -174,6 +174,9 @@ impl Plan {
             false => (Openness::TokensOnly, Backends::Keys(ApiKeys::new(&settings.api.keys.0).map_err(GatewayError)?)),
         };
         let origins = settings.server.origins.clone();
+        // A webhook's logins and certificates may live for longer, so nothing is known of when a revocation has outlived them.
+        let is_bound = settings.webhook.url.is_empty() && settings.tls.client_identity.is_empty();
+        let lifetime_max_secs = lifetime_max_secs.filter(|_| is_bound);
         Ok(Gate { verifier, leeway_secs, lifetime_max_secs, openness, backends, origins })
     }
 

@@ -63,8 +63,13 @@ impl TlsFiles {
         if state.secure.is_none() {
             return Ok(());
         }
-        state.settings = settings.clone();
-        state.read(dispatch)
+        let before = (std::mem::replace(&mut state.settings, settings.clone()), state.read.clone());
+        let result = state.read(dispatch);
+        if result.is_err() {
+            // The old ones stay in force, so they are the ones to watch.
+            (state.settings, state.read) = before;
+        }
+        result
     }
 
     fn look(&self, dispatch: &Dispatch) {

@@ -55,6 +55,14 @@ pub struct Terms {
 /// The terms of each door, by its number; `None` where it has no TLS. Which doors have is settled at the start.
 pub type DoorTerms = [Option<Arc<Terms>>; 2];
 
+/// A handshake under way, and what it was begun with.
+pub struct Shaking {
+    /// rustls' part.
+    pub handshake: Box<Handshake>,
+    /// What its door asked then.
+    pub terms: Arc<Terms>,
+}
+
 /// A record that has come in part.
 struct Part {
     bytes: Lease,
@@ -64,7 +72,7 @@ struct Part {
 /// The TLS of one loop's connections.
 pub struct Secured {
     handles: Handles,
-    handshakes: Slots<Box<Handshake>>,
+    handshakes: Slots<Shaking>,
     short: Slots<AtRest<32>>,
     long: Slots<AtRest<48>>,
     live: Slots<Live>,
@@ -113,8 +121,8 @@ impl Secured {
     }
 
     /// Begins a handshake.
-    pub fn begin(&mut self, slot: u32, handshake: Box<Handshake>) {
-        let index = self.handshakes.insert(handshake);
+    pub fn begin(&mut self, slot: u32, shaking: Shaking) {
+        let index = self.handshakes.insert(shaking);
         self.handles.put(slot, Handle::new(Kind::Shaking, index));
     }
 
@@ -124,11 +132,11 @@ impl Secured {
         if handle.kind() != Kind::Shaking {
             return None;
         }
-        self.handshakes.get_mut(handle.index()).map(|handshake| &mut **handshake)
+        self.handshakes.get_mut(handle.index()).map(|shaking| &mut *shaking.handshake)
     }
 
     /// Takes a handshake out, to be made into something else or dropped. Until then the connection can say and hear nothing.
-    pub fn end_handshake(&mut self, slot: u32) -> Option<Box<Handshake>> {
+    pub fn end_handshake(&mut self, slot: u32) -> Option<Shaking> {
         let handle = self.handles.get(slot);
         if handle.kind() != Kind::Shaking {
             return None;

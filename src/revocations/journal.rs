@@ -122,11 +122,17 @@ impl<M: Medium> Journal<M> {
 
     fn rewrite(&mut self, set: &Set) -> io::Result<()> {
         let mut text = TITLE.to_owned();
+        let mut lines = set.len();
         for revocation in set.all() {
             text.push_str(&line(&Change::Add(revocation.clone()))?);
         }
+        // Numbers are given once: the last one is remembered also where its revocation is gone.
+        if let Some(last) = set.last_gone() {
+            text.push_str(&line(&Change::Drop(last))?);
+            lines += 1;
+        }
         self.medium.replace(text.as_bytes())?;
-        (self.bytes, self.lines, self.is_frayed) = (text.len() as u64, set.len(), false);
+        (self.bytes, self.lines, self.is_frayed) = (text.len() as u64, lines, false);
         Ok(())
     }
 
@@ -213,8 +219,11 @@ fn read(text: &[u8]) -> Result<(Set, usize, u64), JournalError> {
 
 /// A file on a disk, which no other process may write as long as it is open.
 pub struct Disk {
+    /// Where it is, with no link in it: a new file takes its place there.
     path: PathBuf,
     file: Flock<File>,
+    /// The folder, while it is not known to have the file's name on the disk.
+    unsettled: Option<File>,
 }
 
 impl Disk {
@@ -225,10 +234,12 @@ impl Disk {
     pub fn open(path: &Path) -> Result<(Journal<Self>, Set), JournalError> {
         if !path.try_exists()? {
             // Whole, with its title: an empty file has lost what it held.
-            written_beside(path, TITLE.as_bytes())?;
+            let (_, folder) = written_beside(path, TITLE.as_bytes())?;
+            folder.sync_all()?;
         }
-        let file = options().read(true).create(false).open(path)?;
-        let mut disk = Self { path: path.to_owned(), file: locked(file)? };
+        let path = path.canonicalize()?;
+        let file = options().read(true).create(false).open(&path)?;
+        let mut disk = Self { path, file: locked(file)?, unsettled: None };
         let mut text = Vec::new();
         disk.file.read_to_end(&mut text)?;
         if text.is_empty() {
@@ -238,8 +249,12 @@ impl Disk {
     }
 }
 
-/// Writes a file beside, syncs it, and puts it in the place of `path`: there is always a whole one.
-fn written_beside(path: &Path, bytes: &[u8]) -> Result<Flock<File>, JournalError> {
+/// Writes a file beside, syncs it, and puts it in the place of `path`: there is always a whole one. The name is on the disk once the
+/// folder, which is given back too, is synced.
+fn written_beside(path: &Path, bytes: &[u8]) -> Result<(Flock<File>, File), JournalError> {
+    // Before anything is done: who may not read the folder could not sync it.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
     // Behind the whole name: in place of an extension it might be the file itself.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
@@ -252,10 +267,7 @@ fn written_beside(path: &Path, bytes: &[u8]) -> Result<Flock<File>, JournalError
     }
     let file = locked(file)?;
     std::fs::rename(&beside, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // The name is on the disk once its folder is.
-    File::open(folder)?.sync_all()?;
-    Ok(file)
+    Ok((file, folder))
 }
 
 fn options() -> OpenOptions {
@@ -282,14 +294,21 @@ impl Medium for Disk {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        if let Some(folder) = &self.unsettled {
+            folder.sync_all()?;
+            self.unsettled = None;
+        }
         self.file.sync_data()
     }
 
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file = written_beside(&self.path, bytes).map_err(|error| match error {
+        let (file, folder) = written_beside(&self.path, bytes).map_err(|error| match error {
             JournalError::Io(error) => error,
             other => io::Error::other(other.to_string()),
         })?;
+        // It is the one under that name from here on, whatever becomes of the folder: nothing more is acknowledged before that is synced.
+        self.file = file;
+        self.unsettled = folder.sync_all().is_err().then_some(folder);
         Ok(())
     }
 }

@@ -60,8 +60,15 @@ impl Set {
         self.by_id.insert(revocation.id, revocation);
     }
 
-    /// Takes one out.
+    /// The last number that was given, where its revocation is not here any more.
+    #[must_use]
+    pub fn last_gone(&self) -> Option<u64> {
+        (self.last_id > 0 && !self.by_id.contains_key(&self.last_id)).then_some(self.last_id)
+    }
+
+    /// Takes one out. Its number is not given again.
     pub fn remove(&mut self, id: u64) -> Option<Revocation> {
+        self.last_id = self.last_id.max(id);
         let gone = self.by_id.remove(&id)?;
         let meant = (gone.ban.tenant.clone(), gone.ban.target.clone());
         if let Some(ids) = self.by_target.get_mut(&meant) {

@@ -8,10 +8,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::net::conn::mark;
 use crate::net::io::{Io, Token};
-use crate::net::secured::{DoorTerms, Kind, Terms};
+use crate::net::secured::{DoorTerms, Kind, Shaking, Terms};
 use crate::net::throttle::Room;
 use crate::net::tls::failure::Failure;
 use crate::net::tls::handshake::{Handshake, Step};
@@ -166,7 +167,7 @@ impl<I: Io> EventLoop<I> {
         self.sweep.busy = true;
         match ended {
             Ended::More => {}
-            Ended::Done(rest) => self.shaken(token, &terms, rest),
+            Ended::Done(rest) => self.shaken(token, rest),
             Ended::Failed(failure) => self.fail_handshake(token, &failure),
             Ended::Gone(reason) => {
                 self.meter.handshake_failed(VANISHED);
@@ -176,10 +177,10 @@ impl<I: Io> EventLoop<I> {
         cost
     }
 
-    fn begin(&mut self, token: Token, terms: &Terms) -> Result<(), Failure> {
+    fn begin(&mut self, token: Token, terms: &Arc<Terms>) -> Result<(), Failure> {
         if self.secured.kind(token.slot) == Kind::Newcomer {
             let handshake = Handshake::new(&terms.server)?;
-            self.secured.begin(token.slot, handshake);
+            self.secured.begin(token.slot, Shaking { handshake, terms: Arc::clone(terms) });
         }
         Ok(())
     }
@@ -218,8 +219,9 @@ impl<I: Io> EventLoop<I> {
     }
 
     /// A handshake is done: its secrets are all that stays, and what the client has sent with its last message is heard.
-    fn shaken(&mut self, token: Token, terms: &Terms, rest: Range<usize>) {
-        let Some(handshake) = self.secured.end_handshake(token.slot) else {
+    fn shaken(&mut self, token: Token, rest: Range<usize>) {
+        // The terms that it began with: a rule that was made for other certificates must not read this one.
+        let Some(Shaking { handshake, terms }) = self.secured.end_handshake(token.slot) else {
             return;
         };
         let client = handshake.client();

@@ -175,6 +175,36 @@ fn a_file_that_is_mostly_out_of_date_is_written_anew() {
 }
 
 #[test]
+fn a_number_is_given_once_also_where_its_revocation_was_tidied_away() {
+    let mut medium = Small::of(1 << 20);
+    let (mut journal, _) = Journal::on(&mut medium, b"").unwrap();
+    let mut set = Set::of([1, 2, 3].map(revocation));
+    set.remove(3);
+    journal.rewrite(&set).unwrap();
+    assert_eq!(journal.lines, 3);
+    let (again, lines, _) = read(&medium.bytes).unwrap();
+    assert_eq!((ids(&again), lines), (vec![1, 2], 3));
+    assert_eq!(again.draft(revocation(1).ban, 0, 10).unwrap().id, 4);
+}
+
+#[test]
+fn a_link_to_the_file_stays_one_and_its_target_is_written_anew() {
+    let folder = std::env::temp_dir().join(format!("holdfast-journal-link-{}", std::process::id()));
+    let volume = folder.join("volume");
+    std::fs::create_dir_all(&volume).unwrap();
+    let (link, target) = (folder.join("revocations"), volume.join("revocations"));
+    drop(Disk::open(&target).unwrap());
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let (mut journal, _) = Disk::open(&link).unwrap();
+    journal.rewrite(&Set::of([revocation(1)])).unwrap();
+    journal.append(&[Change::Add(revocation(2))]).unwrap();
+    drop(journal);
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(ids(&Disk::open(&target).unwrap().1), [1, 2]);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn a_file_on_a_disk_outlives_its_journal_and_belongs_to_one() {
     let folder = std::env::temp_dir().join(format!("holdfast-journal-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::counter;
 
 use crate::audit;
-use crate::auth::token::{self, Claims, Login, Refused};
+use crate::auth::token::{self, Claims, Login, Refused, TOKEN_BYTES_MAX};
 use crate::directory::{LastClose, NewAgent};
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
@@ -56,7 +56,7 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: C
 /// No key vouches for the token. Where there is a webhook, it may.
 fn ask(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, now: Now) {
     let token = greeting.token.as_deref().unwrap_or_default();
-    let Some(webhook) = dispatch.webhook() else {
+    let Some(webhook) = dispatch.webhook().filter(|_| token.len() <= TOKEN_BYTES_MAX) else {
         return refuse(dispatch, answers, (conn, greeting), Refused::Unverified, now);
     };
     match webhook.ask(token, now, || Asker::Knock(conn, Box::new(greeting.clone()))) {
@@ -150,6 +150,10 @@ fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<
     };
     let Login { claims, ends_unix } = login;
     let (revocations, now_unix) = (dispatch.revocations(), dispatch.clock().unix_ms(now) / 1000);
+    // What a webhook said is kept for a while, and may have ended since.
+    if ends_unix.is_some_and(|ends| ends <= now_unix) {
+        return refuse(dispatch, answers, (conn, greeting), Refused::Expired, now);
+    }
     if revocations.means(claims, now_unix) {
         return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use metrics::counter;
 use serde::Deserialize;
 
-use crate::auth::token::{Login, Refused};
+use crate::auth::token::{Login, Refused, TOKEN_BYTES_MAX};
 use crate::directory::NewAgent;
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
@@ -38,11 +38,10 @@ struct Params<'a> {
 /// The token that a request shows.
 ///
 /// # Errors
-/// It shows none.
+/// It shows none, or one that is too long to be any: those are not kept.
 pub(in crate::work) fn token_of(params: Payload<'_>) -> Result<String, Fault> {
-    serde_json::from_slice::<Params<'_>>(params.bytes)
-        .map(|params| params.token.into_owned())
-        .map_err(|_| Fault::Params)
+    let Params { token } = serde_json::from_slice(params.bytes).map_err(|_| Fault::Params)?;
+    if token.len() > TOKEN_BYTES_MAX { Err(refused(Refused::Unverified)) } else { Ok(token.into_owned()) }
 }
 
 /// Checks a token that was put off, and tells the agent.
@@ -110,6 +109,9 @@ fn renew(
 ) -> Option<Fault> {
     let Login { claims, ends_unix } = login;
     let (revocations, now_unix) = (dispatch.revocations(), dispatch.clock().unix_ms(now) / 1000);
+    if ends_unix.is_some_and(|ends| ends <= now_unix) {
+        return Some(refused(Refused::Expired));
+    }
     if revocations.means(claims, now_unix) {
         return Some(refused(Refused::Revoked));
     }
