@@ -39,13 +39,13 @@ const CIPHER_BYTES: usize = 715;
 pub const HANDSHAKE_BYTES: usize = 9 << 10;
 
 /// What one handshake takes at most, of a client that sends as much as it may and then nothing: rustls joins it in a buffer that doubles.
-pub const HANDSHAKE_BYTES_WORST: usize = 41 << 10;
+pub const HANDSHAKE_BYTES_WORST: usize = 22 << 10;
 
 /// As [`HANDSHAKE_BYTES_WORST`], where clients are asked for certificates and may send more.
-pub const HANDSHAKE_BYTES_WORST_WITH_CERTIFICATES: usize = 76 << 10;
+pub const HANDSHAKE_BYTES_WORST_WITH_CERTIFICATES: usize = 70 << 10;
 
 /// What one live session of TLS 1.2 takes.
-pub const LIVE_BYTES: usize = 8 << 10;
+pub const LIVE_BYTES: usize = 7_900;
 
 /// Handshakes in a chunk of their table: it is empty most of the time.
 const HANDSHAKES_A_CHUNK: usize = 64;
