@@ -99,6 +99,8 @@ pub(super) struct PeerTls {
     heard: bool,
     /// Where records ended on the wire, and how much had been said by then.
     marks: VecDeque<(u64, u64)>,
+    /// How much had been sent when its handshake was done.
+    done_at: Option<u64>,
 }
 
 impl PeerTls {
@@ -107,7 +109,7 @@ impl PeerTls {
         let mut connection = ClientConnection::new(Arc::clone(config), name).expect("settings that serve");
         connection.set_buffer_limit(None);
         let stage = if proxied { Stage::Header(Vec::new()) } else { Stage::Speaks };
-        Self { connection, stage, sent: 0, said: 0, heard: false, marks: VecDeque::new() }
+        Self { connection, stage, sent: 0, said: 0, heard: false, done_at: None, marks: VecDeque::new() }
     }
 
     /// What goes onto the wire when the peer says this.
@@ -161,6 +163,7 @@ impl PeerTls {
         }
         self.sent += wire.len() as u64;
         if !self.connection.is_handshaking() {
+            self.done_at.get_or_insert(self.sent);
             self.marks.push_back((self.sent, self.said));
         }
         wire
@@ -212,8 +215,10 @@ impl PeerTls {
     }
 
     /// Whether the gateway has said that it says nothing more; also where there was no handshake to say it in.
-    pub(super) fn is_told_of_the_end(&mut self) -> bool {
-        if !matches!(self.stage, Stage::Speaks) || self.connection.is_handshaking() {
+    /// A peer is done with it first: the gateway, which has read `read` bytes, is when it has that peer's last message.
+    pub(super) fn is_told_of_the_end(&mut self, read: u64) -> bool {
+        let is_done = self.done_at.is_some_and(|at| at <= read);
+        if !matches!(self.stage, Stage::Speaks) || !is_done {
             return true;
         }
         self.connection.process_new_packets().is_ok_and(|state| state.peer_has_closed())

@@ -214,7 +214,7 @@ impl Socket {
 
     /// The gateway ends its side.
     pub(super) fn shut(&mut self) {
-        let told = self.tls.as_mut().is_none_or(|tls| tls.is_told_of_the_end());
+        let told = self.tls.as_mut().is_none_or(|tls| tls.is_told_of_the_end(self.raw_bytes));
         assert!(told, "our end of the stream without a close_notify");
         self.shut = true;
     }

@@ -83,8 +83,9 @@ pub(in crate::wire::envelope) fn write_params(envelope: &Outbound<'_>, out: &mut
 /// A call's id as a JSON string of 16 hex digits.
 pub(in crate::wire::envelope) fn write_call_id(call: CallId, out: &mut dyn Write) -> io::Result<()> {
     let mut text = *b"\"0000000000000000\"";
-    for (digit, shift) in text[1..17].iter_mut().zip((0..64).step_by(4).rev()) {
-        *digit = b"0123456789abcdef"[(call.0 >> shift & 15) as usize];
+    let (pairs, _) = text[1..17].as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(call.0.to_be_bytes()) {
+        *pair = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
     }
     out.write_all(&text)
 }
