@@ -79,7 +79,7 @@ impl Dispatch {
 
     /// Asks for what is known about an agent; `on_look` runs exactly once, maybe on a loop's thread, and must not block.
     pub fn describe(&self, by: &Caller, agent: &str, on_look: Box<dyn FnOnce(Look) + Send>) {
-        let Ok((Located { conn, encoding }, labels)) = self.look_up(by, agent) else {
+        let Ok((Located { conn, encoding }, labels, _)) = self.look_up(by, agent) else {
             return on_look(Look::NotConnected);
         };
         let calls_in_flight = self.calls.in_flight(conn);
