@@ -262,3 +262,18 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever reads a metric or the audit log finds each word in `docs/operations.md`, and no other.
+    #[test]
+    fn each_cause_is_listed_where_operators_read() {
+        let docs = include_str!("../../docs/operations.md");
+        let row = docs.lines().find(|line| line.starts_with("| `holdfast_auth_failures_total`")).unwrap_or_default();
+        let causes = row.split('|').nth(3).unwrap_or_default().split(';').next().unwrap_or_default();
+        let listed: Vec<&str> = causes.split('`').skip(1).step_by(2).collect();
+        assert_eq!(listed, Refused::ALL.map(Refused::label));
+    }
+}

@@ -1,5 +1,6 @@
 //! The way into an event loop: a bounded queue of orders and a wake that is skipped while the loop is awake.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -36,7 +37,6 @@ pub struct Admission {
 }
 
 /// A newer token that was taken.
-#[derive(Debug)]
 pub struct Renewal {
     /// Whose; nothing happens when it is gone.
     pub conn: ConnId,
@@ -46,6 +46,8 @@ pub struct Renewal {
     pub encoding: Encoding,
     /// The id of its request.
     pub id: Vec<u8>,
+    /// Dropped when the token counts, before the agent is told: then it may show another.
+    pub held: Box<dyn Any + Send>,
 }
 
 /// What a loop knows of a connection.

@@ -147,8 +147,13 @@ fn a_newer_token_counts_from_when_it_is_shown() {
     let mut life = Life::begin(100);
     assert_eq!(told(&life.run(42)), ["told 60000"]);
     let expiry = Expiry::at(Some(BEGAN + 200));
-    let renew =
-        Order::Renew(Box::new(Renewal { conn: life.conn, expiry, encoding: Encoding::Json, id: b"1".to_vec() }));
+    let renew = Order::Renew(Box::new(Renewal {
+        conn: life.conn,
+        expiry,
+        encoding: Encoding::Json,
+        id: b"1".to_vec(),
+        held: Box::new(()),
+    }));
     assert!(life.one.mailbox.offer(renew).is_ok());
     assert_eq!(told(&life.run(96)), ["told 158000"], "the answer");
     assert_eq!(told(&life.run(4)), ["told 60000"]);

@@ -57,10 +57,8 @@ impl Office {
             let clock = dispatch.clock();
             let decision = self.decision(&dispatch, &question, clock);
             let mut answers = Answers::default();
-            tell(&dispatch, &mut answers, &question.asker, decision, clock.now());
+            tell(&dispatch, &mut answers, question.asker, decision, clock.now());
             dispatch.settle(&mut answers);
-            // Only now may the same connection show another token: what it is told of that comes behind.
-            drop(question);
         }
     }
 
@@ -120,9 +118,9 @@ struct Json<'a> {
     node: &'a str,
 }
 
-fn tell(dispatch: &Dispatch, answers: &mut Answers, asker: &Asker, decision: Option<Decision>, now: Now) {
+fn tell(dispatch: &Dispatch, answers: &mut Answers, asker: Asker, decision: Option<Decision>, now: Now) {
     match asker {
-        Asker::Knock(conn, greeting) => knock::decided(dispatch, answers, (*conn, greeting), decision, now),
+        Asker::Knock(conn, greeting) => knock::decided(dispatch, answers, (conn, &greeting), decision, now),
         Asker::Refresh(shown) => refresh::decided(dispatch, answers, shown, decision, now),
     }
 }

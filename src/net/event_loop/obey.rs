@@ -62,7 +62,7 @@ impl<I: Io> EventLoop<I> {
                 last_words.into_iter().for_each(|frame| self.send(token(conn), frame));
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
-            Order::Renew(renewal) => self.renew(&renewal),
+            Order::Renew(renewal) => self.renew(*renewal),
             Order::Describe { conn, on_described } => {
                 on_described.answer(self.describe(token(conn)).ok_or(Undescribed::Gone));
             }
@@ -131,15 +131,16 @@ impl<I: Io> EventLoop<I> {
     }
 
     /// A newer token counts from now on, as long as the client's certificate does too; the agent is told how long that is.
-    fn renew(&mut self, renewal: &Renewal) {
-        let Renewal { conn, expiry, encoding, id } = renewal;
-        let (token, expiry) = (token(*conn), self.secured.no_later(conn.slot(), *expiry));
+    fn renew(&mut self, renewal: Renewal) {
+        let Renewal { conn, expiry, encoding, id, held } = renewal;
+        let (token, expiry) = (token(conn), self.secured.no_later(conn.slot(), expiry));
         self.with_session(token, |session, _, _| session.renew(expiry));
+        drop(held);
         let left_secs = expiry.left_secs(self.io.unix_secs(self.now));
         let left_ms = left_secs.map_or_else(|| "null".to_owned(), |secs| secs.saturating_mul(1000).to_string());
         let result = format!("{{\"expires_in_ms\":{left_ms}}}");
         let result = Payload { bytes: result.as_bytes(), json: true };
-        self.send(token, envelope::encode(*encoding, &Outbound::Answer { id, result }));
+        self.send(token, envelope::encode(encoding, &Outbound::Answer { id: &id, result }));
     }
 
     fn describe(&mut self, token: Token) -> Option<Described> {

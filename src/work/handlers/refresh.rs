@@ -59,17 +59,17 @@ pub(in crate::work) fn put_off(
     if token.len() > TOKEN_BYTES_MAX {
         return Err(fault_of(dispatch, answers, conn, NotTaken::Refused(Refused::Unverified), now));
     }
-    let shown = Shown { conn, encoding, id: id.to_vec(), token: token.into_owned(), place };
+    let shown = Shown { conn, encoding, id: id.to_vec(), token: token.into_owned(), place: Some(place) };
     if answers.1.push(shown) { Ok(()) } else { Err(Fault::Later) }
 }
 
 /// Checks a token that was put off, and tells the agent.
-pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, shown: Shown, now: Now) {
+pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, mut shown: Shown, now: Now) {
     let clock = dispatch.clock();
     clock.follow_wall();
     match dispatch.gate().vouch(&shown.token, clock.unix_ms(now) / 1000) {
         Ok(login) => {
-            let taken = renew(dispatch, answers, &shown, &login, now);
+            let taken = renew(dispatch, answers, &mut shown, &login, now);
             tell(dispatch, answers, &shown, taken, now);
         }
         Err(Refused::Unverified) => ask(dispatch, answers, shown, now),
@@ -83,10 +83,10 @@ fn ask(dispatch: &Dispatch, answers: &mut Answers, shown: Shown, now: Now) {
         return tell(dispatch, answers, &shown, Err(NotTaken::Refused(Refused::Unverified)), now);
     };
     if let Some(decision) = webhook.remembered(&shown.token, now) {
-        return decided(dispatch, answers, &shown, Some(decision), now);
+        return decided(dispatch, answers, shown, Some(decision), now);
     }
     if let Err(Asker::Refresh(shown)) = webhook.ask(Asker::Refresh(shown), now) {
-        decided(dispatch, answers, &shown, None, now);
+        decided(dispatch, answers, shown, None, now);
     }
 }
 
@@ -94,16 +94,16 @@ fn ask(dispatch: &Dispatch, answers: &mut Answers, shown: Shown, now: Now) {
 pub(in crate::work) fn decided(
     dispatch: &Dispatch,
     answers: &mut Answers,
-    shown: &Shown,
+    mut shown: Shown,
     decision: Option<Decision>,
     now: Now,
 ) {
     let taken = match decision {
-        Some(Decision::Allowed(login)) => renew(dispatch, answers, shown, &login, now),
+        Some(Decision::Allowed(login)) => renew(dispatch, answers, &mut shown, &login, now),
         Some(Decision::Refused) => Err(NotTaken::Refused(Refused::Denied)),
         None => Err(NotTaken::Later),
     };
-    tell(dispatch, answers, shown, taken, now);
+    tell(dispatch, answers, &shown, taken, now);
 }
 
 /// Tells the agent of a token that was not taken. Of one that was, its loop tells: that knows when the connection really ends.
@@ -127,9 +127,14 @@ fn fault_of(dispatch: &Dispatch, answers: &mut Answers, conn: ConnId, why: NotTa
     }
 }
 
-fn renew(dispatch: &Dispatch, answers: &mut Answers, shown: &Shown, login: &Login, now: Now) -> Result<(), NotTaken> {
-    let (Login { claims, ends_unix }, Shown { conn, encoding, id, .. }) = (login, shown);
-    let (conn, encoding) = (*conn, *encoding);
+fn renew(
+    dispatch: &Dispatch,
+    answers: &mut Answers,
+    shown: &mut Shown,
+    login: &Login,
+    now: Now,
+) -> Result<(), NotTaken> {
+    let (Login { claims, ends_unix }, conn, encoding) = (login, shown.conn, shown.encoding);
     let (revocations, moment) = (dispatch.revocations(), dispatch.moment(now));
     if ends_unix.is_some_and(|ends| ends <= moment.unix_secs) {
         return Err(NotTaken::Refused(Refused::Expired));
@@ -152,7 +157,8 @@ fn renew(dispatch: &Dispatch, answers: &mut Answers, shown: &Shown, login: &Logi
     }
     counter!(metric::REFRESHES, "result" => "ok").increment(1);
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, "token refreshed");
-    let renewal = Renewal { conn, expiry: Expiry::at(*ends_unix), encoding, id: id.clone() };
+    let (id, held) = (std::mem::take(&mut shown.id), Box::new(shown.place.take()));
+    let renewal = Renewal { conn, expiry: Expiry::at(*ends_unix), encoding, id, held };
     answers.push(conn, Order::Renew(Box::new(renewal)));
     Ok(())
 }
