@@ -324,7 +324,8 @@ fn each_call_has_one_line_however_it_ends() {
     // Nobody is there; nobody answers in time; a key that may not.
     let backend = Backend::with_key(&gateway, "k");
     assert_eq!(backend.call("nobody", &to_do("m", "1s")).outcome("nobody"), "offline");
-    assert_eq!(backend.call("web-1", &to_do("m", "1ms")).status / 100, 5);
+    // On a busy machine the millisecond may be over before the call is written.
+    assert!(matches!(backend.call("web-1", &to_do("m", "1ms")).status, 504 | 410));
     assert_eq!(Backend::with_key(&gateway, "bound").call("web-1", &to_do("m", "1s")).status, 403);
     let outcomes: Vec<_> = wait(&file, "call", 4).iter().map(|line| line["outcome"].clone()).collect();
     assert_eq!(outcomes[..3], ["busy", "cancelled", "offline"]);

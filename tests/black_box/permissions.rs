@@ -109,6 +109,9 @@ fn an_agents_token_says_what_it_is_called_with_whichever_way() {
     for encoding in ENCODINGS {
         let mut agent = bound("bound", json!(["disk.*", "ping"]), encoding);
         let mute = bound("mute", json!([]), encoding);
+        let shown =
+            |id: &str| Backend::with_key(&gateway, "wide").get(&format!("/v1/agents/{id}")).body["methods"].clone();
+        assert_eq!((shown("bound"), shown("mute")), (json!(["ping", "disk.*"]), json!([])));
         let mut free = agent_with(&gateway, &key, "free", json!({"site": "fra"}));
         for backend in [Backend::with_key(&gateway, "wide"), Backend::with_key(&gateway, "ams")] {
             for (id, method) in [("bound", "shell.exec"), ("bound", "pings"), ("bound", "disk"), ("mute", "ping")] {
@@ -130,6 +133,7 @@ fn an_agents_token_says_what_it_is_called_with_whichever_way() {
         for method in ["ping", "shell.exec"] {
             assert_eq!(narrow.call("free", &to_do(method, "60s")).outcome("free"), "offline");
         }
+        assert_eq!(shown("free"), Value::Null);
         let call = Backend::with_key(&gateway, "wide").begin("free", to_do("shell.exec", "60s"));
         let heard = free.call();
         free.answer(heard.call, &json!(2));
