@@ -42,7 +42,7 @@ pub fn admit(
             // What stands in the path is written down where it can be a name.
             // No route that is for administrators has an agent in it.
             let agent = query::agent(arrived.agent).ok().filter(|_| right != Right::Administer);
-            shared.dispatch.forbidden(arrived.now, &by, right, agent.as_deref(), None);
+            shared.dispatch.forbidden(arrived.now, &by, right, agent.as_deref());
             let detail = format!("This API key has no permission `{}`.", right.word());
             Err(Problem::new(Kind::Forbidden).detail(detail))
         }
@@ -69,6 +69,7 @@ fn refuse(shared: &Shared, arrived: &Arrived<'_>, refused: Refused) -> Problem {
     if let Some(left_out) = shared.dispatch.may_log_refusal(now) {
         tracing::info!(%peer, cause = ?refused, left_out, "request refused");
     }
-    shared.dispatch.login_refused(now, Login::of_a_stranger(DOOR, refused.label(), Some(peer)));
+    let login = Login::of_a_stranger(DOOR, refused.label(), Some(peer));
+    shared.dispatch.login_refused(now, refused, Some(peer.ip()), login);
     Problem::new(Kind::Unauthorized)
 }

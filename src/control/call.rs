@@ -16,13 +16,12 @@ use super::problem::{Kind, Problem};
 use super::query;
 use super::reply;
 use super::setup::Shared;
-use crate::auth::permissions::Right;
 use crate::calls::End;
 use crate::kit::ids::CallId;
 use crate::kit::planted;
 use crate::kit::retry_after::retry_after_secs;
 use crate::wire::envelope::Payload;
-use crate::work::dispatch::{CallRequest, Dispatch, Permitted};
+use crate::work::dispatch::{CallRequest, Dispatch, Forbidden, Permitted};
 
 /// Marks repeats of one call.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -49,10 +48,13 @@ pub async fn post(
     patience.wait_for(Wait::Us, asked.now);
     let call = call_body::parse(&bytes, limits.timeouts())?;
     let request = request(&asked, &agent, &call);
-    let Ok(permitted) = request.permit() else {
-        shared.dispatch.forbidden(asked.now, &asked.by, Right::Call, Some(&agent), Some(&call.method));
-        return Err(Problem::new(Kind::Forbidden).detail("This API key may not call this method."));
-    };
+    let permitted = shared.dispatch.permit(request).map_err(|forbidden| {
+        shared.dispatch.call_forbidden(asked.now, &request, forbidden);
+        Problem::new(Kind::Forbidden).detail(match forbidden {
+            Forbidden::ByKey => "This API key may not call this method.",
+            Forbidden::ByToken => "This agent's token does not allow calls of this method.",
+        })
+    })?;
     if let Some(key) = key {
         return keyed_call::send(shared, limits.idempotency, key, &bytes, &permitted).await;
     }

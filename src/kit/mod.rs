@@ -10,6 +10,7 @@ pub mod labels;
 pub mod largest;
 pub mod lock;
 pub mod memory;
+pub mod methods;
 pub mod metric;
 pub mod network;
 pub mod overload;

@@ -352,6 +352,7 @@ mod tests {
             Box::new(Greeting {
                 door,
                 peer,
+                held_to: None,
                 token: Some(token),
                 agent: None,
                 certified: None,

@@ -1,6 +1,6 @@
 //! What a session wants done: values in a list that the event loop lends and carries out in order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub struct Greeting {
     pub door: Door,
     /// Where it comes from; the session does not know it.
     pub peer: Option<SocketAddr>,
+    /// The address that limits hold it to account by: that of `peer`, and `None` where a balancer does not say whose connection it is.
+    pub held_to: Option<IpAddr>,
     /// The token, from the `Authorization` header or, of an agent, from `?access_token=`.
     pub token: Option<String>,
     /// `?agent=`: an id without proof, for development.

@@ -95,6 +95,7 @@ impl Session {
                 let greeting = Greeting {
                     door: lent.door,
                     peer: None,
+                    held_to: None,
                     token: bearer.or_else(in_query),
                     agent: upgrade::query_value(query, "agent"),
                     certified: None,

@@ -86,6 +86,7 @@ impl Gate {
             agent: agent.clone(),
             tenant: tenant.as_deref().unwrap_or(TENANT_WHEN_ABSENT).to_owned(),
             labels: Vec::new(),
+            methods: None,
             expires_unix: *expires_unix,
             issued_unix: None,
             token_id: None,
@@ -181,6 +182,7 @@ fn believed(agent: &str) -> Login {
         agent: agent.to_owned(),
         tenant: DEV_TENANT.to_owned(),
         labels: Vec::new(),
+        methods: None,
         expires_unix: u64::MAX,
         issued_unix: None,
         token_id: None,
@@ -213,6 +215,7 @@ mod tests {
         Greeting {
             door: Door::Agents,
             peer: None,
+            held_to: None,
             token: None,
             agent: Some(agent.to_owned()),
             certified: None,
@@ -246,8 +249,15 @@ mod tests {
         gate.verifier = Verifier::new(std::slice::from_ref(&key), None, 0).expect("a good key");
         let token = |agent: &str, tenant: &str| {
             let (agent, tenant) = (agent.to_owned(), tenant.to_owned());
-            let claims =
-                Claims { agent, tenant, labels: Vec::new(), expires_unix: 500, issued_unix: None, token_id: None };
+            let claims = Claims {
+                agent,
+                tenant,
+                labels: Vec::new(),
+                methods: None,
+                expires_unix: 500,
+                issued_unix: None,
+                token_id: None,
+            };
             token::mint(&key, None, &claims).expect("a token")
         };
         let named = |tenant: Option<&str>, expires_unix| Certified::Named {

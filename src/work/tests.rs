@@ -112,6 +112,7 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
     let greeting = Greeting {
         door: Door::Agents,
         peer: None,
+        held_to: None,
         token: token.map(str::to_owned),
         agent: Some("web-1".to_owned()),
         certified: None,
@@ -141,7 +142,7 @@ fn live_a_little(dispatch: &Dispatch, letters: &Letters) {
             params: Payload { bytes: b"\"hush params\"", json: true },
             timeout: Duration::from_secs(1),
         };
-        dispatch.call(Now(0), &request.permit().unwrap(), Box::new(|_| ()))
+        dispatch.call(Now(0), &dispatch.permit(request).unwrap(), Box::new(|_| ()))
     };
     call("web-2");
     let id = call("web-1").unwrap();

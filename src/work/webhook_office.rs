@@ -121,8 +121,6 @@ struct Json<'a> {
 fn tell(dispatch: &Dispatch, answers: &mut Answers, asker: Asker, decision: Option<Decision>, now: Now) {
     match asker {
         Asker::Knock(conn, greeting) => knock::decided(dispatch, answers, (conn, &greeting), decision, now),
-        Asker::Refresh { conn, encoding, id, .. } => {
-            refresh::decided(dispatch, answers, (conn, encoding, &id), decision, now);
-        }
+        Asker::Refresh(shown) => refresh::decided(dispatch, answers, shown, decision, now),
     }
 }

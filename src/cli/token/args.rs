@@ -44,6 +44,12 @@ pub struct MintArgs {
     /// A label; may be given more than once.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
     pub label: Vec<(String, String)>,
+    /// A method that backends may call the agent with, or `disk.*` for all that begin so; may be given more than once. All, where none is.
+    #[arg(long, value_name = "METHOD", value_parser = Methods::from_str, conflicts_with = "no_method")]
+    pub method: Vec<Methods>,
+    /// No method at all: the agent cannot be called.
+    #[arg(long)]
+    pub no_method: bool,
     /// How long the token is good, from now: 90s, 15m, 24h, 30d.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_ttl)]
     pub ttl: Duration,

@@ -102,6 +102,18 @@ fn a_minted_token_verifies_and_shows_its_claims() {
 }
 
 #[test]
+fn a_token_may_name_the_methods_that_its_agent_is_called_with() {
+    for (line, expected) in [
+        ("--agent a", serde_json::Value::Null),
+        ("--agent a --method ping --method disk.* --method ping", serde_json::json!(["ping", "disk.*"])),
+        ("--agent a --no-method", serde_json::json!([])),
+    ] {
+        let token = minted(line, &[hs("k")]).unwrap();
+        assert_eq!(verified(&token, &[hs("k")], NOW).unwrap()["methods"], expected, "{line}");
+    }
+}
+
+#[test]
 fn the_default_life_is_a_day_and_the_key_gives_the_tenant() {
     let acme = KeySource { tenant: Some("acme".into()), ..hs("k") };
     let keys = [acme];
