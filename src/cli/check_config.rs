@@ -40,6 +40,7 @@ fn report(loaded: &Loaded, host: &Host) -> String {
         settings.server.node, derived.loops, derived.workers
     );
     let _ = writeln!(out, "At most {}.", derived.bites_first_text());
+    let _ = writeln!(out, "{}.", derived.half_open_text(settings));
     for warning in derived.warnings(settings) {
         let _ = writeln!(out, "Warning: {warning}.");
     }

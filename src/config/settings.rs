@@ -185,7 +185,7 @@ sections! {
         tickets: Text = "",
         /// How long a session may be resumed. "0s": none is.
         ticket_lifetime: Span ["0s", "7days"] = "1day",
-        /// Handshakes of the node under way at once, some 9 KiB each, and fewer where an eighth of the memory budget is less; who comes later waits in line.
+        /// Handshakes of the node under way at once, and fewer where all of them at their worst (22 KiB, 70 KiB with `client_certificates`) would take more than an eighth of the memory budget; who comes later waits in line.
         handshakes: Places [1, 16_777_216] = 4_096,
         keys: RawTlsKey => TlsKeys,
     }

@@ -149,14 +149,7 @@ fn who_speaks_no_tls_is_told_by_an_alert() {
 #[test]
 fn tls_1_2_is_refused_or_served() {
     let authority = Authority::new();
-    let old = || {
-        let mut roots = rustls::RootCertStore::empty();
-        use rustls::pki_types::pem::PemObject;
-        let root = rustls::pki_types::CertificateDer::from_pem_file(authority.file("root.pem")).expect("PEM");
-        roots.add(root).expect("a root");
-        let builder = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS12]);
-        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
-    };
+    let old = || authority.old_client();
     {
         let gateway = Gateway::start(&authority.settings(""));
         let refused = shake(gateway.agents, &old(), NAME).expect_err("1.2 is too old");

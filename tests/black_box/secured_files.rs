@@ -84,7 +84,15 @@ impl Authority {
         }
     }
 
-    /// The same, to be used more than once: sessions are resumed.
+    /// Settings of a client that speaks TLS 1.2 and no later version.
+    pub fn old_client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone()).expect("a root");
+        let builder = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS12]);
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// The same as [`Authority::client`], to be used more than once: sessions are resumed.
     pub fn shared_client(&self) -> Arc<ClientConfig> {
         Arc::new(self.client(None))
     }

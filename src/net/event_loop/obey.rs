@@ -22,6 +22,10 @@ use super::carry_out::live;
 /// the turn: this many are more than a millisecond.
 const ORDERS_A_TURN: usize = 256;
 
+/// What compressed messages may come to that are heard at the very end, of all connections together: some 20 ms. Each kept no more than
+/// 64 KiB of them, but those may come to a thousand times as much.
+const STOP_INFLATED_BYTES: u64 = 16 << 20;
+
 fn token(conn: ConnId) -> Token {
     Token { slot: conn.slot(), generation: conn.generation() }
 }
@@ -91,7 +95,7 @@ impl<I: Io> EventLoop<I> {
         if !live(&mut self.conns, token).is_some_and(|conn| conn.session.phase().is_open()) {
             return self.intake.push(conn, Event::NotWritten { call });
         }
-        let bytes = self.shorten(token, bytes);
+        // By its length as it came: one that is refused must not have cost its compression.
         let fits = |queued: usize, hard: usize| queued == 0 || queued + bytes.len() <= hard;
         if !fits(self.queued(token), self.limits.queue_hard) {
             self.push_out(token);
@@ -99,6 +103,7 @@ impl<I: Io> EventLoop<I> {
                 return self.intake.push(conn, Event::NoRoom { call });
             }
         }
+        let bytes = self.shorten(token, bytes);
         self.enqueue(token, Segment { bytes, call: Some((call, delivery)) });
         self.settle(token);
     }
@@ -184,7 +189,7 @@ impl<I: Io> EventLoop<I> {
             let Some(token) = self.conns.get(slot).map(|conn| conn.token(slot)) else {
                 continue;
             };
-            self.hear_kept(token);
+            self.hear_kept(token, STOP_INFLATED_BYTES);
             self.with_session(token, |session, _, lent| session.close(Reason::Shutdown, lent));
         }
         self.stopping = true;

@@ -8,6 +8,7 @@ const CHUNK: usize = 32 * 1024;
 
 const KIND_SHIFT: u32 = 28;
 const CLOSED: u32 = 1 << 27;
+const ENDED: u32 = 1 << 26;
 const INDEX: u32 = (1 << 24) - 1;
 
 /// How far the TLS of a connection is.
@@ -37,7 +38,7 @@ impl Kind {
     }
 }
 
-/// Kind, a mark and an index of 24 bits: a loop has no more slots than that.
+/// Kind, two marks and an index of 24 bits: a loop has no more slots than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Handle(u32);
 
@@ -64,6 +65,15 @@ impl Handle {
 
     pub(super) fn has_closed(self) -> bool {
         self.0 & CLOSED != 0
+    }
+
+    /// The same, of a connection whose peer has sealed its last record.
+    pub(super) fn ended(self) -> Self {
+        Self(self.0 | ENDED)
+    }
+
+    pub(super) fn has_ended(self) -> bool {
+        self.0 & ENDED != 0
     }
 }
 
@@ -133,6 +143,10 @@ mod tests {
                 assert_eq!((handle.kind(), handle.index(), handle.has_closed()), (kind, index, false));
                 let closed = handle.closed();
                 assert_eq!((closed.kind(), closed.index(), closed.has_closed()), (kind, index, true));
+                assert!(!closed.has_ended() && !handle.has_ended());
+                let ended = handle.ended();
+                assert_eq!((ended.kind(), ended.index(), ended.has_closed()), (kind, index, false));
+                assert!(ended.has_ended() && ended.closed().has_ended());
             }
         }
         assert_eq!(Handle::NONE.kind(), Kind::Newcomer);
