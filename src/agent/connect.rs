@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
+use tungstenite::error::ProtocolError;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::handshake::client::ClientHandshake;
 use tungstenite::http::Uri;
@@ -20,6 +21,7 @@ use super::handler::{Handler, Interest, Watched};
 use super::stream::Stream;
 use super::{Credentials, Options};
 use crate::kit::tick::Now;
+use crate::wire::client_tls::{NO_HTTP, explain};
 use crate::wire::url::{BadUrl, Scheme, WsUrl};
 
 /// Path of the agents' endpoint, where the URL names none.
@@ -167,6 +169,8 @@ fn refusal(error: tungstenite::Error) -> Ending {
                 body: body.lines().next().unwrap_or_default().trim().to_owned(),
             }
         }
+        tungstenite::Error::Io(error) => Ending::Broken(explain(&error).unwrap_or_else(|| error.to_string())),
+        tungstenite::Error::Protocol(ProtocolError::HttparseError(_)) => Ending::Broken(NO_HTTP.to_owned()),
         other => Ending::Broken(other.to_string()),
     }
 }

@@ -352,7 +352,7 @@ mod tests {
             Box::new(Greeting {
                 door,
                 peer,
-                token: Some(token),
+                token: Some(token.into()),
                 agent: None,
                 certified: None,
                 origin: None,

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::kit::ids::ConnId;
+use crate::kit::secret::Secret;
 use crate::wire::envelope::Encoding;
 
 /// Most that wait with one worker. Who comes when they are so many is told to try again.
@@ -21,7 +22,7 @@ pub struct Shown {
     /// The id of its request.
     pub id: Vec<u8>,
     /// The token.
-    pub token: String,
+    pub token: Secret,
 }
 
 /// Those that wait, in the order in which they came.
@@ -66,7 +67,7 @@ mod tests {
             conn: ConnId::new(0, n as u32, 1),
             encoding: Encoding::Json,
             id: Vec::new(),
-            token: String::new(),
+            token: Secret::default(),
         };
         let taken = (0..WAITING_MAX + 9).filter(|n| waiting.push(shown(*n))).count();
         assert_eq!(taken, WAITING_MAX);

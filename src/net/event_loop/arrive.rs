@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use metrics::counter;
 
 use crate::kit::metric;
-use crate::kit::retry_after::retry_after_secs;
 use crate::net::arrivals::Shed;
 use crate::net::conn::mark;
 use crate::net::intake::Event;
@@ -92,8 +91,7 @@ impl<I: Io> EventLoop<I> {
         let wait = greeting.peer.and_then(|peer| self.arrivals.login_wait(self.now, peer.ip()));
         if let Some(wait) = wait {
             self.shed(Shed::FailedLogins, greeting.peer);
-            let retry_after_secs = retry_after_secs(wait, token.generation.into());
-            let refusal = Refusal::TooManyFailures { retry_after_secs };
+            let refusal = Refusal::TooManyFailures { wait };
             self.with_session(token, |session, _, lent| session.refuse(refusal, lent));
         } else {
             let conn = self.conn_id(token);

@@ -8,6 +8,7 @@ use crate::calls::{Body, Outcome};
 use crate::kit::ids::ConnId;
 use crate::kit::metric;
 use crate::kit::planted;
+use crate::kit::secret::Secret;
 use crate::kit::tick::Now;
 use crate::net::mailbox::Order;
 use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
@@ -63,7 +64,7 @@ fn apply_one<'a>(
                 Ok(token) => token,
                 Err(fault) => return Some((id, fault)),
             };
-            let has_room = answers.1.push(Shown { conn, encoding, id: id.to_vec(), token });
+            let has_room = answers.1.push(Shown { conn, encoding, id: id.to_vec(), token: Secret::new(token) });
             return (!has_room).then_some((id, Fault::Later));
         }
         Inbound::Request { id, .. } => return Some((id, Fault::Method)),
