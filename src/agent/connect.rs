@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
@@ -162,11 +163,14 @@ fn upgrade<H: Handler>(
 fn refusal(error: tungstenite::Error) -> Ending {
     match error {
         tungstenite::Error::Http(response) => {
+            // A date is the other thing that it may be (RFC 9110 section 10.2.3); the gateway never sends one.
+            let wait = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(body);
             Ending::Refused {
                 status: response.status().as_u16(),
                 body: body.lines().next().unwrap_or_default().trim().to_owned(),
+                wait: Duration::from_secs(wait.unwrap_or_default()),
             }
         }
         tungstenite::Error::Io(error) => Ending::Broken(explain(&error).unwrap_or_else(|| error.to_string())),
