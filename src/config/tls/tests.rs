@@ -112,7 +112,7 @@ fn a_certificate_of_an_authority_is_told() {
     ];
     for (is_ca, is_told) in kinds {
         let mut params = rcgen::CertificateParams::new(vec!["b.test".to_owned()]).expect("a name");
-        params.is_ca = is_ca.clone();
+        params.is_ca = is_ca;
         let key = rcgen::KeyPair::generate().expect("a key");
         folder.put("a.pem", &params.self_signed(&key).expect("signed").pem());
         folder.put("a.key", &key.serialize_pem());
