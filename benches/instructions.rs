@@ -292,6 +292,7 @@ fn open_session() -> Session {
         now: NOW,
         unix_secs: 0,
         door: Door::Agents,
+        seed: 0,
         rules: &rules,
         pool: &mut pool,
         inflater: &mut inflater,

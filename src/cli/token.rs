@@ -120,7 +120,7 @@ pub fn verify(args: &VerifyArgs, settings: &TokenSettings, now_unix: u64) -> Res
     let verifier = Verifier::new(&settings.keys, audience, settings.leeway_secs)?
         .with_issuers(issuers)
         .with_lifetime_max(settings.lifetime_max_secs);
-    let token = match args.token.as_str() {
+    let token = match args.token.reveal() {
         "-" => read_token(io::stdin().lock())?,
         token => token.trim().to_owned(),
     };

@@ -5,7 +5,7 @@
 use axum::http::{HeaderMap, header};
 use metrics::counter;
 
-use super::asked::Arrived;
+use super::admitted::Arrived;
 use super::problem::{Kind, Problem};
 use super::query;
 use super::setup::{Access, Live, Shared};
@@ -13,7 +13,6 @@ use crate::audit::Login;
 use crate::auth::permissions::{Act, Right, Ruling};
 use crate::auth::refused::Refused;
 use crate::kit::metric;
-use crate::kit::retry_after::retry_after_secs;
 use crate::net::arrivals::Shed;
 use crate::work::caller::Caller;
 
@@ -60,8 +59,7 @@ fn check_network(shared: &Shared, arrived: &Arrived<'_>) -> Result<(), Problem> 
     if let Some(left_out) = shared.dispatch.may_log_refusal(now) {
         tracing::info!(%peer, limit, left_out, "request refused by a limit");
     }
-    let seed = now.0 ^ u64::from(peer.port()) << 32;
-    Err(Problem::new(Kind::FailedLogins).retry_after(retry_after_secs(wait, seed)))
+    Err(Problem::new(Kind::FailedLogins).again_in(wait))
 }
 
 fn refuse(shared: &Shared, arrived: &Arrived<'_>, refused: Refused) -> Problem {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName};
 
+use super::admitted::Admitted;
 use super::answer::Answer;
-use super::asked::Asked;
 use super::body;
 use super::call_body::{self, CallBody};
 use super::keyed_call;
@@ -19,7 +19,6 @@ use super::setup::Shared;
 use crate::calls::End;
 use crate::kit::ids::CallId;
 use crate::kit::planted;
-use crate::kit::retry_after::retry_after_secs;
 use crate::wire::envelope::Payload;
 use crate::work::dispatch::{CallRequest, Dispatch, Forbidden, Permitted};
 
@@ -32,14 +31,14 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What is wrong with the request. How the call ended is never an error here.
 pub async fn post(
     shared: &Arc<Shared>,
-    asked: Asked<'_>,
+    asked: Admitted<'_>,
     body: hyper::body::Incoming,
     patience: &Patience,
 ) -> Result<Answer, Problem> {
     planted::here(planted::Place::Control);
     let agent = query::agent(asked.agent)?;
     if let Err(wait) = shared.dispatch.may_call(asked.by.key, asked.now) {
-        return Err(Problem::new(Kind::RateLimited).retry_after(retry_after_secs(wait, asked.now.0)));
+        return Err(Problem::new(Kind::RateLimited).again_in(wait));
     }
     let key = idempotency_key(asked.headers)?;
     let limits = &asked.live.limits;
@@ -86,7 +85,7 @@ async fn send(shared: &Arc<Shared>, permitted: &Permitted<'_>) -> Answer {
     }
 }
 
-fn request<'a>(asked: &'a Asked<'_>, agent: &'a str, call: &'a CallBody<'_>) -> CallRequest<'a> {
+fn request<'a>(asked: &'a Admitted<'_>, agent: &'a str, call: &'a CallBody<'_>) -> CallRequest<'a> {
     CallRequest {
         by: &asked.by,
         agent,

@@ -144,7 +144,10 @@ pub type AgentId = CompactString;
 /// Longest agent id and tenant name, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// Whether `text` can be an agent id or a tenant name: 1 to 128 characters of `A-Z a-z 0-9 . _ : @ -`.
+/// What a name must be, in words: messages that refuse one end with it.
+pub const NAME_RULE: &str = "1 to 128 characters of A-Z a-z 0-9 . _ : @ -";
+
+/// Whether `text` can be an agent id or a tenant name: [`NAME_RULE`].
 ///
 /// The set needs no escaping in a URL path segment, in JSON or in a metric label.
 #[must_use]

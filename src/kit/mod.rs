@@ -19,6 +19,7 @@ pub mod planted;
 pub mod prefix_rates;
 pub mod quota;
 pub mod retry_after;
+pub mod secret;
 pub(crate) mod seeds;
 pub mod slots;
 pub mod tick;

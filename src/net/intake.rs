@@ -353,7 +353,7 @@ mod tests {
                 door,
                 peer,
                 held_to: None,
-                token: Some(token),
+                token: Some(token.into()),
                 agent: None,
                 certified: None,
                 origin: None,

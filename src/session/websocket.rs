@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Control as ControlCode, Data, OpCode};
 
 use crate::kit::buffer_pool::{BufferPool, Lease, Purpose};
+use crate::kit::secret::Secret;
 use crate::wire::decoder::{Decoder, Piece, Terms};
 use crate::wire::envelope::Encoding;
 use crate::wire::head::Rsv1;
@@ -96,7 +97,7 @@ impl Session {
                     door: lent.door,
                     peer: None,
                     held_to: None,
-                    token: bearer.or_else(in_query),
+                    token: bearer.or_else(in_query).map(Secret::new),
                     agent: upgrade::query_value(query, "agent"),
                     certified: None,
                     origin: request.origin.as_ref().map(text).map(str::to_owned),

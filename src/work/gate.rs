@@ -276,7 +276,8 @@ mod tests {
             (Certified::Nameless, None, Err(Refused::Certificate)),
             (Certified::Nameless, Some(token("a", "default")), Err(Refused::Certificate)),
         ] {
-            let greeting = Greeting { certified: Some(Box::new(certified)), token, ..asked("x", None) };
+            let greeting =
+                Greeting { certified: Some(Box::new(certified)), token: token.map(Into::into), ..asked("x", None) };
             let login = gate.identify(&greeting, 100);
             let seen = login.as_ref().map(|login| (login.claims.tenant.as_str(), login.ends_unix)).map_err(|e| *e);
             assert_eq!(seen, expected, "{greeting:?}");
@@ -317,7 +318,7 @@ mod tests {
         ] {
             let gate = gate(openness);
             for token in [None, Some("a token that is none".to_owned())] {
-                let greeting = Greeting { token: token.clone(), agent: None, ..asked("", origin) };
+                let greeting = Greeting { token: token.clone().map(Into::into), agent: None, ..asked("", origin) };
                 let expected =
                     if token.is_some() && refused == Refused::Missing { Refused::Unverified } else { refused };
                 assert_eq!(gate.identify(&greeting, 0).err(), Some(expected), "{origin:?} {token:?}");

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::kit::lock::lock;
+use crate::kit::secret::Secret;
 
 /// Most that wait: half a mebibyte of the longest tokens. Of those that come when there are so many nothing is kept: whoever sent these
 /// is counted for them.
@@ -18,7 +19,7 @@ const WAITING_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
     /// It.
-    pub token: String,
+    pub token: Secret,
     /// Where it came from.
     pub peer: Option<SocketAddr>,
     /// The address that is held to account for it.
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     fn pending(token: usize, address: u8) -> Pending {
-        Pending { token: format!("token-{token}"), peer: None, held_to: IpAddr::from([192, 0, 2, address]) }
+        Pending { token: format!("token-{token}").into(), peer: None, held_to: IpAddr::from([192, 0, 2, address]) }
     }
 
     #[test]

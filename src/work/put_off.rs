@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::kit::ids::ConnId;
 use crate::kit::lock::lock;
+use crate::kit::secret::Secret;
 use crate::wire::envelope::Encoding;
 
 /// Most that wait with one worker. Who comes when they are so many is told to try again.
@@ -54,7 +55,7 @@ pub struct Shown {
     /// The id of its request.
     pub id: Vec<u8>,
     /// The token.
-    pub token: String,
+    pub token: Secret,
     /// Held until the agent is told: of a token that was taken its loop holds it, so that no other one overtakes it on the way.
     pub place: Option<Place>,
 }
@@ -106,7 +107,7 @@ mod tests {
             conn: conn(n),
             encoding: Encoding::Json,
             id: Vec::new(),
-            token: String::new(),
+            token: Secret::default(),
             place: checking.begin(conn(n)),
         };
         let taken = (0..WAITING_MAX + 9).filter(|n| waiting.push(shown(*n))).count();

@@ -113,7 +113,7 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
         door: Door::Agents,
         peer: None,
         held_to: None,
-        token: token.map(str::to_owned),
+        token: token.map(|token| token.to_owned().into()),
         agent: Some("web-1".to_owned()),
         certified: None,
         origin: None,

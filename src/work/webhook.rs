@@ -17,6 +17,7 @@ use crate::auth::token::Login;
 use crate::kit::ids::ConnId;
 use crate::kit::lock::lock;
 use crate::kit::metric;
+use crate::kit::secret::Secret;
 use crate::kit::tick::Now;
 use crate::session::effect::Greeting;
 
@@ -29,7 +30,7 @@ pub struct WebhookTerms {
     /// Whom.
     pub url: String,
     /// What proves who we are: `Authorization: Bearer …`; empty for nothing.
-    pub secret: String,
+    pub secret: Secret,
     /// Longest time for one answer, and longest wait in the queue before it is asked for.
     pub timeout: Duration,
     /// Most bytes of an answer.

@@ -102,7 +102,7 @@ impl Office {
     fn fetch(&self, dispatch: &Dispatch, question: &Question, token: &str) -> Result<(u16, Vec<u8>), String> {
         let asked = Json { token, peer: question.asker.peer(), path: AGENT_PATH, node: dispatch.node_name() };
         let body = serde_json::to_vec(&asked).map_err(|error| error.to_string())?;
-        let secret = &self.terms.secret;
+        let secret = self.terms.secret.reveal();
         let authorization = (!secret.is_empty()).then(|| format!("Bearer {secret}"));
         let told = self.outside.post(&self.terms.url, authorization.as_deref(), &body)?;
         Ok((told.status, told.body))

@@ -54,7 +54,7 @@ fn minted(line: &str, keys: &[KeySource]) -> Result<String, String> {
 }
 
 fn verified(token: &str, keys: &[KeySource], now: u64) -> Result<serde_json::Value, String> {
-    let args = VerifyArgs { token: token.into(), settings: SettingsFile::default() };
+    let args = VerifyArgs { token: token.to_owned().into(), settings: SettingsFile::default() };
     verify(&args, &settings(keys), now).map(|json| serde_json::from_str(&json).unwrap())
 }
 
@@ -310,7 +310,7 @@ fn a_token_of_an_issuer_is_checked_with_its_keys() {
     let told = |iss: &str| {
         let part = |text: String| URL_SAFE_NO_PAD.encode(text);
         let token = format!("{}.{}.AAAA", part(r#"{"alg":"EdDSA"}"#.into()), part(format!(r#"{{"iss":"{iss}"}}"#)));
-        let args = VerifyArgs { token, settings: SettingsFile::default() };
+        let args = VerifyArgs { token: token.into(), settings: SettingsFile::default() };
         verify(&args, &settings, NOW).unwrap_err()
     };
     assert!(told("good").contains("signature is wrong"), "{}", told("good"));

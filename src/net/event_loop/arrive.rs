@@ -7,7 +7,6 @@ use std::net::{IpAddr, SocketAddr};
 use metrics::counter;
 
 use crate::kit::metric;
-use crate::kit::retry_after::retry_after_secs;
 use crate::net::arrivals::{Header, Shed};
 use crate::net::conn::mark;
 use crate::net::intake::Event;
@@ -101,8 +100,7 @@ impl<I: Io> EventLoop<I> {
         let wait = greeting.held_to.and_then(|source| self.arrivals.login_wait(self.now, source));
         if let Some(wait) = wait {
             self.shed(Shed::FailedLogins, greeting.peer);
-            let retry_after_secs = retry_after_secs(wait, token.generation.into());
-            let refusal = Refusal::TooManyFailures { retry_after_secs };
+            let refusal = Refusal::TooManyFailures { wait };
             self.with_session(token, |session, _, lent| session.refuse(refusal, lent));
         } else {
             let conn = self.conn_id(token);

@@ -9,7 +9,6 @@ use crate::auth::token::{self, Claims, Login, Refused, TOKEN_BYTES_MAX};
 use crate::directory::{LastClose, NewAgent, NotJoined};
 use crate::kit::ids::{AgentSlot, ConnId};
 use crate::kit::metric;
-use crate::kit::retry_after::retry_after_secs;
 use crate::kit::tick::Now;
 use crate::net::mailbox::{Admission, Order};
 use crate::session::effect::Greeting;
@@ -164,8 +163,7 @@ fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knock
         ..audit::Login::of_a_stranger(door(greeting.door), TENANT_AGENTS, greeting.peer)
     };
     dispatch.audit().login_refused(now, login);
-    let retry_after_secs = retry_after_secs(TENANT_FULL_WAIT, conn.bits());
-    answers.push(conn, Order::Refuse { conn, refusal: Refusal::TenantFull { retry_after_secs } });
+    answers.push(conn, Order::Refuse { conn, refusal: Refusal::TenantFull { wait: TENANT_FULL_WAIT } });
 }
 
 fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, login: &Login, now: Now) {

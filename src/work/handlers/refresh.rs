@@ -59,7 +59,7 @@ pub(in crate::work) fn put_off(
     if token.len() > TOKEN_BYTES_MAX {
         return Err(fault_of(dispatch, answers, conn, NotTaken::Refused(Refused::Unverified), now));
     }
-    let shown = Shown { conn, encoding, id: id.to_vec(), token: token.into_owned(), place: Some(place) };
+    let shown = Shown { conn, encoding, id: id.to_vec(), token: token.into_owned().into(), place: Some(place) };
     if answers.1.push(shown) { Ok(()) } else { Err(Fault::Later) }
 }
 
