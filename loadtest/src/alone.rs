@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ const LISTENER: Token = Token(usize::MAX);
 /// How long a turn waits, so that a signal is obeyed.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// Bytes that one read takes at most, as rustls' own.
+const READ_BYTES: usize = 4096;
+
 /// Longest request that is waited for, in bytes.
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
@@ -44,18 +47,19 @@ pub struct Options {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// PEM file with the certificate and what leads to a root.
-    #[arg(long)]
-    certificate: PathBuf,
+    /// PEM file with the certificate and what leads to a root; without it all is plaintext, which tells what sockets cost by themselves.
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
     /// PEM file with its key.
-    #[arg(long)]
-    key: PathBuf,
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 /// A connection.
 struct Visitor {
     stream: TcpStream,
-    tls: ServerConnection,
+    /// None where all is plaintext.
+    tls: Option<ServerConnection>,
     /// What it has asked so far; empty again once it is answered.
     request: Vec<u8>,
 }
@@ -65,7 +69,10 @@ struct Visitor {
 /// # Errors
 /// The certificate cannot be used, or the address not be listened on.
 pub fn run(options: &Options) -> Result<(), String> {
-    let config = config(options)?;
+    let config = match (&options.certificate, &options.key) {
+        (Some(certificate), Some(key)) => Some(config(certificate, key)?),
+        _ => None,
+    };
     let failed = |error: io::Error| error.to_string();
     let mut listener = TcpListener::bind(options.listen).map_err(failed)?;
     let mut poll = Poll::new().map_err(failed)?;
@@ -83,7 +90,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         }
         for event in &events {
             match event.token() {
-                LISTENER => accept(&listener, &poll, &config, &mut visitors)?,
+                LISTENER => accept(&listener, &poll, config.as_ref(), &mut visitors)?,
                 Token(key) => {
                     if visitors.get_mut(key).is_some_and(|visitor| !serve(visitor, &answer)) {
                         visitors.remove(key);
@@ -96,13 +103,12 @@ pub fn run(options: &Options) -> Result<(), String> {
 }
 
 /// The gateway's own choices: its suites in its order, TLS 1.3, ALPN, one ticket.
-fn config(options: &Options) -> Result<Arc<ServerConfig>, String> {
-    let told = |path: &PathBuf, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&options.certificate)
-        .map_err(|error| told(&options.certificate, &error))?
-        .collect();
-    let chain = chain.map_err(|error| told(&options.certificate, &error))?;
-    let key = PrivateKeyDer::from_pem_file(&options.key).map_err(|error| told(&options.key, &error))?;
+fn config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
+    let told = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(certificate).map_err(|error| told(certificate, &error))?.collect();
+    let chain = chain.map_err(|error| told(certificate, &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| told(key, &error))?;
     let provider = CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_128_GCM_SHA256,
@@ -126,7 +132,7 @@ fn config(options: &Options) -> Result<Arc<ServerConfig>, String> {
 fn accept(
     listener: &TcpListener,
     poll: &Poll,
-    config: &Arc<ServerConfig>,
+    config: Option<&Arc<ServerConfig>>,
     visitors: &mut Slab<Visitor>,
 ) -> Result<(), String> {
     loop {
@@ -139,7 +145,8 @@ fn accept(
         };
         // Where this fails the socket is dead, and so is its visitor.
         let _ = stream.set_nodelay(true);
-        let tls = ServerConnection::new(Arc::clone(config)).map_err(|error| error.to_string())?;
+        let tls = config.map(|config| ServerConnection::new(Arc::clone(config))).transpose();
+        let tls = tls.map_err(|error| error.to_string())?;
         let entry = visitors.vacant_entry();
         let registered =
             poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE | Interest::WRITABLE);
@@ -152,46 +159,66 @@ fn accept(
 /// Reads until dry, answers and writes; returns false when the visitor has gone or broken the rules.
 fn serve(visitor: &mut Visitor, answer: &[u8]) -> bool {
     loop {
-        let read = visitor.tls.read_tls(&mut visitor.stream);
-        match read {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return write(visitor),
+        match visitor.read() {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return visitor.write(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return false,
+            Err(_) => {
+                // The alert, where there is one; nobody waits for it to be taken.
+                visitor.write();
+                return false;
+            }
         }
-        let Ok(state) = visitor.tls.process_new_packets() else {
-            // The alert; nobody waits for it to be taken.
-            write(visitor);
-            return false;
-        };
-        let (have, more) = (visitor.request.len(), state.plaintext_bytes_to_read());
-        visitor.request.resize(have + more, 0);
-        if visitor.tls.reader().read_exact(&mut visitor.request[have..]).is_err()
-            || visitor.request.len() > REQUEST_BYTES_MAX
-        {
+        if visitor.request.len() > REQUEST_BYTES_MAX {
             return false;
         }
         if target::find(&visitor.request, b"\r\n\r\n").is_some() {
             visitor.request.clear();
-            // Into a buffer of rustls', which takes it.
-            let _ = visitor.tls.writer().write_all(answer);
+            // The socket of a visitor that has asked once takes so little, and so does a buffer of rustls'.
+            let _ = match &mut visitor.tls {
+                Some(tls) => tls.writer().write_all(answer),
+                None => visitor.stream.write_all(answer),
+            };
         }
-        if !write(visitor) {
+        if !visitor.write() {
             return false;
         }
     }
 }
 
-/// Writes what rustls has; the rest waits for the socket. Returns false when that is dead.
-fn write(visitor: &mut Visitor) -> bool {
-    while visitor.tls.wants_write() {
-        match visitor.tls.write_tls(&mut visitor.stream) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
+impl Visitor {
+    /// Reads once, and appends what was asked to the request; false at the end.
+    fn read(&mut self) -> io::Result<bool> {
+        let have = self.request.len();
+        let Some(tls) = &mut self.tls else {
+            self.request.resize(have + READ_BYTES, 0);
+            let read = self.stream.read(&mut self.request[have..]);
+            self.request.truncate(have + *read.as_ref().unwrap_or(&0));
+            return read.map(|bytes| bytes > 0);
+        };
+        if tls.read_tls(&mut self.stream)? == 0 {
+            return Ok(false);
         }
+        let state = tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        self.request.resize(have + state.plaintext_bytes_to_read(), 0);
+        tls.reader().read_exact(&mut self.request[have..])?;
+        Ok(true)
     }
-    true
+
+    /// Writes what rustls has; the rest waits for the socket. Returns false when that is dead.
+    fn write(&mut self) -> bool {
+        let Some(tls) = &mut self.tls else {
+            return true;
+        };
+        while tls.wants_write() {
+            match tls.write_tls(&mut self.stream) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
 }

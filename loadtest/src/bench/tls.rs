@@ -95,6 +95,8 @@ struct Servers {
     plain: Server,
     secured: Server,
     alone: Other,
+    /// The same program as `alone`, without TLS.
+    bare: Other,
 }
 
 /// One run of an operation.
@@ -138,6 +140,9 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
             let mut sides = servers.sides(operation, options)?;
             let runs = alternate(operation.name(), &mut sides, options.runs.max(1))?;
             tell(&mut draft, operation.name(), &sides, &runs, most);
+            if sides.len() == 4 {
+                tell_added(&mut draft, operation.name(), &runs);
+            }
         }
     }
     Ok(draft.finish())
@@ -166,17 +171,18 @@ impl Servers {
         let secured = options.place.with_tls(true).find_or_start(&[])?;
         let own = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
         let (chain, key) = files(&secured)?;
-        let mut command = Command::new(own);
+        let mut command = Command::new(&own);
         command.arg("rustls-alone").arg("--certificate").arg(chain).arg("--key").arg(key);
         let alone = Other::start(&mut command)?;
-        Ok(Self { plain, secured, alone })
+        let bare = Other::start(Command::new(own).arg("rustls-alone"))?;
+        Ok(Self { plain, secured, alone, bare })
     }
 
-    /// Both sides of a comparison; the second one is measured against the first.
-    fn sides(&self, operation: Operation, options: &Options) -> Result<[Side<'static>; 2], String> {
+    /// The sides of a comparison; the second one is measured against the first. Behind them may come both without TLS.
+    fn sides(&self, operation: Operation, options: &Options) -> Result<Vec<Side<'static>>, String> {
         let each = |make: &dyn Fn(&Server) -> Result<Once<'static>, String>| {
             let first = Side { name: "plaintext", once: make(&self.plain)? };
-            Ok([first, Side { name: "TLS", once: make(&self.secured)? }])
+            Ok(vec![first, Side { name: "TLS", once: make(&self.secured)? }])
         };
         match operation {
             Operation::Handshake => self.handshakes(options, Comeback::Full),
@@ -195,17 +201,19 @@ impl Servers {
         }
     }
 
-    fn handshakes(&self, options: &Options, comeback: Comeback) -> Result<[Side<'static>; 2], String> {
+    fn handshakes(&self, options: &Options, comeback: Comeback) -> Result<Vec<Side<'static>>, String> {
         let (chain, _) = files(&self.secured)?;
         let side = |name, target: Target, pid| -> Result<Side<'static>, String> {
-            let tls = Some(Arc::new(Client::new(&chain, NAME, comeback)?));
+            let client = || Client::new(&chain, NAME, comeback).map(Arc::new);
+            let tls = target.tls.as_ref().map(|_| client()).transpose()?;
+            let has_tls = tls.is_some();
             let mut handshakes = Handshakes::new(Target { tls, ..target }, Ending::Tcp)?;
             let bounds = options.bounds(pid)?;
             let mut is_warm = false;
             let once = move || {
                 let before = handshakes.resumed();
                 let run = handshakes.run(bounds)?;
-                if is_warm {
+                if is_warm && has_tls {
                     check_resumed(comeback, handshakes.resumed() - before, run.operations)?;
                 }
                 is_warm = true;
@@ -213,9 +221,15 @@ impl Servers {
             };
             Ok(Side { name, once: Box::new(once) })
         };
-        let gateway = self.secured.target.clone();
+        let (gateway, plain) = (self.secured.target.clone(), self.plain.target.clone());
         let alone = Target { listen: self.alone.listen, ..gateway.clone() };
-        Ok([side("rustls alone", alone, Some(self.alone.pid()))?, side("the gateway", gateway, self.secured.pid)?])
+        let bare = Target { listen: self.bare.listen, ..plain.clone() };
+        Ok(vec![
+            side("rustls alone", alone, Some(self.alone.pid()))?,
+            side("the gateway", gateway, self.secured.pid)?,
+            side("the server of rustls in plaintext", bare, Some(self.bare.pid()))?,
+            side("the gateway in plaintext", plain, self.plain.pid)?,
+        ])
     }
 }
 
@@ -252,16 +266,15 @@ fn check_resumed(comeback: Comeback, resumed: u64, handshakes: u64) -> Result<()
     if right { Ok(()) } else { Err(format!("{resumed} of {handshakes} handshakes were resumed")) }
 }
 
-/// Lets the sides run in turn. The first round does not count.
-fn alternate(name: &str, sides: &mut [Side; 2], rounds: usize) -> Result<Vec<[Run; 2]>, String> {
+/// Lets the sides run in turn; the runs of each round. The first round does not count.
+fn alternate(name: &str, sides: &mut [Side], rounds: usize) -> Result<Vec<Vec<Run>>, String> {
     let stage = Stage::of(name, rounds as u64);
     let mut runs = Vec::with_capacity(rounds);
     for round in 0..=rounds {
-        let [first, second] = sides;
         let once = |side: &mut Side| (side.once)().map_err(|error| format!("{name}, {}: {error}", side.name));
-        let pair = [once(first)?, once(second)?];
+        let all = sides.iter_mut().map(once).collect::<Result<Vec<_>, _>>()?;
         if round > 0 {
-            runs.push(pair);
+            runs.push(all);
         }
         stage.at(round as u64);
     }
@@ -269,22 +282,37 @@ fn alternate(name: &str, sides: &mut [Side; 2], rounds: usize) -> Result<Vec<[Ru
     Ok(runs)
 }
 
-/// Notes the medians of both sides, their lowest and highest runs, and the ratio.
-fn tell(draft: &mut Draft, name: &str, sides: &[Side; 2], runs: &[[Run; 2]], most: Option<f64>) {
+/// Notes the medians of all sides, their lowest and highest runs, and the ratio of the first two.
+fn tell(draft: &mut Draft, name: &str, sides: &[Side], runs: &[Vec<Run>], most: Option<f64>) {
     for (at, side) in sides.iter().enumerate() {
-        let each = || runs.iter().map(|pair| pair[at].cpu_us());
+        let each = || runs.iter().map(|round| round[at].cpu_us());
         let label = format!("server CPU, {name}, {}", side.name);
         draft.figure(&label, "µs", median(each())).lower();
         draft.figure(&format!("{label}: lowest run"), "µs", each().fold(f64::INFINITY, f64::min));
         draft.figure(&format!("{label}: highest run"), "µs", each().fold(0.0, f64::max));
-        let right = runs.iter().map(|pair| pair[at].operations).sum();
+        let right = runs.iter().map(|round| round[at].operations).sum();
         draft.verdict(&Verdict { right, ..Verdict::default() });
     }
-    let ratio = median(runs.iter().map(|[first, second]| second.cpu_us() / first.cpu_us()));
+    let ratio = median(runs.iter().map(|round| round[1].cpu_us() / round[0].cpu_us()));
     let figure = draft.figure(&format!("{name}, {} against {}", sides[1].name, sides[0].name), "×", ratio).lower();
     if let Some(most) = most {
         figure.must(most);
     }
+}
+
+/// Notes what TLS has added on both sides, and the ratio of that: without the sockets, the token, the directory and the welcome, which each
+/// side has in plaintext too.
+fn tell_added(draft: &mut Draft, name: &str, runs: &[Vec<Run>]) {
+    let added = |round: &[Run]| [0, 1].map(|at| round[at].cpu_us() - round[at + 2].cpu_us());
+    for (at, side) in ["rustls alone", "the gateway"].into_iter().enumerate() {
+        let each = runs.iter().map(|round| added(round)[at]);
+        draft.figure(&format!("server CPU, what TLS adds to a {name}, {side}"), "µs", median(each)).lower();
+    }
+    let ratio = median(runs.iter().map(|round| {
+        let [alone, gateway] = added(round);
+        gateway / alone
+    }));
+    draft.figure(&format!("what TLS adds to a {name}, the gateway against rustls alone"), "×", ratio).lower();
 }
 
 #[cfg(test)]
@@ -320,6 +348,16 @@ mod tests {
         assert!((value("x, b against a") - 1.2).abs() < 1e-9);
         assert!(alternate("x", &mut sides, 3).is_err(), "they have no more runs");
         assert_eq!(draft.finish().missed().count(), 1);
+    }
+
+    #[test]
+    fn what_tls_adds_is_what_plaintext_does_not_take() {
+        let mut draft = Draft::begin("bench-tls");
+        tell_added(&mut draft, "x", &[vec![took(110), took(150), took(10), took(40)]]);
+        let value = |name: &str| draft.noted(name).expect(name);
+        assert_eq!(value("server CPU, what TLS adds to a x, rustls alone"), 100.0);
+        assert_eq!(value("server CPU, what TLS adds to a x, the gateway"), 110.0);
+        assert!((value("what TLS adds to a x, the gateway against rustls alone") - 1.1).abs() < 1e-9);
     }
 
     #[test]
