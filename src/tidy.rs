@@ -141,6 +141,7 @@ fn the_page_on_security_names_limits_and_tests_that_there_are() {
     let loaded = crate::config::load(&crate::config::Sources::default()).expect("defaults are valid");
     let known: Vec<(String, String)> = loaded.listing.into_iter().map(|listed| (listed.key, listed.value)).collect();
     hold(security::defaults_hold(path, &text, &known));
+    hold(security::limits_are_told(path, &text, &known));
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod line;
 mod link;
 mod overload;
 mod rates;
+mod records;
 mod secure;
 mod setup;
 mod socket;

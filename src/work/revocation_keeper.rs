@@ -191,3 +191,6 @@ fn end_live(dispatch: &Dispatch, ban: &Ban) -> usize {
     dispatch.settle(&mut answers);
     conns.len()
 }
+
+#[cfg(test)]
+mod tests;

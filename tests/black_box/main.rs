@@ -32,6 +32,7 @@ mod peer;
 mod permissions;
 mod polyglot;
 mod rates;
+mod records;
 mod refreshing;
 mod reloading;
 mod replies;
