@@ -175,7 +175,9 @@ fn the_page_on_security_names_limits_and_tests_that_there_are() {
     let text = fs::read_to_string(root().join(path)).expect("it is readable");
     let everything: Vec<Source> = ["src", "tests"].into_iter().flat_map(sources).collect();
     hold(security::tests_exist(path, &text, &everything));
-    hold(security::defaults_hold(path, &text, &known_settings()));
+    let known = known_settings();
+    hold(security::defaults_hold(path, &text, &known));
+    hold(security::limits_are_told(path, &text, &known));
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod peer;
 mod permissions;
 mod polyglot;
 mod rates;
+mod records;
 mod refreshing;
 mod reloading;
 mod replies;

@@ -85,7 +85,7 @@ impl SecuredAgent {
 }
 
 /// A call from another thread, while this one is the agent.
-fn called(gateway: &Gateway, agent: &mut SecuredAgent, id: &str, params: &Value) {
+pub fn called(gateway: &Gateway, agent: &mut SecuredAgent, id: &str, params: &Value) {
     std::thread::scope(|scope| {
         let body = json!({"method": "echo", "params": params, "timeout": "10s"}).to_string();
         let call = scope.spawn(move || gateway.call(id, &body));
@@ -294,6 +294,24 @@ fn half_open_handshakes_up_to_the_cap_keep_nobody_who_is_in_waiting() {
     until(|| gateway.metric("holdfast_tls_handshakes_total", "timeout") >= 60, "all of them have had their time");
     gateway.wait_metric("holdfast_tls_handshakes_in_progress", "", 0);
     drop(begun);
+}
+
+#[test]
+fn over_the_limit_nobody_gets_a_handshake() {
+    let authority = Authority::new();
+    let gateway = Gateway::start(&format!("{}[limits]\nconnections = 1\n", authority.settings("")));
+    let config = authority.shared_client();
+    let mut agent = SecuredAgent::connect(&gateway, &config, Some(gateway.token("web-1")));
+    for _ in 0..5 {
+        // Closed without a word: a 503 would take the handshake first.
+        let mut stream = TcpStream::connect(gateway.agents).expect("connects");
+        stream.set_read_timeout(Some(SOON)).expect("a time-out");
+        assert_eq!(stream.read_to_end(&mut Vec::new()).expect("closed in an orderly way"), 0);
+    }
+    called(&gateway, &mut agent, "web-1", &json!("alone"));
+    assert_eq!(gateway.metric("holdfast_tls_handshakes_total", ""), 1);
+    drop(agent);
+    until(|| shake(gateway.agents, &config, NAME).is_ok(), "there is room again");
 }
 
 #[test]
