@@ -44,7 +44,7 @@ BUGS = [
             if accepting"""),
     Bug("answers-for-links-not-collected", "src/work/dispatch.rs", "        ‹self.links.collect(answers);⇒›"),
     Bug("first-answer-of-a-link-not-noted", "src/work/links.rs", "if «begun == Begun::Now⇒begun == Begun::Now && lock(&self.state).flights.len() > 1» {"),
-    Bug("begun-frame-cut-off", "src/net/outbox.rs", "        let keep = whole + «usize::from(part > 0)⇒0»;"),
+    Bug("begun-frame-cut-off", "src/net/outbox.rs", "        let keep = «self.fixed_frames()⇒0»;"),
     Bug("foreign-reply-believed", "src/calls/shard.rs", "if «self.calls.get(&call)?.conn != conn⇒false» {"),
     Bug("old-connection-takes-the-agent-along", "src/directory/table.rs", "if «self.entries.get(index)?.conn != conn⇒false» {"),
     Bug("rested-agent-not-read", "src/net/event_loop/read.rs", """                ‹self.read_again(token);⇒›
@@ -91,15 +91,15 @@ BUGS = [
 
     # ---- who may come in, and what they may do ----
     Bug("hidden-agents-reached", "src/auth/permissions.rs", "(labels::all_hold(&self.agents, labels), «Ruling::Hidden⇒Ruling::Allowed»)", ("auth::permissions",)),
-    Bug("labels-not-looked-at", "src/work/dispatch/reach.rs", "if «by.permissions().conditions().is_empty()⇒true» {", ("control::tests",)),
-    Bug("methods-not-looked-at", "src/auth/permissions.rs", "self.has(Right::Call) && «self.methods.as_ref().is_none_or(is_listed)⇒self.methods.is_none() || !method.is_empty()»", ("auth::permissions",)),
+    Bug("labels-not-looked-at", "src/work/dispatch/reach.rs", "        if «by.permissions().conditions().is_empty()⇒true» {\n            let found = ", ("control::tests",)),
+    Bug("methods-not-looked-at", "src/auth/permissions.rs", "self.has(Right::Call) && «are_listed(self.methods.as_deref(), method)⇒true»", ("auth::permissions",)),
     Bug("a-route-without-its-right", "src/control/admit.rs", "match by.permissions().may(Act::Use(«right⇒Right::Call»)) {", ("control::tests",)),
     Bug("origin-not-looked-at", "src/work/gate.rs", "‹self.check_origin(greeting, self.openness == Openness::Dev)?;⇒›", ("work::gate",)),
     Bug("origin-of-links-not-looked-at", "src/work/gate.rs", "‹self.check_origin(greeting, matches!(self.backends, Backends::Dev))?;⇒›", ("work::gate",)),
     Bug("a-star-for-many-labels", "src/wire/origins.rs", "«is_label(label)⇒true» && end.eq_ignore_ascii_case(rest)", ("wire::origins",)),
     Bug("an-expired-token-let-in", "src/auth/claims.rs", "if «now_unix >= end⇒now_unix > end» {", ("auth::",)),
     Bug("a-live-token-without-an-end", "src/session/expiry.rs", "Ok(0) => «Demand::End⇒Demand::Nothing»,", ("sim::expiring",)),
-    Bug("a-late-answer-of-the-webhook-believed", "src/work/handlers/knock.rs", "if «ends_unix.is_some_and(|ends| ends <= now_unix)⇒false» {", ("work::",)),
+    Bug("a-late-answer-of-the-webhook-believed", "src/work/handlers/knock.rs", "if «ends_unix.is_some_and(|ends| ends <= moment.unix_secs)⇒false» {", ("work::tests",)),
     Bug("the-algorithm-of-the-header-believed", "src/auth/jws.rs", "of_id.find(|key| «key.algorithm == algorithm⇒true»)", ("auth::",)),
     Bug("critical-headers-passed-over", "src/auth/token.rs", "if «header.crit.is_some()⇒false» {", ("auth::",)),
     Bug("a-key-for-any-tenant", "src/auth/token.rs", "Some(only) if «*only != claims.tenant⇒false» =>", ("auth::",)),
@@ -109,7 +109,8 @@ BUGS = [
     Bug("a-token-revoked-by-id-is-any", "src/work/revocation_keeper.rs", "token.is_some_and(|token| «mark.has_id(token)⇒token > 0»)", ("work::revocation_keeper",)),
     Bug("revocations-hold-for-all-tenants", "src/revocations/set.rs",
         "let ids = «self.by_target.get(&(shown.tenant.to_owned(), target))⇒self.by_target.iter().find(|(meant, _)| meant.1 == target).map(|(_, ids)| ids)»;", ("revocations::",)),
-    Bug("a-refreshed-token-of-somebody-else", "src/work/handlers/refresh.rs", "if «!dispatch.directory.renew(&agent)⇒false» {", ("work::",)),
+    Bug("a-refreshed-token-that-has-ended", "src/work/handlers/refresh.rs", "if «ends_unix.is_some_and(|ends| ends <= moment.unix_secs)⇒false» {", ("work::tests",)),
+    Bug("a-refreshed-token-of-somebody-else", "src/work/handlers/refresh.rs", "if «!dispatch.directory.renew(&agent)⇒false» {", ("work::tests",)),
 
     # ---- limits ----
     Bug("a-bucket-that-never-refuses", "src/kit/token_bucket.rs", "«(after > limit)⇒false».then(", ("kit::token_bucket",)),

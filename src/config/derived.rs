@@ -4,9 +4,11 @@
 
 use super::Settings;
 use super::host::Host;
+use super::kind::{ClientCertificates, PortTls};
 use crate::kit::budget::BudgetLimit;
 use crate::net::event_loop::CONNECTIONS_MAX;
-use crate::net::secured::HANDSHAKE_BYTES;
+use crate::net::secured::{HANDSHAKE_BYTES_WORST, HANDSHAKE_BYTES_WORST_WITH_CERTIFICATES};
+use crate::net::tls::record::RECORD_BYTES_MAX;
 
 /// Descriptors that every table holds for each loop, its own or another's: its epoll, its eventfd, its listener.
 pub const DESCRIPTORS_PER_LOOP: u64 = 3;
@@ -29,6 +31,12 @@ const MEMORY_SHARE_PERCENT: u64 = 90;
 
 /// Handshakes take at most this part of the memory budget.
 const HANDSHAKES_PART: u64 = 8;
+
+/// What may come with an upgrade request behind its head, and is kept until that is answered; under TLS it is the rest of a record.
+const EARLY_BYTES: u64 = 1024;
+
+/// The allocator rounds a buffer's length up by this part of it at most.
+const ROUNDED_UP_PART: u64 = 4;
 
 /// Orders that wait for all loops, and for one at least, where `limits.mailbox` leaves it open. A mailbox has its memory, 80
 /// bytes for each order, from the start: with many loops a fixed size would cost more than the agents.
@@ -70,6 +78,8 @@ pub struct Derived {
     pub mailbox: usize,
     /// TLS handshakes of one loop under way at once.
     pub handshakes_per_loop: u32,
+    /// What all who knock may take at most before they are let in, in bytes.
+    pub half_open_bytes: u64,
 }
 
 /// Loops where the setting leaves it open: one for each core, or as many as their tables of descriptors must be to hold the
@@ -127,6 +137,7 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
     } else {
         Bite::Descriptors
     };
+    let handshakes = u32::try_from(handshakes(settings, &budget).div_ceil(loops_wide)).unwrap_or(u32::MAX);
     Derived {
         loops,
         workers,
@@ -137,13 +148,44 @@ pub fn derive(settings: &Settings, host: &Host) -> Derived {
         bites_first,
         budget,
         mailbox: or_else(settings.limits.mailbox, (MAILBOX.0 / loops).max(MAILBOX.1)),
-        handshakes_per_loop: handshakes(settings, &budget).div_ceil(loops_wide).try_into().unwrap_or(u32::MAX),
+        handshakes_per_loop: handshakes,
+        half_open_bytes: half_open_bytes(settings, handshakes.into()).saturating_mul(loops_wide),
     }
+}
+
+/// What those who knock at one loop may take at most, with so many handshakes under way: whoever sends all that it may and then nothing.
+fn half_open_bytes(settings: &Settings, handshakes: u64) -> u64 {
+    let of_door = |knocking: u64, tls: PortTls| {
+        let asked = request_bytes(settings, tls);
+        let shaking = if tls == PortTls::Required { handshakes.min(knocking) } else { 0 };
+        shaking * handshake_bytes(settings).max(asked) + (knocking - shaking) * asked
+    };
+    let links = settings.link.listen.map_or(0, |_| u64::from(settings.link.connections));
+    of_door(settings.limits.half_open as u64, settings.server.tls).saturating_add(of_door(links, settings.link.tls))
+}
+
+/// What one connection may take at most that asks for its upgrade, at a door with TLS or without: its head, what came with it until a worker has
+/// looked at its token, and under TLS half a record more.
+#[must_use]
+pub fn request_bytes(settings: &Settings, tls: PortTls) -> u64 {
+    let record = RECORD_BYTES_MAX as u64;
+    let (early, part) = if tls == PortTls::Required { (record, record) } else { (EARLY_BYTES, 0) };
+    let kept = settings.limits.head_max as u64 + early + part;
+    kept + kept / ROUNDED_UP_PART
+}
+
+/// What one TLS handshake may take at most.
+fn handshake_bytes(settings: &Settings) -> u64 {
+    let bytes = match settings.tls.client_certificates {
+        ClientCertificates::Off => HANDSHAKE_BYTES_WORST,
+        ClientCertificates::Optional | ClientCertificates::Required => HANDSHAKE_BYTES_WORST_WITH_CERTIFICATES,
+    };
+    bytes as u64
 }
 
 /// TLS handshakes of the node under way at once. Nobody among them is known yet, so they get a part of the memory and no more.
 fn handshakes(settings: &Settings, budget: &BudgetLimit) -> u64 {
-    let carried = budget.bytes_max / HANDSHAKES_PART / HANDSHAKE_BYTES as u64;
+    let carried = budget.bytes_max / HANDSHAKES_PART / handshake_bytes(settings);
     (settings.tls.handshakes as u64).min(carried).max(1)
 }
 
@@ -192,6 +234,18 @@ impl Derived {
         }
     }
 
+    /// What those who knock may take, in a sentence.
+    #[must_use]
+    pub fn half_open_text(&self, settings: &Settings) -> String {
+        let (each, bytes) = (settings.limits.half_open, bytesize::ByteSize(self.half_open_bytes));
+        let mut text = format!("Whoever is not let in yet takes {bytes} at most: {each} connections of each loop");
+        if settings.server.tls == PortTls::Required {
+            let (shaking, one) = (self.handshakes_per_loop, bytesize::ByteSize(handshake_bytes(settings)));
+            text.push_str(&format!(", of which {shaking} in a TLS handshake with up to {one}"));
+        }
+        text
+    }
+
     /// The settings that this machine cannot honour, in sentences.
     #[must_use]
     pub fn warnings(&self, settings: &Settings) -> Vec<String> {
@@ -208,6 +262,12 @@ impl Derived {
             let there = self.budget.bytes_max;
             warnings.push(format!(
                 "`limits.memory` asks for {memory} bytes, this machine or its control group allows {there}"
+            ));
+        }
+        if self.half_open_bytes > self.budget.bytes_max / 2 {
+            let (bytes, budget) = (self.half_open_bytes, self.budget.bytes_max);
+            warnings.push(format!(
+                "whoever is not let in yet may take {bytes} bytes of the memory budget of {budget}: lower `limits.half_open`"
             ));
         }
         if self.connections_per_loop == 0 {
@@ -296,7 +356,7 @@ mod tests {
     #[test]
     fn handshakes_share_one_sum_and_leave_memory_to_those_who_are_in() {
         for (loops, asked, memory, each) in
-            [(1, 4096, 0, 4096), (4, 4096, 0, 1024), (3, 10, 0, 4), (2, 4096, 64 << 20, 455), (2, 4096, 1 << 10, 1)]
+            [(1, 4096, 0, 4096), (4, 4096, 0, 1024), (3, 10, 0, 4), (2, 4096, 64 << 20, 186), (2, 4096, 1 << 10, 1)]
         {
             let settings = settings(|settings| {
                 settings.server.loops = loops;
@@ -305,6 +365,33 @@ mod tests {
             });
             assert_eq!(derive(&settings, &HOST).handshakes_per_loop, each, "{loops} {asked} {memory}");
         }
+    }
+
+    #[test]
+    fn whoever_knocks_is_reckoned_with_at_its_worst() {
+        let knock = |server, certificates| {
+            let settings = settings(|settings| {
+                settings.server.loops = 2;
+                settings.limits.half_open = 1000;
+                settings.tls.handshakes = 600;
+                (settings.server.tls, settings.tls.client_certificates) = (server, certificates);
+            });
+            (derive(&settings, &HOST), settings)
+        };
+        let (plain, plain_settings) = knock(PortTls::Off, ClientCertificates::Off);
+        assert_eq!(plain.half_open_bytes, 2 * 1000 * (8192 + 1024) / 4 * 5);
+        assert!(!plain.half_open_text(&plain_settings).contains("TLS"));
+        let (secured, secured_settings) = knock(PortTls::Required, ClientCertificates::Off);
+        let asked = request_bytes(&secured_settings, PortTls::Required);
+        assert_eq!(secured.half_open_bytes, 2 * 1000 * asked, "a request in part takes more than a handshake in part");
+        let (shown, shown_settings) = knock(PortTls::Required, ClientCertificates::Optional);
+        assert_eq!(shown.half_open_bytes, 2 * (300 * (70 << 10) + 700 * asked));
+        let told = shown.half_open_text(&shown_settings);
+        assert!(told.ends_with("of which 300 in a TLS handshake with up to 70.0 KiB"), "{told}");
+
+        let small = derive(&shown_settings, &Host { memory_bytes: 64 << 20, ..HOST });
+        assert!(small.warnings(&shown_settings).iter().any(|warning| warning.contains("`limits.half_open`")));
+        assert!(shown.warnings(&shown_settings).is_empty());
     }
 
     #[test]

@@ -36,6 +36,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const KEPT_PART: usize = 4;
 /// Queues with less behind their first frame are left alone when the node is overloaded: to cut them would cost calls and give back next to nothing.
 const SHED_FROM: usize = 4096;
+/// Bytes that a loop compresses in a turn before messages go out plain, some milliseconds' worth: each of a turn's 256 orders may bring one
+/// of `deflate.to`.
+const DEFLATED_A_TURN: u64 = 512 * 1024;
 
 /// Settings, as the floors below read them.
 pub(super) struct Plan {
@@ -213,7 +216,7 @@ impl Plan {
 /// What is compressed on its way to agents. With compression turned off, those that agreed on it before are sent plain messages.
 fn deflate(settings: &Settings) -> Option<DeflateLimits> {
     let deflate = &settings.deflate;
-    let limits = DeflateLimits { from: deflate.from, to: deflate.to, level: deflate.level };
+    let limits = DeflateLimits { from: deflate.from, to: deflate.to, turn: DEFLATED_A_TURN, level: deflate.level };
     deflate.mode.then_some(limits)
 }
 
@@ -243,7 +246,7 @@ pub(super) fn webhook(settings: &Settings) -> Option<WebhookTerms> {
     let webhook = &settings.webhook;
     (!webhook.url.is_empty()).then(|| WebhookTerms {
         url: webhook.url.clone(),
-        secret: settings.webhook_secret.reveal().to_owned(),
+        secret: settings.webhook_secret.clone(),
         timeout: webhook.timeout,
         bytes_max: webhook.bytes_max,
         allowed_kept: webhook.allowed_kept,

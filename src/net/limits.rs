@@ -42,6 +42,8 @@ pub struct DeflateLimits {
     pub from: usize,
     /// Bytes of the longest one: the loop does nothing else meanwhile.
     pub to: usize,
+    /// Bytes of all that a loop compresses in a turn, before the next message goes out as it is.
+    pub turn: u64,
     /// 1 (fast) to 9 (small).
     pub level: u32,
 }

@@ -70,6 +70,19 @@ impl Outbox {
         self.queued_bytes - front
     }
 
+    /// Bytes that wait behind the first frame, and of which nothing is sealed: what may still be dropped, if it is a call.
+    #[must_use]
+    pub fn loose_bytes(&self) -> usize {
+        let fixed = self.segments.iter().take(self.fixed_frames().max(1));
+        self.queued_bytes + self.taken - fixed.map(|segment| segment.bytes.len()).sum::<usize>()
+    }
+
+    /// Frames that must go out whole: the kernel has a part of them, or some of them is sealed.
+    fn fixed_frames(&self) -> usize {
+        let (whole, part) = self.fixed();
+        whole + usize::from(part > 0)
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -186,8 +199,7 @@ impl Outbox {
 
     /// Drops every frame that the kernel has no byte of, and of which nothing is sealed: to make room for a last word.
     pub fn cut(&mut self, mut not_written: impl FnMut(CallId)) {
-        let (whole, part) = self.fixed();
-        let keep = whole + usize::from(part > 0);
+        let keep = self.fixed_frames();
         for segment in self.segments.drain(keep.min(self.segments.len())..) {
             self.queued_bytes -= segment.bytes.len();
             if let Some((call, delivery)) = segment.call {
@@ -200,8 +212,7 @@ impl Outbox {
     /// Drops the calls behind the first frame of which the kernel has no byte and nothing is sealed: nothing was said of them yet. All else
     /// stays, in its order.
     pub fn shed(&mut self, mut not_written: impl FnMut(CallId)) {
-        let (whole, part) = self.fixed();
-        let kept = (whole + usize::from(part > 0)).max(1);
+        let kept = self.fixed_frames().max(1);
         let mut place = 0;
         let mut freed = 0;
         self.segments.retain(|segment| {
@@ -262,7 +273,7 @@ mod tests {
         [first, second, third].into_iter().for_each(|segment| outbox.push(segment));
         assert_eq!((outbox.queued_bytes(), outbox.backlog_bytes()), (30, 20));
         assert_eq!(write(&mut outbox, 15).len(), 15);
-        assert_eq!((outbox.queued_bytes(), outbox.backlog_bytes()), (15, 10));
+        assert_eq!((outbox.queued_bytes(), outbox.backlog_bytes(), outbox.loose_bytes()), (15, 10, 10));
         assert_eq!(
             [first_mark.stage(), second_mark.stage(), third_mark.stage()],
             [Stage::Written, Stage::Claimed, Stage::Waiting]

@@ -14,6 +14,8 @@ use super::kernel::SocketId;
 /// One call, as the world knows it.
 #[derive(Debug)]
 pub(super) struct Record {
+    /// When it was made; of a call on a link: when it was taken from there.
+    pub(super) opened: u64,
     /// When waiting ends.
     pub(super) deadline: u64,
     /// The connection that the agent was on; `None` when it was offline.
@@ -49,8 +51,8 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Opens a record; what to run when the call ends.
-    pub(super) fn open(&mut self, nonce: u64, deadline: u64, socket: Option<SocketId>) -> OnEnd {
-        self.insert(nonce, deadline, socket, None);
+    pub(super) fn open(&mut self, nonce: u64, (opened, deadline): (u64, u64), socket: Option<SocketId>) -> OnEnd {
+        self.insert(nonce, (opened, deadline), socket, None);
         let ended = Arc::clone(&self.ended);
         Box::new(move |end| lock(&ended).push((nonce, end.outcome)))
     }
@@ -62,12 +64,13 @@ impl Ledger {
     }
 
     /// Opens the record of a call that came in on a link.
-    pub(super) fn open_on_link(&mut self, nonce: u64, deadline: u64, socket: Option<SocketId>, link: SocketId) {
-        self.insert(nonce, deadline, socket, Some(link));
+    pub(super) fn open_on_link(&mut self, nonce: u64, life: (u64, u64), socket: Option<SocketId>, link: SocketId) {
+        self.insert(nonce, life, socket, Some(link));
     }
 
-    fn insert(&mut self, nonce: u64, deadline: u64, socket: Option<SocketId>, link: Option<SocketId>) {
+    fn insert(&mut self, nonce: u64, (opened, deadline): (u64, u64), socket: Option<SocketId>, link: Option<SocketId>) {
         let record = Record {
+            opened,
             deadline,
             socket,
             call: None,

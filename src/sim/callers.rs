@@ -48,7 +48,7 @@ impl World {
         let most = if self.rng.bool() { 200 } else { 2500 };
         let timeout_ms = self.rng.u64(5..most);
         let cancels_at = self.chance(odds.caller_cancels).then(|| now + self.rng.u64(0..300));
-        let on_end = self.ledger.open(nonce, now + timeout_ms, socket);
+        let on_end = self.ledger.open(nonce, (now, now + timeout_ms), socket);
         let pad = "x".repeat(if self.rng.bool() { self.rng.usize(..40) } else { self.rng.usize(..1500) });
         let params = format!("{{\"n\":\"nonce-{nonce:08x}\",\"pad\":\"{pad}\"}}");
         self.kernel.borrow_mut().note(format_args!("call {nonce} to {agent} on socket {socket:?}, {timeout_ms} ms"));
@@ -59,7 +59,7 @@ impl World {
             params: Payload { bytes: params.as_bytes(), json: true },
             timeout: Duration::from_millis(timeout_ms),
         };
-        let permitted = request.permit().expect("whoever has no key may call everything");
+        let permitted = self.dispatch.permit(request).expect("whoever has no key may call everything");
         let call = self.dispatch.call(Now(now), &permitted, on_end);
         if let Some(record) = self.ledger.records.get_mut(&nonce) {
             (record.call, record.cancels_at) = (call, cancels_at.filter(|_| call.is_some()));

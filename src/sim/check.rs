@@ -12,12 +12,18 @@ use super::world::{SimLoop, Worker, World};
 impl World {
     /// Judges the calls that have just ended, and those that should have.
     pub(super) fn check_calls(&mut self) {
-        self.has_shed |= self.dispatch.budget().level() >= Level::Shed;
+        if self.dispatch.budget().level() >= Level::Shed {
+            self.shed_at = Some(self.now());
+        }
         for (nonce, outcome) in self.ledger.take_ended() {
             self.kernel.borrow_mut().note(format_args!("call {nonce} ends: {outcome:?}"));
             self.ledger.close(nonce, outcome.clone());
             let record = &self.ledger.records[&nonce];
             self.judge(nonce, record, &outcome);
+            if outcome == Outcome::NotDelivered && self.was_kept_from(record) {
+                let secured = record.socket.is_some_and(|id| self.kernel.borrow().sockets[id].tls.is_some());
+                self.shed[usize::from(secured)] += 1;
+            }
         }
         self.forget_links_that_ended();
         let now = self.now();
@@ -63,8 +69,12 @@ impl World {
             Outcome::Offline => told(record.socket.is_none(), "the directory knew its agent"),
             Outcome::NotDelivered => {
                 told(!taken, "the kernel took all of it");
-                let may = due || self.has_shed || !self.is_open(record);
-                told(may, "its connection is open, its deadline has not passed, and no queue was cut");
+                // Overload that was over before it was made is no excuse.
+                let may = !self.was_kept_from(record) || self.shed_at.is_some_and(|at| at >= record.opened);
+                told(
+                    may,
+                    "its connection is open, its deadline has not passed, and no queue was cut since it was made",
+                );
             }
             Outcome::NoReceipt => {
                 told(due, "its deadline has not passed");
@@ -99,6 +109,11 @@ impl World {
             let taken = record.socket.is_some_and(|id| kernel.sockets[id].taken.contains(nonce));
             assert!(!(never && taken), "call {nonce} was written after its outcome: {record:?}");
         }
+    }
+
+    /// Whether nothing but the gateway keeps a call from its agent now: there is time, and a connection.
+    fn was_kept_from(&self, record: &Record) -> bool {
+        self.kernel.borrow().now < record.deadline && self.is_open(record)
     }
 
     /// Whether the connection of a call is open, as its loop sees it.

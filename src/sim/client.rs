@@ -12,6 +12,7 @@ use super::backend::Ledger;
 use super::frames::{Reader, Said, masked, masked_fragment};
 use super::kernel::{Kernel, SocketId};
 use super::life::{header, page, request};
+use super::packed::{self, Packer};
 use super::socket::{Piece, Read};
 
 /// What a peer is.
@@ -27,6 +28,9 @@ pub(super) enum Role {
     /// It speaks no HTTP.
     Stranger,
 }
+
+/// The bit that says that a message is compressed.
+const PACKED: u8 = 0x40;
 
 /// How it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub(super) struct Client {
     pub(super) socket: SocketId,
     pub(super) role: Role,
     reader: Reader,
+    /// Compresses what it says, once that is agreed on.
+    packer: Option<Box<Packer>>,
     hearing: Hearing,
     reads_at: u64,
     acts: BTreeMap<(u64, u64), Act>,
@@ -114,6 +120,7 @@ impl Client {
             socket,
             role,
             reader: Reader::default(),
+            packer: None,
             hearing,
             reads_at: 0,
             acts: BTreeMap::new(),
@@ -126,8 +133,10 @@ impl Client {
         let now = around.kernel.now;
         around.kernel.note(format_args!("socket {socket} is {role:?}, {hearing:?}"));
         let mut request = request(role);
-        if role == Role::Stranger && around.rng.bool() {
-            request = page();
+        if role == Role::Stranger {
+            request = if around.rng.bool() { page() } else { request };
+        } else if around.rng.bool() {
+            request = packed::offering(&request, around.rng);
         }
         let door = if matches!(role, Role::Link(_)) { Door::Links } else { Door::Agents };
         if around.kernel.proxied[door as usize] && role != Role::Stranger {
@@ -200,7 +209,13 @@ impl Client {
             Act::Ping => self.ping(around),
             Act::Illegal => {
                 self.ended.illegal = true;
-                self.send(vec![0xF1, 0x80, 1, 2, 3, 4], around);
+                let mut bytes = vec![0xF1, 0x80, 1, 2, 3, 4];
+                if self.packer.is_some() && around.rng.bool() {
+                    // A block of a kind that there is not.
+                    bytes = masked(OpCode::Data(Data::Text), b"\x07", around.rng);
+                    bytes[0] |= PACKED;
+                }
+                self.send(bytes, around);
             }
             Act::Close => {
                 let frame = masked(OpCode::Control(Control::Close), &1000u16.to_be_bytes(), around.rng);
@@ -250,21 +265,32 @@ impl Client {
         self.send(frame, around);
     }
 
-    /// Sends one message, maybe cut into frames, with pings between them.
+    /// Messages that it has compressed.
+    pub(super) fn packed(&self) -> u32 {
+        self.packer.as_ref().map_or(0, |packer| packer.messages)
+    }
+
+    /// Sends one message, maybe compressed, maybe cut into frames, with pings between them.
     pub(super) fn say(&mut self, text: bool, payload: &[u8], around: &mut Surroundings<'_>) {
         let mut opcode = OpCode::Data(if text { Data::Text } else { Data::Binary });
-        let mut rest = payload;
+        let packs = self.packer.is_some() && around.rng.bool();
+        let packed = self.packer.as_mut().filter(|_| packs).map(|packer| packer.pack(payload, around.rng));
+        // Of a message in several frames the first one says it.
+        let mut flag = if packs { PACKED } else { 0 };
+        let mut rest = packed.as_deref().unwrap_or(payload);
         let odds = around.kernel.odds.fragments;
         while around.chance(odds) {
             let (front, behind) = rest.split_at(around.rng.usize(0..=rest.len()));
-            let frame = masked_fragment(opcode, front, around.rng);
+            let mut frame = masked_fragment(opcode, front, around.rng);
+            frame[0] |= std::mem::take(&mut flag);
             self.send(frame, around);
             (rest, opcode) = (behind, OpCode::Data(Data::Continue));
             if around.rng.bool() {
                 self.ping(around);
             }
         }
-        let frame = masked(opcode, rest, around.rng);
+        let mut frame = masked(opcode, rest, around.rng);
+        frame[0] |= flag;
         self.send(frame, around);
         if self.role == Role::Echo {
             self.expected.push_back(Said::Message(text, payload.to_vec()));
@@ -315,7 +341,12 @@ impl Client {
 
     fn heard(&mut self, said: Said, around: &mut Surroundings<'_>) {
         match said {
-            Said::Response(101) => self.plan_life(around),
+            Said::Response(101) => {
+                if self.reader.may_pack() {
+                    self.packer = Some(Box::new(Packer::new(around.rng)));
+                }
+                self.plan_life(around);
+            }
             Said::Response(status) => {
                 // A loiterer may send a ping in the middle of its request.
                 let good = !matches!(self.role, Role::Stranger | Role::Loiterer);

@@ -6,6 +6,8 @@ use tungstenite::protocol::frame::coding::OpCode;
 
 use crate::wire::{encode, mask};
 
+use super::packed::Unpacker;
+
 /// A whole thing that the server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
@@ -26,12 +28,21 @@ pub(super) struct Reader {
     upgraded: bool,
     /// Nothing but the body of an HTTP error, or nothing at all, may follow.
     over: bool,
+    /// Reads what is compressed, where that was agreed on.
+    unpacker: Option<Box<Unpacker>>,
+    /// Messages that came compressed.
+    pub(super) packed: u32,
 }
 
 impl Reader {
     /// Whether a frame has begun that may be the one that carries this call.
     pub(super) fn may_hold(&self, nonce: u64) -> bool {
         !self.held.is_empty() && nonce_in(&self.held).is_none_or(|held| held == nonce)
+    }
+
+    /// Whether messages may be compressed, either way.
+    pub(super) fn may_pack(&self) -> bool {
+        self.unpacker.is_some()
     }
 
     /// Takes bytes; what is whole by now.
@@ -54,6 +65,7 @@ impl Reader {
         let status: u16 =
             head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).expect("a status line");
         self.upgraded = status == 101;
+        self.unpacker = if self.upgraded { Unpacker::agreed(&head).map(Box::new) } else { None };
         self.over = !self.upgraded;
         Some(Said::Response(status))
     }
@@ -63,7 +75,8 @@ impl Reader {
             return None;
         };
         assert!(!self.over, "a frame after the close frame");
-        assert_eq!(first & 0xF0, 0x80, "the server sends whole messages without reserved bits");
+        let is_packed = first & 0x40 != 0;
+        assert_eq!(first & 0xB0, 0x80, "the server sends whole messages without reserved bits");
         assert_eq!(second & 0x80, 0, "the server does not mask");
         let (length_bytes, length) = match second & 0x7F {
             126 => (2, u64::from(u16::from_be_bytes(*rest.first_chunk()?))),
@@ -74,9 +87,16 @@ impl Reader {
         assert!(length >= least, "lengths are minimal");
         let opcode = first & 0x0F;
         assert!(opcode < 8 || length <= 125, "control frames are short");
-        let payload = rest.get(length_bytes..length_bytes + length as usize)?.to_vec();
+        let mut payload = rest.get(length_bytes..length_bytes + length as usize)?.to_vec();
         let taken = 2 + length_bytes + payload.len();
         self.held.drain(..taken);
+        if is_packed {
+            assert!(opcode == 1 || opcode == 2, "messages are compressed, and nothing else");
+            let plain = self.unpacker.as_mut().expect("it was agreed on").unpack(&payload);
+            assert!(payload.len() < plain.len(), "what gets no shorter goes out as it is");
+            payload = plain;
+            self.packed += 1;
+        }
         Some(match opcode {
             1 => {
                 assert!(std::str::from_utf8(&payload).is_ok(), "text is UTF-8");

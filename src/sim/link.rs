@@ -100,8 +100,8 @@ impl World {
         });
         for (nonce, agent, timeout_ms) in calls {
             let socket = self.socket_of_agent(&agent);
-            let deadline = self.now() + timeout_ms;
-            self.ledger.open_on_link(nonce, deadline, socket, link);
+            let now = self.now();
+            self.ledger.open_on_link(nonce, (now, now + timeout_ms), socket, link);
         }
     }
 

@@ -5,6 +5,7 @@
 mod agent;
 mod audit;
 mod backend;
+mod budgets;
 mod callers;
 mod check;
 mod client;
@@ -20,6 +21,7 @@ mod life;
 mod line;
 mod link;
 mod overload;
+mod packed;
 mod rates;
 mod records;
 mod secure;
@@ -60,16 +62,19 @@ fn seeds() {
         println!("seed {seed}: {:?}", run(seed, Trace::Printed));
         return;
     }
-    let (mut outcomes, mut secured) = (BTreeMap::new(), 0);
+    let (mut outcomes, mut secured, mut packed, mut shed) = (BTreeMap::new(), 0, [0; 2], [0; 2]);
     for seed in 0..number("HOLDFAST_SIM_SEEDS").unwrap_or(SEEDS) {
         let report = run(seed, Trace::Quiet);
         secured += report.secured;
+        (0..2).for_each(|at| (packed[at], shed[at]) = (packed[at] + report.packed[at], shed[at] + report.shed[at]));
         for (label, calls) in report.outcomes {
             *outcomes.entry(label).or_insert(0) += calls;
         }
     }
-    println!("{outcomes:?}, {secured} TLS connections");
+    println!("{outcomes:?}, {secured} TLS connections, messages compressed {packed:?}, calls shed {shed:?}");
     assert!(secured > 500, "TLS has its share: {secured} connections");
+    assert!(packed.iter().all(|messages| *messages > 2000), "compression has its share, in and out: {packed:?}");
+    assert!(shed.iter().all(|calls| *calls > 5), "queues are cut, plain ones and those of TLS: {shed:?}");
     assert_eq!(outcomes.len(), 20, "every outcome is reached, over HTTP and over links");
 }
 

@@ -18,6 +18,7 @@ use crate::net::intake::Event;
 use crate::net::io::Token;
 use crate::net::limits::{Limits, OverloadLimits};
 use crate::net::mailbox::{Admission, Order};
+use crate::net::tls::server::Oldest;
 use crate::session::expiry::Expiry;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
@@ -30,6 +31,7 @@ use super::faults::Odds;
 use super::io::SharedKernel;
 use super::kernel::{Kernel, SocketId, Trace};
 use super::life::request;
+use super::secure;
 use super::setup::{self, OneLoop};
 use super::socket::{Piece, Read};
 
@@ -54,6 +56,13 @@ const LAG: Ladder = Ladder {
     fall: Duration::from_secs(2),
 };
 
+/// How its agents come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Talk {
+    Plain,
+    Secured,
+}
+
 /// A loop with agents that are let in and read nothing.
 struct Scene {
     kernel: SharedKernel,
@@ -65,16 +74,19 @@ struct Scene {
 }
 
 impl Scene {
-    fn begin(limits: impl FnOnce(Limits) -> Limits) -> Self {
+    fn begin(talk: Talk, limits: impl FnOnce(Limits) -> Limits) -> Self {
         let kernel = Rc::new(RefCell::new(Kernel::new(Rng::with_seed(5), Odds::calm(), 1, Trace::Quiet)));
-        let at = setup::one_loop(&kernel, |rules| {
+        let terms = (talk == Talk::Secured).then(|| secure::terms(&mut Rng::with_seed(5), Oldest::Tls13));
+        kernel.borrow_mut().secured = [terms.as_ref().map(|_| secure::peers(&rustls::version::TLS13)), None];
+        let at = setup::secured_loop(&kernel, [terms, None], |rules| {
             (rules.heartbeat_ms, rules.heartbeat_timeout_ms) = (90_000_000, 9_000_000)
         });
         let limits = limits(Limits { overload: OverloadLimits { shed_from: 4096, ..at.limits.overload }, ..at.limits });
         assert!(at.mailbox.offer(Order::Limits(Box::new((at.rules, limits)))).is_ok());
         let mut scene = Self { kernel, at, agents: Vec::new(), heard: Vec::new(), calls: 0 };
         (0..AGENTS).for_each(|_| scene.come());
-        scene.turns(4, 0);
+        // A handshake takes some turns, and a turn takes a step of one.
+        scene.turns(if talk == Talk::Plain { 4 } else { 10 * AGENTS }, 0);
         assert_eq!(scene.agents.len(), AGENTS);
         scene
     }
@@ -84,13 +96,24 @@ impl Scene {
         let mut kernel = self.kernel.borrow_mut();
         let socket = kernel.connect(0, Door::Agents).expect("it listens");
         kernel.send(socket, Piece::Bytes(request(Role::Agent(0, Encoding::Binary)).into()));
-        kernel.sockets[socket].arrive();
+    }
+
+    /// What peers have on its way comes.
+    fn arrive(&mut self) {
+        let mut kernel = self.kernel.borrow_mut();
+        let now = kernel.now;
+        for socket in &mut kernel.sockets {
+            while socket.can_arrive(now) {
+                socket.arrive();
+            }
+        }
     }
 
     /// Turns, each of them so many milliseconds after the one before; whoever knocks is let in.
     fn turns(&mut self, turns: usize, step_ms: u64) {
         for _ in 0..turns {
             self.kernel.borrow_mut().now += step_ms;
+            self.arrive();
             let timeout = self.at.body.lie_down();
             let _ = self.at.body.turn_after(timeout);
             self.at.body.check();
@@ -114,15 +137,26 @@ impl Scene {
     /// Queues calls of so many bytes each for an agent.
     fn call(&mut self, agent: usize, calls: usize, bytes: usize) {
         let frame = encode::frame(OpCode::Data(Data::Binary), &vec![0; bytes]);
-        let conn = self.agents[agent].1;
         for _ in 0..calls {
-            self.calls += 1;
-            // The agent's number is that of its calls' thousands.
-            let call = CallId(agent as u64 * 1000 + self.calls);
-            let order = Order::Call { conn, frame: frame.clone(), call, delivery: Delivery::waiting() };
+            let order = self.order(agent, &frame);
             assert!(self.at.mailbox.offer(order).is_ok());
             self.turns(1, 0);
         }
+    }
+
+    /// The same, all of them in one turn.
+    fn call_at_once(&mut self, agent: usize, calls: usize, bytes: usize) {
+        let frame = encode::frame(OpCode::Data(Data::Binary), &vec![0; bytes]);
+        let orders = (0..calls).map(|_| self.order(agent, &frame)).collect();
+        assert!(self.at.mailbox.offer(Order::Many(orders)).is_ok());
+        self.turns(1, 0);
+    }
+
+    fn order(&mut self, agent: usize, frame: &Bytes) -> Order {
+        self.calls += 1;
+        // The agent's number is that of its calls' thousands.
+        let call = CallId(agent as u64 * 1000 + self.calls);
+        Order::Call { conn: self.agents[agent].1, frame: frame.clone(), call, delivery: Delivery::waiting() }
     }
 
     fn fill(&self, thousandths: u64) {
@@ -162,11 +196,27 @@ impl Scene {
             _ => 0,
         }
     }
+
+    /// Reads as long as something comes: a record takes some turns.
+    fn read_all(&mut self, agent: usize) -> usize {
+        let mut read = 0;
+        for _ in 0..50 {
+            self.turns(1, 1);
+            read += self.read(agent);
+        }
+        read
+    }
 }
 
 #[test]
 fn the_largest_queues_go_first_and_small_ones_stay() {
-    let mut scene = Scene::begin(|limits| limits);
+    for talk in [Talk::Plain, Talk::Secured] {
+        the_largest_go_first(talk);
+    }
+}
+
+fn the_largest_go_first(talk: Talk) {
+    let mut scene = Scene::begin(talk, |limits| limits);
     let calls = [3, 9, 5, 0, 7];
     for (agent, calls) in calls.into_iter().enumerate() {
         scene.call(agent, calls + 3, 8000);
@@ -187,17 +237,17 @@ fn the_largest_queues_go_first_and_small_ones_stay() {
     let shed = scene.shed();
     let agents: Vec<u64> = shed.iter().map(|(agent, _)| *agent).collect();
     assert_eq!(agents, [1, 4, 2, 0, 3], "by what waits, the most first");
-    // Behind the first frame, which the kernel may have a part of, nothing is left; what was taken before it is with the agent.
+    // Behind the first frame, which the kernel may have a part of, and a batch that was sealed meanwhile, nothing is left; what was taken
+    // before it is with the agent.
+    let fixed = if talk == Talk::Plain { 2 } else { 3 };
     for (agent, dropped) in shed {
         let asked = calls[agent as usize] + 3;
-        assert!((asked - 2..asked).contains(&dropped), "{dropped} of {asked} of agent {agent}");
+        assert!((asked - fixed..asked).contains(&dropped), "{talk:?}: {dropped} of {asked} of agent {agent}");
     }
     // All of them are still there, and served.
-    (0..AGENTS).for_each(|agent| {
-        while scene.read(agent) > 0 {
-            scene.turns(1, 1)
-        }
-    });
+    for agent in 0..AGENTS {
+        scene.read_all(agent);
+    }
     scene.call(3, 1, 100);
     scene.turns(2, 1);
     assert_eq!(scene.read(3), 102);
@@ -216,7 +266,13 @@ fn the_largest_queues_go_first_and_small_ones_stay() {
 
 #[test]
 fn what_cannot_be_dropped_is_closed_and_slow_peers_are_not_waited_for() {
-    let mut scene = Scene::begin(|limits| Limits {
+    for talk in [Talk::Plain, Talk::Secured] {
+        what_cannot_be_dropped_is_closed(talk);
+    }
+}
+
+fn what_cannot_be_dropped_is_closed(talk: Talk) {
+    let mut scene = Scene::begin(talk, |limits| Limits {
         queue_soft: 10_000,
         write_deadline_ms: 3_600_000,
         overload: OverloadLimits { patience_ms: 1000, ..limits.overload },
@@ -229,7 +285,7 @@ fn what_cannot_be_dropped_is_closed_and_slow_peers_are_not_waited_for() {
         scene.turns(1, 0);
     }
     // Above the soft mark by its first frame alone: nothing can be shed of it.
-    scene.call(1, 1, 20_000);
+    scene.call(1, 1, 40_000);
     scene.fill(1100);
     scene.turns(3, SECOND_MS);
     assert_eq!(scene.ended(), [(scene.agents[0].1, Reason::Overloaded)]);
@@ -241,9 +297,39 @@ fn what_cannot_be_dropped_is_closed_and_slow_peers_are_not_waited_for() {
 }
 
 #[test]
+fn what_is_sealed_stays_and_nobody_is_closed_for_it() {
+    // The lowest soft mark there is, far below what is sealed at once.
+    let patient = |limits| Limits { queue_soft: 1024, write_deadline_ms: 3_600_000, ..limits };
+    let mut scene = Scene::begin(Talk::Secured, patient);
+    scene.read_all(0);
+    let (first, sealed, loose) = (4, 30, 10);
+    scene.call(0, first, 2000);
+    // They wait behind a record that the kernel has no room for, and are sealed together when it has.
+    scene.call_at_once(0, sealed, 2000);
+    scene.turns(1, 0);
+    let mut read = scene.read(0);
+    scene.turns(1, 0);
+    scene.call(0, loose, 2000);
+    scene.fill(1100);
+    scene.turns(6, SECOND_MS);
+    assert_eq!(scene.at.budget.level(), Level::Shed);
+    let heard = std::mem::take(&mut scene.heard);
+    let closed = heard.iter().filter(|event| matches!(event, Event::Ended { .. })).count();
+    let dropped = heard.iter().filter(|event| matches!(event, Event::NotWritten { .. })).count();
+    assert_eq!((closed, dropped), (0, loose), "what is sealed stays, and is no reason to close");
+    read += scene.read_all(0);
+    assert_eq!(read, (first + sealed) * 2004, "all of that comes");
+    scene.call(0, 1, 100);
+    scene.turns(2, 1);
+    assert_eq!(scene.read(0), 102, "and it goes on");
+}
+
+#[test]
 fn newcomers_wait_in_the_backlog_while_a_loop_lags() {
-    let mut scene =
-        Scene::begin(|limits| Limits { overload: OverloadLimits { lag: LAG, ..limits.overload }, ..limits });
+    let mut scene = Scene::begin(Talk::Plain, |limits| Limits {
+        overload: OverloadLimits { lag: LAG, ..limits.overload },
+        ..limits
+    });
     scene.kernel.borrow_mut().turn = Duration::from_millis(400);
     scene.turns(20, 400);
     assert_eq!(scene.at.status.lag.level(), Level::Refuse);

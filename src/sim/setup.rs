@@ -78,7 +78,12 @@ pub(super) fn limits(rng: &mut Rng) -> Limits {
         lease_bytes: rng.usize(16_384..60_000),
         turn_bytes: rng.usize(50..5000),
         handshakes_max: rng.u32(1..6),
-        deflate: Some(DeflateLimits { from: rng.usize(1..100), to: rng.usize(100..3000), level: rng.u32(1..10) }),
+        deflate: Some(DeflateLimits {
+            from: rng.usize(1..100),
+            to: rng.usize(100..3000),
+            turn: rng.u64(1..3000),
+            level: rng.u32(1..10),
+        }),
         agent_rates: agent_rates(rng),
         overload: OverloadLimits { lag: Ladder::NONE, shed_from: rng.usize(1..600), patience_ms: rng.u32(50..200) },
         link: LinkLimits { connections_max: rng.u32(1..5), queue_soft, queue_hard: queue_soft + rng.usize(500..6000) },

@@ -35,7 +35,7 @@ pub(super) struct Socket {
     /// Pieces on their way, each with when it arrives.
     pub(super) coming: VecDeque<(u64, Piece)>,
     arrived: VecDeque<u8>,
-    arrived_max: usize,
+    pub(super) arrived_max: usize,
     fin: bool,
     /// An error that the gateway has not been told yet.
     error: bool,
@@ -44,7 +44,7 @@ pub(super) struct Socket {
     /// Bytes that the gateway has read.
     pub(super) read_bytes: u64,
     leaving: VecDeque<u8>,
-    leaving_max: usize,
+    pub(super) leaving_max: usize,
     /// A write was refused or cut since there was room.
     no_space: bool,
     pub(super) shut: bool,
@@ -171,6 +171,11 @@ impl Socket {
     pub(super) fn room(&self) -> usize {
         // A record that comes whole brings what came of it before, too.
         self.leaving_max.saturating_sub(self.leaving.len())
+    }
+
+    /// Messages of the gateway's that were compressed.
+    pub(super) fn packed(&self) -> u32 {
+        self.tap.packed
     }
 
     pub(super) fn is_broken(&self) -> bool {

@@ -73,6 +73,10 @@ pub(super) struct Report {
     pub(super) outcomes: BTreeMap<(&'static str, &'static str), u32>,
     /// Connections whose TLS handshake was done.
     pub(super) secured: usize,
+    /// Messages that were compressed: of peers, and to them.
+    pub(super) packed: [u32; 2],
+    /// Calls that were dropped because of overload: of plain connections, and of those with TLS.
+    pub(super) shed: [u32; 2],
 }
 
 /// A run.
@@ -99,8 +103,10 @@ pub(super) struct World {
     pub(super) drained: bool,
     /// What each connection was at the end of the last turn that saw it: open or not, and bytes read by then.
     pub(super) last_seen: BTreeMap<SocketId, (bool, u64)>,
-    /// Whether the node ever had to cut queues.
-    pub(super) has_shed: bool,
+    /// When the node was overloaded so that it cut queues, the last time.
+    pub(super) shed_at: Option<u64>,
+    /// As [`Report::shed`].
+    pub(super) shed: [u32; 2],
 }
 
 impl World {
@@ -136,7 +142,8 @@ impl World {
             drain: None,
             drained: false,
             last_seen: BTreeMap::new(),
-            has_shed: false,
+            shed_at: None,
+            shed: [0; 2],
         }
     }
 
@@ -153,7 +160,9 @@ impl World {
         }
         let kernel = self.kernel.borrow();
         let secured = kernel.sockets.iter().filter_map(|socket| socket.tls.as_ref()).filter(|tls| tls.speaks()).count();
-        Report { digest: kernel.digest(), outcomes, secured }
+        let packed =
+            [self.clients.iter().map(Client::packed).sum(), kernel.sockets.iter().map(|socket| socket.packed()).sum()];
+        Report { digest: kernel.digest(), outcomes, secured, packed, shed: self.shed }
     }
 
     pub(super) fn now(&self) -> u64 {

@@ -146,8 +146,8 @@ impl Decoder {
             let Some(&first) = rest.first() else {
                 return Ok(None);
             };
-            self.check_order(first, rsv1)?;
-            if let Some(head) = head::parse(rest, rsv1)? {
+            let opcode = self.check_order(first, rsv1)?;
+            if let Some(head) = head::behind_first(rest, opcode)? {
                 *at += head.head_bytes;
                 return Ok(Some(head));
             }
@@ -177,11 +177,11 @@ impl Decoder {
 
     /// The rules of the first byte: its own, then how it follows the frames before (section 5.4). It comes before the
     /// rest of the head, so that a cut behind the first byte changes nothing.
-    fn check_order(&self, first: u8, rsv1: Rsv1) -> Result<(), Violation> {
+    fn check_order(&self, first: u8, rsv1: Rsv1) -> Result<OpCode, Violation> {
         match (head::first_byte(first, rsv1)?, &self.message) {
             (OpCode::Data(DataCode::Continue), None) => Err(Violation::LoneContinuation),
             (OpCode::Data(DataCode::Text | DataCode::Binary), Some(_)) => Err(Violation::InterruptedMessage),
-            _ => Ok(()),
+            (opcode, _) => Ok(opcode),
         }
     }
 

@@ -84,15 +84,17 @@ impl Inflater {
         let state = self
             .state
             .get_or_insert_with(|| Box::new(Inflating { stream: Decompress::new(false), piece: [0; PIECE_BYTES] }));
-        state.stream.reset(false);
         let mut plain = 0;
-        let is_whole = match state.run(message, bytes_max, &mut plain, &mut take)? {
-            // The sender marked its last block, and then there is one byte of padding (section 7.2.3.5), or none.
-            Read::LastBlock(rest) => rest.is_empty() || rest == [0],
-            Read::All => state.run(&TAIL, bytes_max, &mut plain, &mut take)? == Read::LastBlock(&[]),
-        };
+        let inflated = state.whole(message, bytes_max, &mut plain, &mut take);
+        // What is refused has been worked on as well.
         self.moved.plain += plain;
-        if is_whole { Ok(()) } else { Err(Violation::BadDeflate) }
+        if inflated? { Ok(()) } else { Err(Violation::BadDeflate) }
+    }
+
+    /// What messages have come to since [`Inflater::take_moved`], in bytes; those that were refused count as far as they came.
+    #[must_use]
+    pub fn plain_bytes(&self) -> u64 {
+        self.moved.plain
     }
 
     /// Bytes of memory that it holds, about.
@@ -122,6 +124,22 @@ enum Read<'a> {
 }
 
 impl Inflating {
+    /// Reads a message; whether it is a whole one.
+    fn whole(
+        &mut self,
+        message: &[u8],
+        bytes_max: u64,
+        plain: &mut u64,
+        take: &mut impl FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<bool, Violation> {
+        self.stream.reset(false);
+        Ok(match self.run(message, bytes_max, plain, take)? {
+            // The sender marked its last block, and then there is one byte of padding (section 7.2.3.5), or none.
+            Read::LastBlock(rest) => rest.is_empty() || rest == [0],
+            Read::All => self.run(&TAIL, bytes_max, plain, take)? == Read::LastBlock(&[]),
+        })
+    }
+
     /// Reads one part of a message: to its end, or to that of the last block.
     fn run<'a>(
         &mut self,
@@ -161,6 +179,7 @@ impl Inflating {
 pub struct Deflater {
     state: Option<Box<Deflating>>,
     moved: Moved,
+    given_bytes: u64,
 }
 
 struct Deflating {
@@ -176,6 +195,7 @@ impl Deflater {
         if message.is_empty() {
             return None;
         }
+        self.given_bytes += message.len() as u64;
         if self.state.as_ref().is_none_or(|state| state.level != level) {
             let stream = Compress::new(Compression::new(level), false);
             self.state = Some(Box::new(Deflating { stream, level, out: Vec::new() }));
@@ -199,8 +219,15 @@ impl Deflater {
         self.state.as_ref().map_or(0, |state| DEFLATE_BYTES + state.out.capacity())
     }
 
+    /// Bytes of the messages that it was given since [`Deflater::take_moved`], whether they got shorter or not.
+    #[must_use]
+    pub fn given_bytes(&self) -> u64 {
+        self.given_bytes
+    }
+
     /// What was deflated since this was asked last; what went out as it was is not counted.
     pub fn take_moved(&mut self) -> Moved {
+        self.given_bytes = 0;
         std::mem::take(&mut self.moved)
     }
 

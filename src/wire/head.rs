@@ -51,11 +51,19 @@ pub struct Head {
 /// The first rule that it breaks, in the order of the bytes, also when the head is cut after the offending byte.
 #[inline]
 pub fn parse(bytes: &[u8], rsv1: Rsv1) -> Result<Option<Head>, Violation> {
-    let [first, rest @ ..] = bytes else {
-        return Ok(None);
-    };
-    let opcode = first_byte(*first, rsv1)?;
-    let [second, rest @ ..] = rest else {
+    match bytes.first() {
+        Some(first) => behind_first(bytes, first_byte(*first, rsv1)?),
+        None => Ok(None),
+    }
+}
+
+/// Reads the rest of a head whose first byte has been judged already, and is `opcode`.
+///
+/// # Errors
+/// As [`parse`].
+#[inline]
+pub(super) fn behind_first(bytes: &[u8], opcode: OpCode) -> Result<Option<Head>, Violation> {
+    let [first, second, rest @ ..] = bytes else {
         return Ok(None);
     };
     second_byte(opcode, *second)?;
@@ -87,6 +95,7 @@ pub(super) fn first_byte(byte: u8, rsv1: Rsv1) -> Result<OpCode, Violation> {
 }
 
 /// Whether the only reserved bit that is set may be, and is on the first frame of a message.
+#[cold]
 fn is_compressed(byte: u8, rsv1: Rsv1) -> bool {
     let begins = matches!(OpCode::from(byte & 0x0F), OpCode::Data(Data::Text | Data::Binary));
     rsv1 == Rsv1::Compressed && byte & RESERVED_BITS == RSV1 && begins

@@ -8,6 +8,7 @@ mod arrivals;
 mod audit;
 mod backend;
 mod budget;
+mod causes;
 mod clock;
 mod deflate;
 mod endings;

@@ -149,14 +149,7 @@ fn who_speaks_no_tls_is_told_by_an_alert() {
 #[test]
 fn tls_1_2_is_refused_or_served() {
     let authority = Authority::new();
-    let old = || {
-        let mut roots = rustls::RootCertStore::empty();
-        use rustls::pki_types::pem::PemObject;
-        let root = rustls::pki_types::CertificateDer::from_pem_file(authority.file("root.pem")).expect("PEM");
-        roots.add(root).expect("a root");
-        let builder = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS12]);
-        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
-    };
+    let old = || authority.old_client();
     {
         let gateway = Gateway::start(&authority.settings(""));
         let refused = shake(gateway.agents, &old(), NAME).expect_err("1.2 is too old");
@@ -183,6 +176,11 @@ fn a_client_certificate_is_an_identity() {
     };
     authority.issue("web-1", organisation("web-1", "default"));
     authority.issue("nobody", organisation("no name", "default"));
+    let name = organisation("short", "default");
+    authority.issue("short", move |params: &mut rcgen::CertificateParams| {
+        name(params);
+        params.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(1800)).into();
+    });
     let root = authority.path("root.pem");
     let tls = format!(
         "client_certificates = \"required\"\nclient_ca = \"{root}\"\nclient_identity = \"cn:{{agent}} o:{{tenant}}\""
@@ -194,6 +192,18 @@ fn a_client_certificate_is_an_identity() {
         let stream = shake(gateway.agents, &shown(None), NAME);
         let refused = stream.and_then(|mut stream| stream.read(&mut [0]));
         assert!(refused.is_err_and(|error| error.to_string().contains("CertificateRequired")));
+    }
+    // A newer token that outlives the certificate: the agent is told how long it may really stay. The leeway is 30 s.
+    let mut short = SecuredAgent::connect(&gateway, &shown(Some("short")), None);
+    let refresh = |token: String| {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": "refresh", "params": {"token": token}});
+        Message::text(request.to_string())
+    };
+    for (secs, at_most_ms) in [(3600, 1_800_000), (60, 90_000), (3600, 1_800_000)] {
+        short.socket.send(refresh(gateway.token_for("short", secs))).expect("sent");
+        let answer = short.read();
+        let left_ms = answer["result"]["expires_in_ms"].as_u64().unwrap_or_else(|| panic!("{answer}"));
+        assert!((at_most_ms - 60_000..=at_most_ms).contains(&left_ms) && left_ms > 0, "{secs}: {left_ms}");
     }
     let mut agent = SecuredAgent::connect(&gateway, &shown(Some("web-1")), None);
     called(&gateway, &mut agent, "web-1", &json!("no token"));

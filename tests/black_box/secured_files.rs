@@ -85,6 +85,14 @@ impl Authority {
         }
     }
 
+    /// Settings of a client that speaks TLS 1.2 and no later version.
+    pub fn old_client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone()).expect("a root");
+        let builder = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS12]);
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+
     /// What our own clients need to trust it.
     pub fn client_tls(&self) -> ClientTls {
         let root = fs::read(self.file("root.pem")).expect("the root");

@@ -1,7 +1,7 @@
 //! Messages to agents that agreed on permessage-deflate, made smaller on their way into the outbox.
 //!
-//! Owns the choice of which: those for which it pays and that do not keep the loop from its other connections for long. A message
-//! that stays as it is breaks no rule: the bit in its head says so (RFC 7692 section 6).
+//! Owns the choice of which: those for which it pays and that do not keep the loop from its other connections for long, each by itself and
+//! all of a turn together. A message that stays as it is breaks no rule: the bit in its head says so (RFC 7692 section 6).
 
 use bytes::Bytes;
 
@@ -21,7 +21,7 @@ impl<I: Io> EventLoop<I> {
         let (Some(window), Some((opcode, message))) = (window, encode::message_of(&frame)) else {
             return frame;
         };
-        if !(limits.from..=limits.to).contains(&message.len()) {
+        if !(limits.from..=limits.to).contains(&message.len()) || self.deflater.given_bytes() >= limits.turn {
             return frame;
         }
         match self.deflater.deflate(message, window, limits.level) {

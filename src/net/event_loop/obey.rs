@@ -8,11 +8,12 @@ use crate::kit::planted;
 use crate::kit::tick::Now;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
-use crate::net::mailbox::{Admission, Described, Order, Undescribed};
+use crate::net::mailbox::{Admission, Described, Order, Renewal, Undescribed};
 use crate::net::outbox::Segment;
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
+use crate::wire::envelope::{self, Outbound, Payload};
 
 use super::EventLoop;
 use super::carry_out::live;
@@ -20,6 +21,10 @@ use super::carry_out::live;
 /// Orders in one turn, so that a flood of calls does not starve the sockets. Most lead to a write of some 5 µs at the end of
 /// the turn: this many are more than a millisecond.
 const ORDERS_A_TURN: usize = 256;
+
+/// What compressed messages may come to that are heard at the very end, of all connections together: some 20 ms. Each kept no more than
+/// 64 KiB of them, but those may come to a thousand times as much.
+const STOP_INFLATED_BYTES: u64 = 16 << 20;
 
 fn token(conn: ConnId) -> Token {
     Token { slot: conn.slot(), generation: conn.generation() }
@@ -61,10 +66,7 @@ impl<I: Io> EventLoop<I> {
                 last_words.into_iter().for_each(|frame| self.send(token(conn), frame));
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
-            Order::Renew { conn, expiry } => {
-                let expiry = self.secured.no_later(conn.slot(), expiry);
-                self.with_session(token(conn), |session, _, _| session.renew(expiry));
-            }
+            Order::Renew(renewal) => self.renew(*renewal),
             Order::Describe { conn, on_described } => {
                 on_described.answer(self.describe(token(conn)).ok_or(Undescribed::Gone));
             }
@@ -93,7 +95,7 @@ impl<I: Io> EventLoop<I> {
         if !live(&mut self.conns, token).is_some_and(|conn| conn.session.phase().is_open()) {
             return self.intake.push(conn, Event::NotWritten { call });
         }
-        let bytes = self.shorten(token, bytes);
+        // By its length as it came: one that is refused must not have cost its compression.
         let fits = |queued: usize, hard: usize| queued == 0 || queued + bytes.len() <= hard;
         if !fits(self.queued(token), self.limits.queue_hard) {
             self.push_out(token);
@@ -101,6 +103,7 @@ impl<I: Io> EventLoop<I> {
                 return self.intake.push(conn, Event::NoRoom { call });
             }
         }
+        let bytes = self.shorten(token, bytes);
         self.enqueue(token, Segment { bytes, call: Some((call, delivery)) });
         self.settle(token);
     }
@@ -132,12 +135,28 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
+    /// A newer token counts from now on, as long as the client's certificate does too; the agent is told how long that is.
+    fn renew(&mut self, renewal: Renewal) {
+        let Renewal { conn, expiry, encoding, id, held } = renewal;
+        let (token, expiry) = (token(conn), self.secured.no_later(conn.slot(), expiry));
+        self.with_session(token, |session, _, _| session.renew(expiry));
+        drop(held);
+        let left_secs = expiry.left_secs(self.io.unix_secs(self.now));
+        let left_ms = left_secs.map_or_else(|| "null".to_owned(), |secs| secs.saturating_mul(1000).to_string());
+        let result = format!("{{\"expires_in_ms\":{left_ms}}}");
+        let result = Payload { bytes: result.as_bytes(), json: true };
+        self.send(token, envelope::encode(encoding, &Outbound::Answer { id: &id, result }));
+    }
+
     fn describe(&mut self, token: Token) -> Option<Described> {
         let (now, peer) = (self.now, self.peer(token));
+        let held_to = self.held_to(token, peer);
         let conn = live(&mut self.conns, token)?;
         Some(Described {
+            agent: conn.agent,
             since: Now(u64::from(conn.since_secs) * 1000),
             peer,
+            held_to,
             round_trip_ms: conn.session.round_trip_ms(),
             bytes_in: conn.bytes_in,
             bytes_out: conn.bytes_out,
@@ -170,7 +189,7 @@ impl<I: Io> EventLoop<I> {
             let Some(token) = self.conns.get(slot).map(|conn| conn.token(slot)) else {
                 continue;
             };
-            self.hear_kept(token);
+            self.hear_kept(token, STOP_INFLATED_BYTES);
             self.with_session(token, |session, _, lent| session.close(Reason::Shutdown, lent));
         }
         self.stopping = true;

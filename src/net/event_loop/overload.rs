@@ -142,7 +142,8 @@ impl<I: Io> EventLoop<I> {
         }
         let shed_from = self.limits.overload.shed_from;
         for (slot, conn) in self.conns.range(from, to) {
-            let backlog = conn.outbox.as_ref().map_or(0, |outbox| outbox.backlog_bytes());
+            // What is sealed goes out or is lost with its connection: there is nothing to gain from it, and it has a bound of its own.
+            let backlog = conn.outbox.as_ref().map_or(0, |outbox| outbox.loose_bytes());
             // What waits for a link are answers, which are not dropped: below its mark there is nothing to gain from it.
             let door = conn.door();
             if door == Door::Links && backlog <= self.limits.queue_soft(door) {
@@ -165,7 +166,8 @@ impl<I: Io> EventLoop<I> {
     }
 
     /// Drops the calls that wait behind the first frame of a queue: none of them was written, and their callers are told so. What is left and
-    /// still too much cannot be dropped without a lie, so the connection is closed.
+    /// still too much cannot be dropped without a lie, so the connection is closed. Nobody is closed for what TLS has sealed already, which is
+    /// never more than a batch.
     fn shed_queue(&mut self, token: Token) {
         let id = self.conn_id(token);
         let Some(conn) = live(&mut self.conns, token).filter(|conn| conn.session.phase().is_open()) else {
@@ -178,10 +180,11 @@ impl<I: Io> EventLoop<I> {
         let before = outbox.queued_bytes();
         outbox.shed(|call| self.intake.push(id, Event::NotWritten { call }));
         outbox.measure(queue_soft, self.now.tick());
-        if outbox.queued_bytes() < before || outbox.backlog_bytes() > queue_soft {
+        let is_too_much = outbox.loose_bytes() > queue_soft;
+        if outbox.queued_bytes() < before || is_too_much {
             self.meter.sheds.increment(1);
         }
-        if outbox.backlog_bytes() > queue_soft {
+        if is_too_much {
             outbox.cut(|call| self.intake.push(id, Event::NotWritten { call }));
             self.with_session(token, |session, _, lent| session.fail(Reason::Overloaded, lent));
         } else if before > queue_soft && outbox.queued_bytes() <= queue_soft {

@@ -189,10 +189,13 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
-    /// Hears all that was read and had no budget or no worker yet: before the end, since an answer may be among it.
-    pub(super) fn hear_kept(&mut self, token: Token) {
+    /// Hears all that was read and had no budget or no worker yet: before the end, since an answer may be among it. But a connection that
+    /// agreed on compression is not heard any more when what this turn has inflated comes to `inflated_max`.
+    pub(super) fn hear_kept(&mut self, token: Token, inflated_max: u64) {
         loop {
-            let Some(conn) = live(&mut self.conns, token) else {
+            let is_spent = self.inflater.plain_bytes() >= inflated_max;
+            let Some(conn) = live(&mut self.conns, token).filter(|conn| !is_spent || conn.session.window().is_none())
+            else {
                 return;
             };
             let count = conn.session.restore(&mut self.scratch, &mut self.pool);

@@ -78,8 +78,12 @@ impl<I: Io> EventLoop<I> {
         }
         let conn = live(&mut self.conns, token)?;
         let (door, phase) = (conn.door(), conn.session.phase());
-        if !self.has_tls(door) || kept == count {
+        if !self.has_tls(door) {
             return Some(plain);
+        }
+        if kept == count {
+            let then = if self.secured.peer_has_ended(token.slot) { Then::Closed } else { Then::GoOn };
+            return Some(Unsealed { then, ..plain });
         }
         if !phase.decodes() {
             // Nobody hears it any more.
@@ -143,17 +147,23 @@ impl<I: Io> EventLoop<I> {
         match then {
             Then::GoOn => {}
             Then::Owes => self.stir(token),
-            Then::Closed => {
-                self.hear_kept(token);
-                // An orderly end: what is queued still goes out, then our close_notify.
-                self.with_session(token, |session, _, lent| session.fail(Reason::PeerVanished, lent));
-            }
+            Then::Closed => self.end_peer(token),
             Then::Failed(description) => {
                 tracing::debug!(conn = ?self.conn_id(token), description, "the peer failed its TLS connection");
                 self.lose(token, Reason::TlsBroken);
             }
             Then::Refused(alert) => self.refuse_records(token, alert),
         }
+    }
+
+    /// The peer says nothing more. What turns had no budget for is heard first, under the budgets of the next ones: an answer may be among it.
+    fn end_peer(&mut self, token: Token) {
+        self.secured.end_peer(token.slot);
+        if live(&mut self.conns, token).is_some_and(|conn| conn.session.keeps_bytes()) {
+            return self.read_again(token);
+        }
+        // An orderly end: what is queued still goes out, then our close_notify.
+        self.with_session(token, |session, _, lent| session.fail(Reason::PeerVanished, lent));
     }
 
     /// A record against the rules: the peer is told by an alert, and nothing else is said or heard (RFC 8446 section 6.2).
