@@ -1,10 +1,16 @@
 //! The way into an event loop: a bounded queue of orders and a wake that is skipped while the loop is awake.
 
+#[cfg(holdfast_loom)]
+mod loom_tests;
+#[cfg(holdfast_loom)]
+mod modelled_queue;
+
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+#[cfg(not(holdfast_loom))]
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::kit::delivery::Delivery;
@@ -20,6 +26,8 @@ use super::io::Wake;
 use super::limits::Limits;
 use super::secured::DoorTerms;
 use super::wake::WakeFlag;
+#[cfg(holdfast_loom)]
+use modelled_queue::{Receiver, Sender, TrySendError, bounded};
 
 /// Lets a peer in.
 #[derive(Debug)]
@@ -283,7 +291,7 @@ impl Drop for Letters {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(holdfast_loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! What the log says of agents and calls, and what it never says.
 
+mod vouched;
+
 use std::io::Write;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
@@ -108,8 +110,9 @@ pub(super) fn node() -> (Dispatch, Letters) {
     (dispatch, letters)
 }
 
-fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
-    let greeting = Greeting {
+/// What web-1 asks with.
+fn greeting(token: Option<&str>) -> Greeting {
+    Greeting {
         door: Door::Agents,
         peer: None,
         held_to: None,
@@ -120,8 +123,11 @@ fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
         accept: [b'a'; 28],
         offer: Offer::Nothing,
         deflate: None,
-    };
-    let event = Event::Knock { conn, greeting: Box::new(greeting) };
+    }
+}
+
+fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
+    let event = Event::Knock { conn, greeting: Box::new(greeting(token)) };
     let mut answers = Answers::default();
     pool::apply(dispatch, &mut answers, event, Now(0));
     pool::settle(dispatch, &mut answers);
