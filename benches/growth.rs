@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 use holdfast::directory::{Directory, NewAgent, TenantLimits, TokenMark};
-use holdfast::kit::ids::ConnId;
+use holdfast::kit::ids::{ConnId, Generations};
 use holdfast::kit::slots::Slots;
 use holdfast::wire::envelope::Encoding;
 use nix::time::{ClockId, clock_gettime};
@@ -116,14 +116,16 @@ fn join(directory: &Directory, labels: Labels, n: u32) {
         Labels::Own => vec![("serial".to_owned(), n.to_string())],
     };
     let (tenant, conn) = (directory.tenant("acme"), ConnId::new(0, n, n));
-    let joined = directory.join(&NewAgent {
+    let agent = NewAgent {
         tenant,
         id: &name(n),
         labels: &labels,
+        methods: None,
         conn,
         encoding: Encoding::Json,
         token: TokenMark::NONE,
-    });
+    };
+    let joined = directory.join(&agent, &Generations::default());
     assert!(joined.is_ok());
 }
 

@@ -19,7 +19,7 @@ use holdfast::calls::{Body, Calls, NewCall, Outcome};
 use holdfast::directory::{Directory, NewAgent, TenantLimits, TokenMark};
 use holdfast::kit::buffer_pool::BufferPool;
 use holdfast::kit::delivery::Delivery;
-use holdfast::kit::ids::{CallId, ConnId, TenantId};
+use holdfast::kit::ids::{CallId, ConnId, Generations, TenantId};
 use holdfast::kit::quota::Quota;
 use holdfast::kit::tick::{Clock, Now};
 use holdfast::net::outbox::{Outbox, Segment};
@@ -205,14 +205,16 @@ fn crowded_directory() -> (Directory, TenantId) {
     let tenant = directory.tenant("default");
     for slot in 0..CROWD {
         let (id, conn) = (format!("agent-{slot}"), ConnId::new(0, slot, 1));
-        let joined = directory.join(&NewAgent {
+        let agent = NewAgent {
             tenant,
             id: &id,
             labels: &[],
+            methods: None,
             conn,
             encoding: Encoding::Json,
             token: TokenMark::NONE,
-        });
+        };
+        let joined = directory.join(&agent, &Generations::default());
         assert!(joined.is_ok());
     }
     (directory, tenant)
@@ -290,6 +292,7 @@ fn open_session() -> Session {
         now: NOW,
         unix_secs: 0,
         door: Door::Agents,
+        seed: 0,
         rules: &rules,
         pool: &mut pool,
         inflater: &mut inflater,
@@ -354,6 +357,7 @@ fn verifier_and_token(labels: &[(&str, &str)]) -> (Verifier, String) {
         agent: "web-1".to_owned(),
         tenant: "default".to_owned(),
         labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        methods: None,
         expires_unix: NOW_UNIX + 3600,
         issued_unix: None,
         token_id: None,

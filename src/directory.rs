@@ -1,6 +1,6 @@
 //! Which agent is on which connection of this node.
 //!
-//! Owns agent ids, tenants, labels and the closes of late. It never owns a connection and never talks to one.
+//! Owns agent ids, tenants, labels, the methods that agents are bound to, and the closes of late. It never owns a connection and never talks to one.
 //!
 //! The table is cut into shards by the hash of tenant and id; an agent's slot names its shard in the high bits. Label sets
 //! are cut into shards of their own; tenants and closes have a lock each. A step takes one lock after the other, never two at once.
@@ -19,13 +19,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use self::closes::Closes;
-use self::label_sets::LabelSets;
+use self::label_sets::{LabelSets, SetNumber};
 use self::table::{Profile, Table};
 pub use self::tenants::TenantLimits;
 use self::tenants::Tenants;
 pub use self::token_marks::TokenMark;
-use crate::kit::ids::{AgentId, AgentSlot, ConnId, TenantId};
+use crate::kit::ids::{AgentId, AgentSlot, ConnId, Generations, TenantId};
 use crate::kit::lock::lock;
+use crate::kit::methods::Methods;
 use crate::kit::quota::Quota;
 use crate::kit::tick::Now;
 use crate::session::reason::Reason;
@@ -33,6 +34,9 @@ use crate::wire::envelope::Encoding;
 
 /// Labels of an agent, sorted by key; interned, so that a fleet with equal labels stores them once.
 pub type Labels = Arc<[(Box<str>, Box<str>)]>;
+
+/// The methods that an agent may be called with, by its token; `None` for all. Interned as labels are.
+pub type Callable = Option<Arc<[Methods]>>;
 
 /// Where an agent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +56,17 @@ pub struct Joined {
     pub replaced: Option<ConnId>,
 }
 
-/// A tenant has as many agents as it may.
+/// Why a connection did not come into the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TenantFull;
+pub enum NotJoined {
+    /// The agent is new, and its tenant has as many as it may.
+    TenantFull,
+    /// The agent is on a connection that was accepted later: this one was kept waiting, and has been replaced meanwhile.
+    Older {
+        /// That one.
+        than: ConnId,
+    },
+}
 
 /// An agent to put in.
 pub struct NewAgent<'a> {
@@ -64,6 +76,8 @@ pub struct NewAgent<'a> {
     pub id: &'a str,
     /// Its labels, sorted by key.
     pub labels: &'a [(String, String)],
+    /// The methods that it may be called with, sorted and each once; `None` for all.
+    pub methods: Option<&'a [Methods]>,
     /// Its connection.
     pub conn: ConnId,
     /// How its envelopes are written.
@@ -173,20 +187,19 @@ impl Directory {
         lock(&self.tenants).get(tenant).map(|tenant| Arc::clone(&tenant.agents))
     }
 
-    /// Puts an agent in, in the place of an older connection of the same agent.
+    /// Puts an agent in, in the place of an older connection of the same agent: one that was accepted earlier, by `generations`.
     ///
     /// # Errors
-    /// It is new, and its tenant has as many agents as it may: nothing has changed.
-    pub fn join(&self, agent: &NewAgent<'_>) -> Result<Joined, TenantFull> {
+    /// Why it is not in: nothing has changed.
+    pub fn join(&self, agent: &NewAgent<'_>, generations: &Generations) -> Result<Joined, NotJoined> {
         let room = self.tenant_agents(agent.tenant);
-        let labels = self.label_sets.hold(agent.labels);
+        let labels = self.label_sets.hold(agent.labels, agent.methods);
         let profile = Profile::new(labels, agent.encoding);
         let name = table::hash(&self.hashing, agent.tenant, agent.id);
         let shard = shard_index(name);
-        let Some(put) = lock(&self.shards[shard]).put(&self.hashing, name, agent, profile, room.as_deref()) else {
-            self.label_sets.give_back(labels);
-            return Err(TenantFull);
-        };
+        let terms = (room.as_deref(), generations);
+        let put = lock(&self.shards[shard]).put(&self.hashing, name, agent, profile, terms);
+        let put = put.inspect_err(|_| self.label_sets.give_back(labels))?;
         match put.before {
             None => drop(self.len.fetch_add(1, Ordering::Relaxed)),
             Some((_, profile)) => self.label_sets.give_back(profile.labels()),
@@ -199,10 +212,10 @@ impl Directory {
         })
     }
 
-    /// The agent has shown a newer token: changes its labels and what is kept of the token. False when the agent of this name is on
+    /// The agent has shown a newer token: changes its labels, its methods and what is kept of the token. False when the agent of this name is on
     /// another connection, or on none: nothing has changed.
     pub fn renew(&self, agent: &NewAgent<'_>) -> bool {
-        let labels = self.label_sets.hold(agent.labels);
+        let labels = self.label_sets.hold(agent.labels, agent.methods);
         let profile = Profile::new(labels, agent.encoding);
         let name = table::hash(&self.hashing, agent.tenant, agent.id);
         let before = lock(&self.shards[shard_index(name)]).renew(name, agent, profile);
@@ -260,9 +273,21 @@ impl Directory {
         lock(&self.shards[shard_index(name)]).get(name, tenant, id).map(table::Entry::located)
     }
 
-    /// Where an agent is, and its labels: those that it came with on that very connection.
+    /// Where an agent is, and what it may be called with there. Of one that is not bound nothing but its entry is looked at.
     #[must_use]
-    pub fn look_up(&self, tenant: TenantId, id: &str) -> Option<(Located, Labels)> {
+    pub fn locate_to_call(&self, tenant: TenantId, id: &str) -> Option<(Located, Callable)> {
+        self.find_with(tenant, id, |set| if set.is_bound() { self.label_sets.callable(set) } else { Some(None) })
+    }
+
+    /// Where an agent is, its labels and what it may be called with: those of its token on that very connection.
+    #[must_use]
+    pub fn look_up(&self, tenant: TenantId, id: &str) -> Option<(Located, Labels, Callable)> {
+        let (located, (labels, callable)) = self.find_with(tenant, id, |set| self.label_sets.traits(set))?;
+        Some((located, labels, callable))
+    }
+
+    /// Where an agent is, and what `read` finds in its set; `None` when the agent is not there.
+    fn find_with<T>(&self, tenant: TenantId, id: &str, read: impl Fn(SetNumber) -> Option<T>) -> Option<(Located, T)> {
         let name = table::hash(&self.hashing, tenant, id);
         let shard = &self.shards[shard_index(name)];
         // The set may be freed between the two locks, when the agent leaves or comes back with other labels: look again.
@@ -272,8 +297,8 @@ impl Directory {
                 let entry = shard.get(name, tenant, id)?;
                 (entry.located(), entry.profile)
             };
-            if let Some(labels) = self.label_sets.get(profile.labels()) {
-                return Some((located, labels));
+            if let Some(found) = read(profile.labels()) {
+                return Some((located, found));
             }
         }
     }

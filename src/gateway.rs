@@ -272,9 +272,10 @@ fn announce(running: &Running, derived: &derived::Derived) -> Result<(), Gateway
         "at most {}",
         derived.bites_first_text()
     );
-    let auth = &settings.auth;
-    if !running.dev && auth.keys.is_empty() && auth.issuers.is_empty() && settings.webhook.url.is_empty() {
-        tracing::warn!("no [[auth.keys]], no [[auth.issuers]] and no webhook are set: every agent is refused");
+    if !running.dev && !settings.knows_agents() {
+        tracing::warn!(
+            "no [[auth.keys]], no [[auth.issuers]], no webhook and no `tls.client_identity` are set: every agent is refused"
+        );
     }
     if !running.dev && settings.api.keys.0.is_empty() {
         tracing::warn!("no [[api.keys]] are set: every backend is refused");

@@ -4,9 +4,11 @@
 //! each can be shown a planted violation; here they meet the real tree. Code under `#[cfg(test)]` is free of all rules but names.
 
 mod bans;
+mod documents;
 mod floors;
 mod imports;
 mod resolve;
+mod secrets;
 mod security;
 mod sizes;
 mod source;
@@ -132,20 +134,60 @@ fn the_glossary_holds_every_word() {
     hold(bans::glossary("docs/glossary.md", &glossary));
 }
 
+/// The pages for those who run a gateway or write agents: of each the path and the text.
+fn pages() -> Vec<documents::Page> {
+    let mut pages = vec!["README.md".to_owned()];
+    for entry in fs::read_dir(root().join("docs")).expect("a directory is readable") {
+        let name = entry.expect("an entry is readable").file_name().into_string().expect("a name in UTF-8");
+        if name.ends_with(".md") {
+            pages.push(format!("docs/{name}"));
+        }
+    }
+    let read = |path: String| {
+        let text = fs::read_to_string(root().join(&path)).expect("it is readable");
+        (path, text)
+    };
+    pages.into_iter().map(read).collect()
+}
+
+/// Every setting with its default.
+fn known_settings() -> Vec<(String, String)> {
+    let loaded = crate::config::load(&crate::config::Sources::default()).expect("defaults are valid");
+    loaded.listing.into_iter().map(|listed| (listed.key, listed.value)).collect()
+}
+
+#[test]
+fn documents_tell_of_all_metrics_settings_and_close_codes_and_of_no_others() {
+    let pages = pages();
+    let names: Vec<&str> = crate::kit::metric::ALL.iter().map(|(name, ..)| *name).collect();
+    hold(documents::metrics(&pages, &names));
+    let keys: Vec<String> = known_settings().into_iter().map(|(key, _)| key).collect();
+    hold(documents::settings(&pages, &keys));
+    let rows = crate::session::reason::Reason::ALL.map(|reason| reason.row());
+    let reasons: Vec<_> = rows.iter().map(|row| (row.label, row.code)).collect();
+    let (path, text) = pages.iter().find(|(path, _)| path == "docs/protocol.md").expect("there is the page");
+    hold(documents::close_codes(path, text, &reasons));
+}
+
 #[test]
 fn the_page_on_security_names_limits_and_tests_that_there_are() {
     let path = "docs/security.md";
     let text = fs::read_to_string(root().join(path)).expect("it is readable");
     let everything: Vec<Source> = ["src", "tests"].into_iter().flat_map(sources).collect();
     hold(security::tests_exist(path, &text, &everything));
-    let loaded = crate::config::load(&crate::config::Sources::default()).expect("defaults are valid");
-    let known: Vec<(String, String)> = loaded.listing.into_iter().map(|listed| (listed.key, listed.value)).collect();
+    let known = known_settings();
     hold(security::defaults_hold(path, &text, &known));
+    hold(security::limits_are_told(path, &text, &known));
 }
 
 #[test]
 fn secrets_are_compared_in_constant_time_alone() {
     hold(sources("src/auth").iter().flat_map(security::secrets).collect());
+}
+
+#[test]
+fn no_derived_debug_shows_what_opens_a_door() {
+    hold_each(secrets::hidden);
 }
 
 /// Figures of memory hang on the allocator, so a new one is a reason to measure them again.

@@ -1,7 +1,7 @@
 //! What TLS costs a connection: bytes at rest, during the handshake and as a live rustls session; CPU of a handshake and of a
 //! record, with keys derived for each record, with key and IV kept, with a ready cipher, and by rustls, in the same run.
 //!
-//! `cargo bench --bench tls`. Times are what the thread ran (CLOCK_THREAD_CPUTIME_ID), the best of several runs. Bytes are what
+//! `cargo bench --bench tls`; with `-- --live 15000` it prints the bytes of a live rustls session alone, of so many. Times are what the thread ran (CLOCK_THREAD_CPUTIME_ID), the best of several runs. Bytes are what
 //! a process of its own grew by, since what C allocates shows nowhere else.
 
 mod handshakes;
@@ -37,6 +37,10 @@ fn main() {
     let identity = Identity::new();
     if let Some(at) = arguments.iter().position(|argument| argument == memory::ARGUMENT) {
         memory::measure(&identity, &arguments[at + 1..]);
+        return;
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == memory::LIVE) {
+        memory::print_live(&identity, arguments.get(at + 1).expect("how many"));
         return;
     }
     memory::print();

@@ -2,18 +2,23 @@
 
 use std::hint::black_box;
 use std::process::Command;
+use std::sync::Arc;
 
 use holdfast::net::tls::at_rest::AtRest;
 use holdfast::net::tls::ciphers::Ciphers;
 use holdfast::net::tls::handshake::{Handshake, Step};
 use holdfast::net::tls::records::Records;
 use holdfast::net::tls::suite::Suite;
+use rustls::{ClientConfig, ServerConfig};
 
 use super::SUITES;
 use super::peer::{Identity, connect, sent, shake, shake_rustls};
 
 /// Before the arguments of [`measure`].
 pub const ARGUMENT: &str = "--memory-of";
+
+/// Before the argument of [`print_live`].
+pub const LIVE: &str = "--live";
 
 const MANY: usize = 4_000;
 
@@ -25,17 +30,17 @@ fn process_bytes() -> usize {
 }
 
 /// How much the process grows by each of these.
-fn each<T>(mut make: impl FnMut() -> T) -> usize {
+fn each<T>(many: usize, mut make: impl FnMut() -> T) -> usize {
     // What is made once, and the table of what is kept, must be there already: they are not what is measured.
     drop(make());
-    let mut kept: Vec<Option<T>> = (0..MANY).map(|_| None).collect();
+    let mut kept: Vec<Option<T>> = (0..many).map(|_| None).collect();
     let before = process_bytes();
     for place in &mut kept {
         *place = Some(make());
     }
     let grown = process_bytes().saturating_sub(before);
     drop(black_box(kept));
-    grown / MANY
+    grown / many
 }
 
 /// Prints a table, each figure from a process of its own: what one measure has given back, the next would take.
@@ -63,13 +68,13 @@ pub fn measure(identity: &Identity, arguments: &[String]) {
     let client_config = identity.client_config(suite);
     let hello = sent(&mut connect(&client_config));
     let bytes = match what.as_str() {
-        "handshake" => each(|| {
+        "handshake" => each(MANY, || {
             let mut handshake = Handshake::new(&server).expect("the settings serve");
             assert!(matches!(handshake.take(&hello, &mut Vec::new()).1, Step::More));
             handshake
         }),
-        "live" => each(|| Box::new(shake_rustls(&mut connect(&client_config), &config).1)),
-        _ => each(|| {
+        "live" => live(MANY, &client_config, &config),
+        _ => each(MANY, || {
             let mut ciphers = Ciphers::new(1);
             let (_, mut rest) = shake(&mut connect(&client_config), &server);
             rest.seal(&mut ciphers, &[b"x"], &mut Vec::new()).expect("it is open");
@@ -77,4 +82,16 @@ pub fn measure(identity: &Identity, arguments: &[String]) {
         }),
     };
     println!("{bytes}");
+}
+
+/// Bytes of a live rustls session. Its client goes when the handshake is done.
+fn live(many: usize, client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> usize {
+    each(many, || Box::new(shake_rustls(&mut connect(client), server).1))
+}
+
+/// Prints the bytes of a live rustls session, of so many, under the suite that the gateway likes best.
+pub fn print_live(identity: &Identity, many: &str) {
+    let many = many.parse().expect("it is a number");
+    let (suite, _) = SUITES[0];
+    println!("{}", live(many, &identity.client_config(suite), &identity.rustls_server(suite)));
 }

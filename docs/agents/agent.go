@@ -1,4 +1,5 @@
-// A holdfast agent in Go: go run . ws://127.0.0.1:8080 web-1   (a token in HOLDFAST_TOKEN replaces the id)
+// A holdfast agent in Go: go run . ws://127.0.0.1:8080 web-1   (a token in HOLDFAST_TOKEN, or in the file that
+// HOLDFAST_TOKEN_FILE names, replaces the id; the file is read again when the token runs out)
 package main
 
 import (
@@ -29,6 +30,16 @@ type failure struct {
 	Message string `json:"message"`
 }
 
+var tokenFile = os.Getenv("HOLDFAST_TOKEN_FILE")
+
+func newestToken() (string, error) {
+	if tokenFile == "" {
+		return os.Getenv("HOLDFAST_TOKEN"), nil
+	}
+	token, err := os.ReadFile(tokenFile)
+	return strings.TrimSpace(string(token)), err
+}
+
 func answer(method string, params json.RawMessage) (json.RawMessage, *failure) {
 	switch {
 	case method == "ping":
@@ -42,8 +53,18 @@ func answer(method string, params json.RawMessage) (json.RawMessage, *failure) {
 }
 
 // serve answers calls until the connection ends; wait is what the gateway asked for, or negative.
-func serve(ctx context.Context, url string, header http.Header) (wait time.Duration, err error) {
+func serve(ctx context.Context, url, id string) (wait time.Duration, err error) {
 	wait = -1
+	token, err := newestToken()
+	if err != nil {
+		return wait, err
+	}
+	header := http.Header{}
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
+	} else {
+		url += "?agent=" + id
+	}
 	options := &websocket.DialOptions{Subprotocols: []string{"holdfast.v1.json"}, HTTPHeader: header}
 	ws, response, err := websocket.Dial(ctx, url, options)
 	if err != nil {
@@ -67,6 +88,11 @@ func serve(ctx context.Context, url string, header http.Header) (wait time.Durat
 				result, failed := answer(in.Method, in.Params)
 				_ = wsjson.Write(ctx, ws, envelope{Version: "2.0", ID: in.ID, Result: result, Error: failed})
 			}()
+		case in.Method == "token_expiring" && tokenFile != "": // the answer, with an id and no method, is passed over
+			if token, err := newestToken(); err == nil {
+				params, _ := json.Marshal(map[string]string{"token": token})
+				_ = wsjson.Write(ctx, ws, envelope{Version: "2.0", ID: "refresh", Method: "refresh", Params: params})
+			}
 		case in.Method == "goaway": // the close frame follows at once
 			var goaway struct {
 				ReconnectAfterMs int64 `json:"reconnect_after_ms"`
@@ -82,15 +108,13 @@ func main() {
 	if len(os.Args) < 2 {
 		log.Fatal("usage: go run . ws://127.0.0.1:8080 web-1")
 	}
-	url, header := strings.TrimSuffix(os.Args[1], "/")+"/v1/agent", http.Header{}
-	if token := os.Getenv("HOLDFAST_TOKEN"); token != "" {
-		header.Set("Authorization", "Bearer "+token)
-	} else if len(os.Args) > 2 {
-		url += "?agent=" + os.Args[2]
+	url, id := strings.TrimSuffix(os.Args[1], "/")+"/v1/agent", ""
+	if len(os.Args) > 2 {
+		id = os.Args[2]
 	}
 	for ceiling := time.Second; ; {
 		began := time.Now()
-		wait, err := serve(context.Background(), url, header)
+		wait, err := serve(context.Background(), url, id)
 		if code := websocket.CloseStatus(err); code >= 4500 {
 			log.Fatal("not coming back: ", err)
 		}

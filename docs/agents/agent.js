@@ -6,11 +6,19 @@ const WebSocket = require('ws');
 const methods = { ping: () => 'pong', echo: (params) => params };
 const [url, id] = process.argv.slice(2);
 const file = process.env.HOLDFAST_TOKEN_FILE;
-const newestToken = () => (file ? fs.readFileSync(file, 'utf8').trim() : process.env.HOLDFAST_TOKEN);
+let token = process.env.HOLDFAST_TOKEN;
+const newestToken = () => {
+  try {
+    if (file) token = fs.readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    console.error(error.message); // the one before may do
+  }
+  return token;
+};
 let ceiling = 1;
 
 function connect() {
-  const token = newestToken();
+  newestToken();
   const target = url.replace(/\/$/, '') + '/v1/agent' + (token ? '' : '?agent=' + id);
   const headers = token ? { Authorization: 'Bearer ' + token } : {};
   const ws = new WebSocket(target, 'holdfast.v1.json', { headers, maxPayload: 1 << 24, handshakeTimeout: 10000 });

@@ -39,8 +39,9 @@ async def serve(url, headers):
                 running.add(task)
                 task.add_done_callback(running.discard)
             elif envelope.get("method") == "token_expiring" and TOKEN_FILE:  # the answer, with an id and no method, is passed over
-                token = newest_token()
-                await ws.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "refresh", "params": {"token": token}}))
+                with contextlib.suppress(OSError):  # without a newer one the connection ends with the token
+                    params = {"token": newest_token()}
+                    await ws.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "refresh", "params": params}))
             elif envelope.get("method") == "goaway":  # the close frame follows at once
                 return envelope["params"]["reconnect_after_ms"] / 1000
 

@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::frame;
+use crate::secured::Secured;
 use crate::source::{self, Window};
 use crate::target::{self, Answer as Upgraded, Target};
 use crate::wire::{Got, Wire, Written};
@@ -20,6 +21,9 @@ use crate::wire::{Got, Wire, Written};
 const READ_BYTES: usize = 256 * 1024;
 /// Longest wait for the upgrade and the welcome.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What TLS calls the one connection of a link.
+const OWN: usize = 0;
 
 /// How a call over the link ended.
 #[derive(Clone, Debug)]
@@ -40,6 +44,10 @@ pub struct BackendLink {
     events: Events,
     wire: Wire,
     encoding: Encoding,
+    /// TLS, where the link has it.
+    secured: Option<Secured>,
+    /// Frames that have not come whole, of a link with TLS.
+    plain: Vec<u8>,
     /// Frames that the next turn writes at once.
     output: Vec<u8>,
     scratch: Vec<u8>,
@@ -68,6 +76,8 @@ impl BackendLink {
             events: Events::with_capacity(8),
             wire,
             encoding,
+            secured: target.link_tls.clone().map(Secured::new),
+            plain: Vec::new(),
             output: Vec::new(),
             scratch: vec![0; READ_BYTES],
             open: HashMap::new(),
@@ -75,7 +85,14 @@ impl BackendLink {
             strays: 0,
         };
         // What the kernel does not take before the connection stands waits for the flush below.
-        all.wire.write(&request);
+        match &mut all.secured {
+            None => all.wire.write(&request),
+            Some(secured) => {
+                let mut sealed = Vec::new();
+                secured.begin(OWN, &request, &mut sealed)?;
+                all.wire.write(&sealed)
+            }
+        };
         let end = Instant::now() + PATIENCE;
         let mut input = Vec::new();
         while all.window == 0 {
@@ -94,9 +111,18 @@ impl BackendLink {
     /// Reads the answer to the upgrade and the welcome behind it.
     fn greet(&mut self, input: &mut Vec<u8>) -> Result<(), String> {
         loop {
-            match self.wire.read(&mut self.scratch) {
-                Got::Bytes(more) => input.extend_from_slice(&self.scratch[..more]),
-                Got::Dry => break,
+            let have = self.restore();
+            match self.wire.read(&mut self.scratch[have..]) {
+                Got::Bytes(more) => {
+                    let mut scratch = std::mem::take(&mut self.scratch);
+                    let used = self.unseal(&mut scratch[..have + more], input);
+                    self.scratch = scratch;
+                    self.wire.keep(&self.scratch[used?..have + more]);
+                }
+                Got::Dry => {
+                    self.wire.keep(&self.scratch[..have]);
+                    break;
+                }
                 Got::End => return Err("link: the connection ended".to_owned()),
             }
         }
@@ -120,6 +146,29 @@ impl BackendLink {
         }
     }
 
+    /// Moves bytes that have not come whole to the front of the scratch, and makes room for a read behind them. How many there are.
+    fn restore(&mut self) -> usize {
+        let have = self.wire.restore(&mut self.scratch);
+        if self.scratch.len() < have + READ_BYTES {
+            self.scratch.resize(have + READ_BYTES, 0);
+        }
+        have
+    }
+
+    /// Appends what came to `plain`, without its TLS where it has that. How many bytes were used.
+    fn unseal(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, String> {
+        let Some(secured) = &mut self.secured else {
+            plain.extend_from_slice(input);
+            return Ok(input.len());
+        };
+        let mut out = Vec::new();
+        let used = secured.open(OWN, input, plain, &mut out).map_err(|rule| format!("link: {rule}"))?;
+        if !out.is_empty() {
+            self.wire.write(&out);
+        }
+        Ok(used)
+    }
+
     /// Calls in flight.
     pub fn in_flight(&self) -> usize {
         self.open.len()
@@ -141,21 +190,15 @@ impl BackendLink {
     /// The link has ended, or says what is no envelope.
     pub fn turn(&mut self, answers: &mut Vec<LinkAnswer>, patience: Duration) -> Result<(), String> {
         let ended = || "link: the connection ended".to_owned();
-        let output = std::mem::take(&mut self.output);
-        if !output.is_empty() && self.wire.write(&output) == Written::Dead {
+        if !self.write_output() {
             return Err(ended());
         }
-        self.output = output;
-        self.output.clear();
         self.wait(patience).map_err(|error| format!("link: {error}"))?;
         if !self.wire.flush() {
             return Err(ended());
         }
         loop {
-            let have = self.wire.restore(&mut self.scratch);
-            if self.scratch.len() < have + READ_BYTES {
-                self.scratch.resize(have + READ_BYTES, 0);
-            }
+            let have = self.restore();
             let more = match self.wire.read(&mut self.scratch[have..]) {
                 Got::Bytes(more) => more,
                 Got::Dry => {
@@ -165,8 +208,8 @@ impl BackendLink {
                 Got::End => return Err(ended()),
             };
             let length = have + more;
-            let scratch = std::mem::take(&mut self.scratch);
-            let used = self.take_frames(&scratch[..length], answers);
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let used = self.take_bytes(&mut scratch[..length], answers);
             self.scratch = scratch;
             let used = used?;
             self.wire.keep(&self.scratch[used..length]);
@@ -174,6 +217,36 @@ impl BackendLink {
                 return Ok(());
             }
         }
+    }
+
+    /// Writes what is asked; returns false when the link has ended.
+    fn write_output(&mut self) -> bool {
+        if self.output.is_empty() {
+            return true;
+        }
+        let written = match &mut self.secured {
+            None => self.wire.write(&self.output),
+            Some(secured) => {
+                let mut sealed = Vec::with_capacity(self.output.len() + 64);
+                secured.seal(OWN, &self.output, &mut sealed);
+                self.wire.write(&sealed)
+            }
+        };
+        self.output.clear();
+        written != Written::Dead
+    }
+
+    /// Takes what is whole off the front of what came; how many bytes that was.
+    fn take_bytes(&mut self, input: &mut [u8], answers: &mut Vec<LinkAnswer>) -> Result<usize, String> {
+        if self.secured.is_none() {
+            return self.take_frames(input, answers);
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        let used = self.unseal(input, &mut plain)?;
+        let taken = self.take_frames(&plain, answers)?;
+        plain.drain(..taken);
+        self.plain = plain;
+        Ok(used)
     }
 
     /// Takes whole frames off the front of `input`; how many bytes they were.

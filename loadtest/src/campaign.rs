@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::callers::{Answer, Callers, Over};
 use crate::latency::{Latency, Percentiles};
+use crate::ledger::Ledger;
 use crate::question::{Question, Worth};
 use crate::result;
 use crate::stop;
@@ -115,6 +116,7 @@ pub struct Campaign {
     number_step: u64,
     log: Option<BufWriter<File>>,
     witness: Option<Arc<Witness>>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl Campaign {
@@ -132,13 +134,20 @@ impl Campaign {
 
     /// Calls through callers of any kind.
     pub fn over(callers: Box<dyn Callers + Send>, plan: Plan) -> Self {
-        Self { plan, callers, next_number: 1, number_step: 1, log: None, witness: None }
+        Self { plan, callers, next_number: 1, number_step: 1, log: None, witness: None, ledger: None }
     }
 
     /// Each outcome is held against what the witness knows of the agents.
     #[must_use]
     pub fn before(mut self, witness: Arc<Witness>) -> Self {
         self.witness = Some(witness);
+        self
+    }
+
+    /// Each right answer is noted here.
+    #[must_use]
+    pub fn noting(mut self, ledger: Arc<Ledger>) -> Self {
+        self.ledger = Some(ledger);
         self
     }
 
@@ -239,6 +248,9 @@ impl Campaign {
         let outcome = match self.callers.judge(&question, response) {
             Worth::Right => {
                 round.tally.right += 1;
+                if let Some(ledger) = &self.ledger {
+                    ledger.note(question.agent, Instant::now());
+                }
                 "ok".to_owned()
             }
             Worth::Other(outcome) => {
@@ -379,6 +391,7 @@ mod tests {
             signer: None,
             api_key: None,
             tls: None,
+            link_tls: None,
         };
         let plan =
             Plan { in_flight: 1, timeout: Duration::from_secs(20), pad_bytes: 0, limit: Duration::from_secs(20) };

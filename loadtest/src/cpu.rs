@@ -5,8 +5,10 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::time::clock_getcpuclockid;
+use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// Processor time of a process, as the kernel splits it.
@@ -49,6 +51,31 @@ fn split(stat: &str, per_second: u32) -> Option<Times> {
     let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok().map(|ticks| Duration::from_secs(ticks) / per_second.max(1));
     Some(Times { user: next()?, kernel: next()? })
+}
+
+/// Processor time of the thread that asks.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn of_thread() -> Result<Duration, String> {
+    ClockId::CLOCK_THREAD_CPUTIME_ID
+        .now()
+        .map(Duration::from)
+        .map_err(|error| format!("processor time of a thread: {error}"))
+}
+
+/// Weight of a thread that gives way: the least of those that still get a share of a busy core.
+const LAST: libc::c_int = 19;
+
+/// Has the thread that asks give way to all others that want its core: who wakes up need not wait for it.
+///
+/// # Errors
+/// The kernel refuses.
+#[allow(unsafe_code, reason = "no crate of ours has this call for a thread")]
+pub fn give_way() -> Result<(), String> {
+    // SAFETY: the call takes three numbers and touches no memory of ours; 0 names the thread that asks.
+    let told = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LAST) };
+    Errno::result(told).map(drop).map_err(|error| format!("cannot give way: {error}"))
 }
 
 /// Binds this process to one core, for threads that start later too.

@@ -304,10 +304,10 @@ impl Crew {
     ///
     /// # Errors
     /// A thread failed.
-    pub fn stop(self) -> Result<Log, String> {
+    pub fn stop(mut self) -> Result<Log, String> {
         self.board.stop.store(true, Ordering::Release);
         let mut all = Log::default();
-        for (place, thread) in self.threads.into_iter().enumerate() {
+        for (place, thread) in std::mem::take(&mut self.threads).into_iter().enumerate() {
             let log = thread.join().map_err(|_| "a thread of agents panicked".to_owned())??;
             if place == 0 {
                 all.taken.first = log.taken.first;
@@ -320,5 +320,16 @@ impl Crew {
             }
         }
         Ok(all)
+    }
+}
+
+impl Drop for Crew {
+    /// Nobody stays when nobody is left to tell them.
+    fn drop(&mut self) {
+        self.board.stop.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            // What a thread had to say has nobody to hear it.
+            let _ = thread.join();
+        }
     }
 }

@@ -122,6 +122,11 @@ impl Fleet {
         self.secured = client.map(Secured::new);
     }
 
+    /// How many handshakes of TLS were resumed with a ticket so far.
+    pub fn resumed(&self) -> u64 {
+        self.secured.as_ref().map_or(0, Secured::resumed)
+    }
+
     /// Makes room for so many connections, so that the table does not double while they come.
     pub fn reserve(&mut self, connections: usize) {
         self.wires.reserve_exact(connections);

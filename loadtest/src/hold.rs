@@ -11,6 +11,7 @@ use clap::{ArgGroup, Args};
 use crate::campaign::{Campaign, Plan, Tally};
 use crate::crew::{Crew, Duty};
 use crate::place::Known;
+use crate::secrecy::Secrecy;
 
 /// Options of `agents`.
 #[derive(Args, Clone, Debug)]
@@ -18,6 +19,8 @@ use crate::place::Known;
 pub struct AgentsOptions {
     #[command(flatten)]
     gateway: Known,
+    #[command(flatten)]
+    secrecy: Secrecy,
     /// Number of the first agent.
     #[arg(long, default_value_t = 0)]
     first: u32,
@@ -59,7 +62,8 @@ pub struct CallsOptions {
 /// # Errors
 /// An agent could not connect.
 pub fn agents(options: &AgentsOptions) -> Result<(), String> {
-    let server = options.gateway.find()?;
+    let mut server = options.gateway.find()?;
+    server.target.tls = options.secrecy.of_running()?;
     let duty = Duty {
         delay: Duration::from_millis(options.delay_ms),
         journal: options.journal.clone(),

@@ -2,6 +2,7 @@
 //!
 //! A library, so that tests can use the parts; the binary owns the command line only.
 
+pub mod alone;
 pub mod backend_link;
 pub mod bench;
 pub mod callers;
@@ -19,7 +20,9 @@ pub mod frame;
 pub mod hold;
 pub mod http;
 pub mod human;
+pub mod intruder;
 pub mod latency;
+pub mod ledger;
 pub mod link_caller;
 pub mod median;
 pub mod memory;
@@ -34,6 +37,7 @@ pub mod report;
 pub mod result;
 pub mod sample;
 pub mod scenarios;
+pub mod secrecy;
 pub mod secured;
 pub mod server;
 pub mod settle;

@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use holdfast_loadtest::result::RunResult;
-use holdfast_loadtest::scenarios::{call, churn, connect, echo, fanout, idle, million, slow, soak, storm};
-use holdfast_loadtest::{bench, compare, hold, peer, report, smoke, stop, told};
+use holdfast_loadtest::scenarios::{call, churn, connect, echo, fanout, idle, million, newcomers, slow, soak, storm};
+use holdfast_loadtest::{alone, bench, compare, hold, peer, report, smoke, stop, told};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,6 +31,10 @@ enum Command {
     Smoke(smoke::Options),
     /// Server processor time for an operation: echo, ping, handshake, call.
     Bench(bench::Options),
+    /// What TLS costs: handshakes beside rustls alone, echo and calls beside the same in plaintext.
+    BenchTls(bench::tls::Options),
+    /// A server of rustls and nothing else, which `bench-tls` measures the gateway beside.
+    RustlsAlone(alone::Options),
     /// What a resting agent costs: memory before and after a burst of calls, processor time at rest.
     Idle(idle::Options),
     /// The headline: a million agents, memory for each, calls as fast as with a thousand, every one answering.
@@ -45,6 +49,8 @@ enum Command {
     Fanout(fanout::Options),
     /// All agents are dropped at once and come back, while calls go on.
     Storm(storm::Options),
+    /// Newcomers at a high rate; those who are there must not feel them.
+    Newcomers(newcomers::Options),
     /// A few agents never read; the others must not feel them.
     Slow(slow::Options),
     /// A share of the agents leaves and comes back each second, while calls go on.
@@ -77,6 +83,8 @@ fn main() -> ExitCode {
     let done = match &line.command {
         Command::Smoke(options) => smoke::run(options).and_then(|report| tell(json, &report)),
         Command::Bench(options) => bench::run(options).and_then(|rows| write_json(json, &rows)),
+        Command::BenchTls(options) => bench::tls::run(options).and_then(|result| judge(json, &result)),
+        Command::RustlsAlone(options) => alone::run(options),
         Command::Idle(options) => idle::run(options).and_then(|result| judge(json, &result)),
         Command::Million(options) => million::run(options).and_then(|result| judge(json, &result)),
         Command::Connect(options) => connect::run(options).and_then(|result| judge(json, &result)),
@@ -84,6 +92,7 @@ fn main() -> ExitCode {
         Command::Echo(options) => echo::run(options).and_then(|result| judge(json, &result)),
         Command::Fanout(options) => fanout::run(options).and_then(|result| judge(json, &result)),
         Command::Storm(options) => storm::run(options).and_then(|result| judge(json, &result)),
+        Command::Newcomers(options) => newcomers::run(options).and_then(|result| judge(json, &result)),
         Command::Slow(options) => slow::run(options).and_then(|result| judge(json, &result)),
         Command::Churn(options) => churn::run(options).and_then(|result| judge(json, &result)),
         Command::Soak(options) => soak::run(options).and_then(|result| judge(json, &result)),

@@ -3,14 +3,13 @@
 //! Owns the options that say so, and their defaults. Starting and stopping is `server`'s.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::Args;
-use holdfast::net::tls::client::{Client, Comeback};
 
-use crate::certificate::{Certificate, NAME};
+use crate::certificate::Certificate;
 use crate::credentials::Signer;
+use crate::secrecy::Secrecy;
 use crate::server::{Running, Server};
 use crate::target::Target;
 
@@ -70,18 +69,11 @@ pub struct Place {
     /// Workers of the gateway that is started; it chooses when this is not given.
     #[arg(long)]
     workers: Option<usize>,
-    /// Agents speak TLS. A gateway that is started gets a certificate (P-256, signs itself); of one that runs, say --ca.
-    #[arg(long)]
-    tls: bool,
-    /// PEM file with the roots that the certificate of a gateway that runs leads to.
+    #[command(flatten)]
+    secrecy: Secrecy,
+    /// Control links speak TLS too (`link.tls`), under the same certificate.
     #[arg(long, requires = "tls")]
-    ca: Option<PathBuf>,
-    /// The name in its certificate.
-    #[arg(long, requires = "tls", default_value = NAME)]
-    tls_name: String,
-    /// Agents come back with a ticket, where they have been there before; else each handshake is a full one.
-    #[arg(long, requires = "tls")]
-    resume: bool,
+    link_tls: bool,
 }
 
 impl Known {
@@ -105,6 +97,7 @@ impl Known {
             signer,
             api_key: self.api_key.clone(),
             tls: None,
+            link_tls: None,
         };
         Ok(Server { target, pid: self.server_pid, running: None })
     }
@@ -153,7 +146,7 @@ impl Place {
         if !self.is_ours() {
             return self.secured(self.known.find()?);
         }
-        let certificate = if self.tls { Some(Certificate::make()?) } else { None };
+        let certificate = if self.secrecy.is_on() { Some(Certificate::make()?) } else { None };
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let files = certificate.as_ref().map(|certificate| (path(certificate.chain()), path(certificate.key())));
         let mut settings = settings.to_vec();
@@ -161,31 +154,40 @@ impl Place {
             settings.push(("server.tls", "required"));
             settings.push(("tls.keys.0.certificate", chain));
             settings.push(("tls.keys.0.key", key));
+            if self.link_tls {
+                settings.push(("link.tls", "required"));
+            }
         }
         let tls = match &certificate {
-            Some(certificate) => Some(self.client(&certificate.chain())?),
+            Some(certificate) => Some(self.secrecy.client(&certificate.chain())?),
             None => None,
         };
         let mut running = Running::start(self.gateway.as_deref(), self.loops, self.workers, &settings)?;
         running.certificate = certificate;
         let signer = Signer::new(&running.secret, &running.key_id, None, &self.known.tenant)?;
         let (listen, control, link) = (running.listen, running.control, running.link);
-        let target = Target { listen, control, link, signer: Some(signer), api_key: None, tls };
+        let link_tls = tls.clone().filter(|_| self.link_tls);
+        let target = Target { listen, control, link, signer: Some(signer), api_key: None, tls, link_tls };
         Ok(Server { target, pid: Some(running.pid()), running: Some(running) })
     }
 
     /// A server that runs, with TLS where it was asked for.
     fn secured(&self, mut server: Server) -> Result<Server, String> {
-        if self.tls {
-            let ca = self.ca.as_ref().ok_or("--tls needs --ca, the roots of the gateway's certificate")?;
-            server.target.tls = Some(self.client(ca)?);
-        }
+        let tls = self.secrecy.of_running()?;
+        server.target.link_tls = tls.clone().filter(|_| self.link_tls);
+        server.target.tls = tls;
         Ok(server)
     }
 
-    fn client(&self, roots: &Path) -> Result<Arc<Client>, String> {
-        let comeback = if self.resume { Comeback::Resumed } else { Comeback::Full };
-        Client::new(roots, &self.tls_name, comeback).map(Arc::new)
+    /// The same place, where agents speak TLS or do not, and links do not.
+    #[must_use]
+    pub fn with_tls(&self, tls: bool) -> Self {
+        Self { secrecy: self.secrecy.so(tls), link_tls: false, ..self.clone() }
+    }
+
+    /// Whether agents speak TLS.
+    pub fn has_tls(&self) -> bool {
+        self.secrecy.is_on()
     }
 }
 

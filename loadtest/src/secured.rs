@@ -32,12 +32,19 @@ pub struct Secured {
     ciphers: Ciphers,
     /// By wire.
     secrets: Vec<Option<Box<Secret>>>,
+    /// Handshakes that a ticket has spared the server's signature.
+    resumed: u64,
 }
 
 impl Secured {
     /// No connections yet.
     pub fn new(client: Arc<Client>) -> Self {
-        Self { client, ciphers: Ciphers::new(CIPHERS), secrets: Vec::new() }
+        Self { client, ciphers: Ciphers::new(CIPHERS), secrets: Vec::new(), resumed: 0 }
+    }
+
+    /// How many handshakes were resumed so far.
+    pub fn resumed(&self) -> u64 {
+        self.resumed
     }
 
     /// A connection begins, and says `request` as soon as it can. What goes out now is appended.
@@ -93,6 +100,7 @@ impl Secured {
             let Secret { side: Side::Opening(opening), plain: cut } = *whole else {
                 return Err("a connection that is open twice");
             };
+            self.resumed += u64::from(opening.is_resumed());
             let rest = opening.into_rest().map_err(|failure| failure.label())?;
             self.secrets[wire] = Some(Box::new(Secret { side: Side::Rest(rest), plain: cut }));
         }

@@ -58,6 +58,44 @@ pub struct Running {
     pub certificate: Option<Certificate>,
 }
 
+/// Another program that was started for the run and serves agents alone.
+pub struct Other {
+    child: Child,
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+impl Other {
+    /// Starts it and waits for its line `ready agents=ADDRESS`.
+    ///
+    /// # Errors
+    /// It is not there, or does not become ready.
+    pub fn start(command: &mut Command) -> Result<Self, String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+        end_with_us(command);
+        let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+        match addresses(&mut child, |line| field(line.strip_prefix("ready ")?, "agents=")) {
+            Ok(listen) => Ok(Self { child, listen }),
+            Err(error) => {
+                end(&mut child);
+                Err(format!("{name}: {error}"))
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
 impl Running {
     /// Starts `program`, or the `holdfast` beside this one, on free ports. Tokens are checked; `--dev` opens the echo and lets
     /// backends in without keys, on loopback alone.
@@ -109,7 +147,7 @@ impl Running {
         end_with_us(&mut command);
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         end_on_panic(&child);
-        match addresses(&mut child) {
+        match addresses(&mut child, ready) {
             Ok(Ready { listen, control, link }) => {
                 Ok(Self { child, listen, control, link, secret, key_id: KEY_ID.to_owned(), certificate: None })
             }
@@ -151,7 +189,9 @@ fn end_with_us(command: &mut Command) {
 fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
-    CHILD.store(0, Ordering::Release);
+    // Of several gateways the last one is known to the hook; the kernel ends the others.
+    let own = i32::try_from(child.id()).unwrap_or(0);
+    let _ = CHILD.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Acquire);
 }
 
 /// Process id of the gateway that runs, 0 when none does.
@@ -191,21 +231,19 @@ fn variable(key: &str) -> String {
     SETTING_PREFIX.to_owned() + &key.to_uppercase().replace('.', "__")
 }
 
-/// Waits for the line `ready agents=ADDRESS control=ADDRESS`. What comes behind it is read and dropped, so that the pipe never fills.
-fn addresses(child: &mut Child) -> Result<Ready, String> {
+/// Waits for a line that `read` understands. What comes behind it is read and dropped, so that the pipe never fills.
+fn addresses<T: Send + 'static>(child: &mut Child, read: fn(&str) -> Option<T>) -> Result<T, String> {
     let out = child.stdout.take().ok_or("no output to read")?;
     let (told, heard) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
-            if let Some(addresses) = ready(&line) {
+            if let Some(addresses) = read(&line) {
                 // Nobody listens when the time is over.
                 let _ = told.send(addresses);
             }
         }
     });
-    heard
-        .recv_timeout(START)
-        .map_err(|_| format!("the gateway did not become ready in {} s, or ended", START.as_secs()))
+    heard.recv_timeout(START).map_err(|_| format!("the server did not become ready in {} s, or ended", START.as_secs()))
 }
 
 /// Where a gateway that is ready listens.
@@ -216,10 +254,15 @@ struct Ready {
     link: Option<SocketAddr>,
 }
 
+/// Reads `ready agents=ADDRESS control=ADDRESS`.
 fn ready(line: &str) -> Option<Ready> {
     let rest = line.strip_prefix("ready ")?;
-    let field = |name: &str| rest.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok();
-    Some(Ready { listen: field("agents=")?, control: field("control=")?, link: field("link=") })
+    Some(Ready { listen: field(rest, "agents=")?, control: field(rest, "control=")?, link: field(rest, "link=") })
+}
+
+/// The address behind `name`.
+fn field(words: &str, name: &str) -> Option<SocketAddr> {
+    words.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse().ok()
 }
 
 #[cfg(test)]

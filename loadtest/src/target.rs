@@ -30,6 +30,8 @@ pub struct Target {
     pub api_key: Option<String>,
     /// Settings of agents' TLS, where they have it.
     pub tls: Option<Arc<Client>>,
+    /// Settings of links' TLS, where they have it.
+    pub link_tls: Option<Arc<Client>>,
 }
 
 impl Target {

@@ -165,6 +165,63 @@ fn a_soak_tells_slopes() {
 }
 
 #[test]
+fn a_soak_with_tls_meets_every_kind_of_fault_and_stays_right() {
+    let arguments =
+        "soak --tls --agents 100 --for 20s --calls-per-second 100 --leave-per-second 5 --faults --fault-every 1s";
+    let result = right(arguments, 500, &["faults in all"]);
+    for name in [
+        "resets",
+        "cut records and frames",
+        "garbage",
+        "slow readers",
+        "half-open handshakes",
+        "bad tokens",
+        "newcomers",
+        "new certificate",
+        "key updates",
+    ] {
+        assert!(result.figure(&format!("faults, {name}")).is_some(), "{name}: {:?}", result.figures);
+    }
+    assert!(result.figure("slope of the server's descriptors").is_some());
+}
+
+#[test]
+fn newcomers_are_welcomed_while_all_agents_are_served() {
+    let arguments = "newcomers --tls --agents 100 --rate 100 --calls-per-second 200 --for 2s";
+    let figures =
+        ["newcomers welcomed in a second", "p99 of a call in the storm, against quiet", "server CPU for a newcomer"];
+    let result = right(arguments, 600, &figures);
+    for part in ["quiet, before", "storm", "quiet, after"] {
+        let fewest = result.figure(&format!("fewest answers of an agent, {part}")).expect("it is told").value;
+        assert!(fewest >= 1.0, "{part}: {fewest}");
+    }
+    assert_eq!(result.figure("newcomers that resumed").expect("it is told").value, 0.0);
+    assert_eq!(result.figure("p99 of a call in the storm, against quiet").expect("it is told").must, None);
+}
+
+#[test]
+fn what_tls_costs_is_told_beside_rustls_alone_and_plaintext() {
+    let arguments = "bench-tls --runs 1 --seconds 0.5 --connections 50 --agents 20 --in-flight 8";
+    let figures = [
+        "full handshake, the gateway against rustls alone",
+        "resumed handshake, the gateway against rustls alone",
+        "echo, TLS against plaintext",
+        "call, TLS against plaintext",
+        "call over a link, TLS against plaintext",
+        "call over a link, JSON, TLS against plaintext",
+    ];
+    let result = right(arguments, 500, &figures);
+    assert_eq!(result.figure(figures[0]).and_then(|figure| figure.must), Some(1.2));
+    assert_eq!(result.figure(figures[3]).and_then(|figure| figure.must), Some(1.25));
+}
+
+#[test]
+fn links_speak_tls_too() {
+    let result = right("fanout --tls --link-tls --agents 100 --rounds 2", 200, &[]);
+    assert_eq!(result.parameters["over"], "link");
+}
+
+#[test]
 fn a_run_that_is_too_long_fails_and_leaves_its_result() {
     let arguments = "churn --agents 20 --for 20s --limit 2s --calls-per-second 20";
     let output = harness(arguments).output().expect("it runs");

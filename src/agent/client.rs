@@ -83,7 +83,7 @@ impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
             let again = match ending.next() {
                 Next::Stop => return self.finish(ending),
                 Next::After(pause) => now.after(pause),
-                Next::BackOff => backoff.failed(now, self.rng.u32(..)),
+                Next::BackOff => backoff.failed(now, self.rng.u32(..)).max(now.after(ending.wait())),
             };
             (self.news)(News::Ended { ending: &ending, pause: again.since(now) });
             if let Some(ending) = self.pause(again) {

@@ -6,9 +6,11 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
+use tungstenite::error::ProtocolError;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::handshake::client::ClientHandshake;
 use tungstenite::http::Uri;
@@ -20,6 +22,7 @@ use super::handler::{Handler, Interest, Watched};
 use super::stream::Stream;
 use super::{Credentials, Options};
 use crate::kit::tick::Now;
+use crate::wire::client_tls::{NO_HTTP, explain};
 use crate::wire::url::{BadUrl, Scheme, WsUrl};
 
 /// Path of the agents' endpoint, where the URL names none.
@@ -160,13 +163,18 @@ fn upgrade<H: Handler>(
 fn refusal(error: tungstenite::Error) -> Ending {
     match error {
         tungstenite::Error::Http(response) => {
+            // A date is the other thing that it may be (RFC 9110 section 10.2.3); the gateway never sends one.
+            let wait = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(body);
             Ending::Refused {
                 status: response.status().as_u16(),
                 body: body.lines().next().unwrap_or_default().trim().to_owned(),
+                wait: Duration::from_secs(wait.unwrap_or_default()),
             }
         }
+        tungstenite::Error::Io(error) => Ending::Broken(explain(&error).unwrap_or_else(|| error.to_string())),
+        tungstenite::Error::Protocol(ProtocolError::HttparseError(_)) => Ending::Broken(NO_HTTP.to_owned()),
         other => Ending::Broken(other.to_string()),
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+/// The longest `Retry-After` that is believed: no gateway of ours says more, and a proxy that does must not lose an agent for good.
+const WAIT_MAX: Duration = Duration::from_secs(90 * 60);
+
 /// Why an attempt to connect, or a connection, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -16,6 +19,8 @@ pub enum Ending {
         status: u16,
         /// The first line of the body, where one came with the head.
         body: String,
+        /// `Retry-After`: before that nobody is let in. Zero where nothing was said.
+        wait: Duration,
     },
     /// The peer does not speak WebSocket, or not as RFC 6455 says; also a broken socket.
     Broken(String),
@@ -68,12 +73,23 @@ impl Ending {
     }
 }
 
+impl Ending {
+    /// How long coming back is for nothing, as far as the gateway has said so.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        match self {
+            Self::Refused { wait, .. } => (*wait).min(WAIT_MAX),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(why) => f.write_str(why),
             Self::NoToken(why) => write!(f, "there is no token: {why}"),
-            Self::Refused { status, body } => {
+            Self::Refused { status, body, .. } => {
                 write!(f, "the gateway answered {status}: {}", advice(*status))?;
                 if body.is_empty() { Ok(()) } else { write!(f, " (it says: {body})") }
             }
@@ -117,7 +133,15 @@ mod tests {
     }
 
     fn refused(status: u16) -> Ending {
-        Ending::Refused { status, body: String::new() }
+        Ending::Refused { status, body: String::new(), wait: Duration::ZERO }
+    }
+
+    #[test]
+    fn it_waits_as_long_as_it_was_told_but_not_for_ever() {
+        let told = |secs| Ending::Refused { status: 503, body: String::new(), wait: Duration::from_secs(secs) }.wait();
+        assert_eq!((told(0), told(7)), (Duration::ZERO, Duration::from_secs(7)));
+        assert_eq!(told(1 << 40), WAIT_MAX);
+        assert_eq!(Ending::Silent(Duration::from_secs(9)).wait(), Duration::ZERO);
     }
 
     #[test]

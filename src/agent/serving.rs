@@ -194,7 +194,7 @@ impl<'a, H: Handler> Serving<'a, H> {
                 (self.news)(News::Refused { code, message: &message });
                 if code == i64::from(Fault::Token.code()) {
                     self.renewal.wanted(now);
-                } else if code == i64::from(Fault::Later.code()) {
+                } else if [Fault::Later, Fault::Underway].map(|fault| i64::from(fault.code())).contains(&code) {
                     self.renewal.unchecked(now);
                 }
             }

@@ -326,7 +326,7 @@ mod tests {
         }
         // A flood of strangers leaves the lines of trespasses alone.
         let who = Who { over: "http", key: None, tenant: "t".into(), remote: None };
-        audit.forbidden(Now(1000), Trespass { who, right: "list", agent: None, method: None });
+        audit.forbidden(Now(1000), Trespass { who, right: "list", what: "list", agent: None, method: None });
         let (entries, taken) = taken(&desk);
         assert_eq!((entries, taken.more, taken.missed), (5, Tally([0, 3, 0, 0]), Tally::default()));
     }

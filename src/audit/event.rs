@@ -68,13 +68,15 @@ impl Login {
     }
 }
 
-/// A good key that was used for what it may not do.
+/// A good key that was used for what it may not do, or for a call that the agent's token does not allow.
 #[derive(Debug)]
 pub struct Trespass {
     /// Whose key.
     pub who: Who,
     /// The right that it takes.
     pub right: &'static str,
+    /// What was lacking, in the words of the metric.
+    pub what: &'static str,
     /// Which agent, where one was named.
     pub agent: Option<AgentId>,
     /// Which method, where it was that.

@@ -103,6 +103,7 @@ fn write_login(mut line: Line<'_>, login: &Login) {
 fn write_trespass(mut line: Line<'_>, trespass: &Trespass) {
     line.who(&trespass.who);
     line.text("right", trespass.right);
+    line.text("what", trespass.what);
     line.optional("agent", trespass.agent.as_deref());
     line.optional("method", trespass.method.as_deref());
 }
@@ -177,11 +178,11 @@ mod tests {
             (&json!("reload"), &json!("done"), 4)
         );
         let who = Who { key: None, remote: None, ..who() };
-        let trespass = Trespass { who, right: "list", agent: None, method: None };
+        let trespass = Trespass { who, right: "list", what: "list", agent: None, method: None };
         let trespass = written(&Event::Trespass(Box::new(trespass)));
         assert_eq!(
-            (&trespass["event"], &trespass["right"], trespass.get("key")),
-            (&json!("forbidden"), &json!("list"), None)
+            (&trespass["event"], &trespass["right"], &trespass["what"], trespass.get("key")),
+            (&json!("forbidden"), &json!("list"), &json!("list"), None)
         );
     }
 

@@ -9,9 +9,11 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::limits::{LABEL_BYTES_MAX, LABELS_MAX};
+use super::limits::{LABEL_BYTES_MAX, LABELS_MAX, METHODS_MAX};
 use super::refused::Fault;
 use crate::kit::ids::is_name;
+use crate::kit::methods::Methods;
+use crate::wire::envelope::link_side::METHOD_BYTES_MAX;
 
 /// The tenant of tokens that name none: the contract with agents, no setting.
 pub const TENANT_WHEN_ABSENT: &str = "default";
@@ -25,6 +27,9 @@ pub struct Claims {
     pub tenant: String,
     /// `labels`, sorted by key; at most 32, keys and values of at most 128 bytes.
     pub labels: Vec<(String, String)>,
+    /// `methods`, sorted and each once: all that backends may call on the connection; at most 32, of at most 256 bytes. `None`, where
+    /// the claim is absent, is all methods, and an empty list is none.
+    pub methods: Option<Vec<Methods>>,
     /// `exp`, in seconds since the UNIX epoch.
     pub expires_unix: u64,
     /// `iat`, in seconds since the UNIX epoch.
@@ -34,7 +39,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Whether names and labels are in form. Labels must be sorted by key.
+    /// Whether names, labels and methods are in form. Labels must be sorted by key.
     ///
     /// # Errors
     /// The first thing that is not.
@@ -54,11 +59,30 @@ impl Claims {
         if let Some(place) = self.labels.iter().position(|label| !fits(label)) {
             return Err(Fault::LabelSize(place));
         }
-        match self.labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(Fault::LabelTwice(pair[0].0.clone())),
+        if let Some(pair) = self.labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(Fault::LabelTwice(pair[0].0.clone()));
+        }
+        let methods = self.methods.as_deref().unwrap_or_default();
+        if methods.len() > METHODS_MAX {
+            return Err(Fault::MethodCount(methods.len()));
+        }
+        match methods.iter().position(|methods| methods.text_bytes() > METHOD_BYTES_MAX) {
+            Some(place) => Err(Fault::Method(place)),
             None => Ok(()),
         }
     }
+}
+
+/// Methods as a token or a webhook names them, sorted and each once.
+///
+/// # Errors
+/// The place, from 0, of one that is neither a name nor a beginning with a star.
+pub fn read_methods<T: AsRef<str>>(texts: &[T]) -> Result<Vec<Methods>, Fault> {
+    let read = |(place, text): (usize, &T)| text.as_ref().parse().map_err(|_| Fault::Method(place));
+    let mut methods = texts.iter().enumerate().map(read).collect::<Result<Vec<Methods>, _>>()?;
+    methods.sort_unstable();
+    methods.dedup();
+    Ok(methods)
 }
 
 /// When and for whom tokens are good.
@@ -100,10 +124,12 @@ pub(super) fn read(json: &[u8], rules: &Rules, now_unix: u64) -> Result<Claims, 
     check_lifetime(issued, expires, latest_start, rules.lifetime_max_secs)?;
     let mut labels = payload.labels.map_or_else(Vec::new, |labels| labels.0);
     labels.sort_unstable();
+    let methods = payload.methods.map(|Names(names)| read_methods(&names)).transpose()?;
     let claims = Claims {
         agent: payload.sub.ok_or(Fault::NoSubject)?.0.into_owned(),
         tenant: payload.tenant.map_or(Cow::Borrowed(rules.tenant_when_absent()), |tenant| tenant.0).into_owned(),
         labels,
+        methods,
         expires_unix: expires,
         issued_unix: issued,
         token_id: payload.jti.map(|id| id.0.into_owned()).filter(|id| !id.is_empty()),
@@ -147,6 +173,9 @@ struct Payload<'a> {
     #[serde(borrow)]
     tenant: Option<Text<'a>>,
     labels: Option<Labels>,
+    /// `null` is no list: whoever wrote it may have meant none, and absent means all.
+    #[serde(borrow, default, deserialize_with = "present")]
+    methods: Option<Names<'a>>,
     #[serde(borrow)]
     aud: Option<Audience<'a>>,
     exp: Option<NumericDate>,
@@ -159,6 +188,21 @@ struct Payload<'a> {
 /// A string that borrows from the JSON unless it has escapes. (serde borrows a bare `Cow`, but none within an `Option`.)
 #[derive(serde::Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A list of strings.
+#[derive(serde::Deserialize)]
+struct Names<'a>(#[serde(borrow)] Vec<Text<'a>>);
+
+/// A claim that may be absent, and may not be `null`.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Names<'a>>, D::Error> {
+    Names::deserialize(deserializer).map(Some)
+}
 
 /// `aud`: a string or a list of strings.
 struct Audience<'a>(Vec<Text<'a>>);
@@ -262,6 +306,9 @@ impl Serialize for Wire<'_> {
         if !self.claims.labels.is_empty() {
             map.serialize_entry("labels", &LabelMap(&self.claims.labels))?;
         }
+        if let Some(methods) = &self.claims.methods {
+            map.serialize_entry("methods", &MethodList(methods))?;
+        }
         if let Some(audience) = self.audience {
             map.serialize_entry("aud", audience)?;
         }
@@ -281,6 +328,14 @@ struct LabelMap<'a>(&'a [(String, String)]);
 impl Serialize for LabelMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+struct MethodList<'a>(&'a [Methods]);
+
+impl Serialize for MethodList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ToString::to_string))
     }
 }
 

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::claims::{self, Rules};
-use super::limits::{LABEL_BYTES_MAX, LABELS_MAX};
+use super::limits::{LABEL_BYTES_MAX, LABELS_MAX, METHODS_MAX};
 use super::token::{Algorithm, Claims, KeySource, Verifier};
 use crate::kit::ids::is_name;
 
@@ -84,6 +84,8 @@ fn check_claims(claims: &Claims) {
     let is_short = |text: &String| text.len() <= LABEL_BYTES_MAX;
     assert!(claims.labels.iter().all(|(key, value)| !key.is_empty() && is_short(key) && is_short(value)), "{claims:?}");
     assert!(claims.labels.windows(2).all(|pair| pair[0].0 < pair[1].0), "{claims:?}");
+    let methods = claims.methods.as_deref().unwrap_or_default();
+    assert!(methods.len() <= METHODS_MAX && methods.is_sorted(), "{claims:?}");
 }
 
 #[cfg(test)]
@@ -95,7 +97,7 @@ mod tests {
     proptest! {
         #[test]
         fn token(what in 0..3u8, header in r#"\{"alg":"(HS256|none|RS256|EdDSA|hs256)"(,"(kid|crit|typ|alg)":("hs"|"rs"|\["x"\]|null)){0,2}\}"#,
-                 payload in r#"\{("(sub|exp|nbf|aud|tenant|labels)":("[a-z:]{0,3}"|[0-9.e+-]{1,9}|\{"a":"b"\}|"holdfast"|1900000000|null),?){0,6}\}"#) {
+                 payload in r#"\{("(sub|exp|nbf|aud|tenant|labels|methods)":("[a-z:]{0,3}"|\["[a-z*]{0,3}"\]|[0-9.e+-]{1,9}|\{"a":"b"\}|"holdfast"|1900000000|null),?){0,6}\}"#) {
             let text = match what {
                 0 => format!("\0{header}.{payload}.x"),
                 1 => format!("\x01{header}\n{payload}"),

@@ -6,3 +6,5 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 pub const LABELS_MAX: usize = 32;
 /// Longest key and longest value of a label, in bytes.
 pub const LABEL_BYTES_MAX: usize = 128;
+/// Most methods that an agent's token names.
+pub const METHODS_MAX: usize = 32;

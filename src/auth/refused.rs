@@ -6,7 +6,8 @@
 use std::fmt;
 
 use super::algorithm::Algorithm;
-use super::limits::{LABEL_BYTES_MAX, LABELS_MAX, TOKEN_BYTES_MAX};
+use super::limits::{LABEL_BYTES_MAX, LABELS_MAX, METHODS_MAX, TOKEN_BYTES_MAX};
+use crate::wire::envelope::link_side::METHOD_BYTES_MAX;
 
 /// Why a token was refused: for the log and the metric, never for the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,12 @@ impl Refused {
     #[must_use]
     pub fn is_of_a_signed_token(self) -> bool {
         matches!(self, Refused::Expired | Refused::NotYet | Refused::Audience | Refused::Claims)
+    }
+
+    /// Whether it counts against the network that it comes from. What may be good a little later does not.
+    #[must_use]
+    pub fn is_failed_login(self) -> bool {
+        self != Refused::Pending
     }
 
     /// Its name in logs and as a metric label.
@@ -146,6 +153,10 @@ pub enum Fault {
     LabelSize(usize),
     /// A label that is there twice; here is its key.
     LabelTwice(String),
+    /// Too many methods; here is how many different ones.
+    MethodCount(usize),
+    /// A method that is empty, too long, or has a star elsewhere than at its end; here is its place, from 0.
+    Method(usize),
 }
 
 impl Fault {
@@ -176,7 +187,9 @@ impl Fault {
             | Fault::LivesTooLong(_)
             | Fault::LabelCount(_)
             | Fault::LabelSize(_)
-            | Fault::LabelTwice(_) => Refused::Claims,
+            | Fault::LabelTwice(_)
+            | Fault::MethodCount(_)
+            | Fault::Method(_) => Refused::Claims,
         }
     }
 }
@@ -236,8 +249,31 @@ impl fmt::Display for Fault {
                 place + 1
             ),
             Fault::LabelTwice(key) => write!(f, "the label {key:?} is there twice"),
+            Fault::MethodCount(count) => {
+                write!(f, "it has {count} different methods, and {METHODS_MAX} are allowed")
+            }
+            Fault::Method(place) => write!(
+                f,
+                "method {} must be 1 to {METHOD_BYTES_MAX} bytes, and may have one star, at its end",
+                place + 1
+            ),
         }
     }
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever reads a metric or the audit log finds each word in `docs/operations.md`, and no other.
+    #[test]
+    fn each_cause_is_listed_where_operators_read() {
+        let docs = include_str!("../../docs/operations.md");
+        let row = docs.lines().find(|line| line.starts_with("| `holdfast_auth_failures_total`")).unwrap_or_default();
+        let causes = row.split('|').nth(3).unwrap_or_default().split(';').next().unwrap_or_default();
+        let listed: Vec<&str> = causes.split('`').skip(1).step_by(2).collect();
+        assert_eq!(listed, Refused::ALL.map(Refused::label));
+    }
+}

@@ -4,7 +4,7 @@
 //! handed in, and the bell tells that one is wanted.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_channel::Sender;
@@ -56,6 +56,7 @@ pub struct Ring {
     pub limits: SetLimits,
     keys: RwLock<Option<Arc<KeySet>>>,
     freshness: AtomicU8,
+    fetches: AtomicU64,
     bell: Sender<()>,
 }
 
@@ -64,7 +65,8 @@ impl Ring {
     #[must_use]
     pub fn new(name: String, source: Source, algorithms: Vec<Algorithm>, limits: SetLimits, bell: Sender<()>) -> Self {
         let freshness = AtomicU8::new(Freshness::Asked as u8);
-        Self { name, source, algorithms, limits, keys: RwLock::new(None), freshness, bell }
+        let (keys, fetches) = (RwLock::new(None), AtomicU64::new(0));
+        Self { name, source, algorithms, limits, keys, freshness, fetches, bell }
     }
 
     /// Puts a set in force that was fetched just now.
@@ -75,7 +77,14 @@ impl Ring {
         let set = Arc::new(KeySet::parse(text, &self.algorithms, self.limits)?);
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&set));
         self.set_freshness(Freshness::Fresh);
+        self.fetches.fetch_add(1, Ordering::Release);
         Ok(set)
+    }
+
+    /// How often a set has been put in force.
+    #[must_use]
+    pub fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Acquire)
     }
 
     /// The set in force; `None` before the first.

@@ -83,6 +83,12 @@ impl Verifier {
         }
     }
 
+    /// How often keys of issuers have been fetched: where this has changed, a token whose key was not known may be judged.
+    #[must_use]
+    pub fn fetches(&self) -> u64 {
+        self.issuers.iter().map(|issuer| issuer.ring.fetches()).sum()
+    }
+
     /// Whether there is anything that could vouch for a token.
     #[must_use]
     pub fn is_empty(&self) -> bool {

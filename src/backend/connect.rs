@@ -5,6 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use tungstenite::client::ClientRequestBuilder;
+use tungstenite::error::ProtocolError;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::http::Uri;
 use tungstenite::protocol::{WebSocket, WebSocketConfig};
@@ -12,6 +13,7 @@ use tungstenite::protocol::{WebSocket, WebSocketConfig};
 use super::reader::{Said, read_one};
 use super::stream::Stream;
 use super::{ConnectError, Options};
+use crate::wire::client_tls::{NO_HTTP, explain};
 use crate::wire::envelope::link_side::client::FromLink;
 use crate::wire::url::Scheme;
 
@@ -37,7 +39,8 @@ pub(super) fn connect(options: &Options) -> Result<Opened, ConnectError> {
             let tls =
                 options.tls.as_ref().ok_or_else(|| ConnectError::Broken("wss:// needs roots to trust".to_owned()))?;
             let connection = tls.begin(&options.target.0.host).map_err(ConnectError::Broken)?;
-            Stream::secured(socket, connection).map_err(|error| ConnectError::Broken(format!("TLS: {error}")))?
+            let told = |error: io::Error| explain(&error).unwrap_or_else(|| format!("TLS: {error}"));
+            Stream::secured(socket, connection).map_err(|error| ConnectError::Broken(told(error)))?
         }
     };
     let mut socket = upgrade(options, stream.clone())?;
@@ -93,6 +96,12 @@ fn upgrade(options: &Options, stream: Stream) -> Result<WebSocket<Stream>, Conne
             let body = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
             let body = body.lines().next().unwrap_or_default().trim().to_owned();
             Err(ConnectError::Refused { status: response.status().as_u16(), body })
+        }
+        Err(HandshakeError::Failure(tungstenite::Error::Protocol(ProtocolError::HttparseError(_)))) => {
+            Err(ConnectError::Broken(NO_HTTP.to_owned()))
+        }
+        Err(HandshakeError::Failure(tungstenite::Error::Io(error))) => {
+            Err(ConnectError::Broken(explain(&error).unwrap_or_else(|| error.to_string())))
         }
         Err(HandshakeError::Failure(error)) => Err(ConnectError::Broken(error.to_string())),
         Err(HandshakeError::Interrupted(_)) => {

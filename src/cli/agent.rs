@@ -18,7 +18,7 @@ use super::trust::Trust;
 use crate::agent::{
     Agent, Credentials, Ending, Handler, News, Options, Program, ProgramOptions, Target, TokenSource, builtin,
 };
-use crate::kit::ids::is_name;
+use crate::kit::ids::{NAME_RULE, is_name};
 use crate::kit::tick::Clock;
 use crate::wire::envelope::Encoding;
 
@@ -36,7 +36,7 @@ const REPLY_BYTES_MAX: usize = 1024 * 1024;
 /// line of stderr. When the call is cancelled or its deadline passes, its process group gets SIGTERM, and SIGKILL after
 /// two seconds. Without a program, `ping` and `echo` are answered.
 ///
-/// Without a token the agent says only its id, which works with `holdfast serve --dev` alone.
+/// Without a token and without `--cert` the agent says only its id, which works with `holdfast serve --dev` alone.
 #[derive(Args, Clone)]
 #[command(
     after_help = "Exit codes: 0 stopped by SIGTERM or SIGINT (the first lets running calls finish, the second does not), \
@@ -177,7 +177,7 @@ fn tell(target: &str, news: News<'_>) {
 
 fn options(args: &AgentArgs) -> Result<Options, String> {
     if let Some(id) = args.id.as_deref().filter(|id| !is_name(id)) {
-        return Err(format!("`{id}` is no agent id: 1 to 128 of letters, digits and . _ : @ -"));
+        return Err(format!("`{id}` is no agent id: {NAME_RULE}"));
     }
     let credentials = match (token(args)?, &args.id) {
         (Some(token), id) => {

@@ -13,10 +13,10 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::call_link::{self, Asked};
+use super::call_link::{self, Call};
 use super::printout::{Exit, Printout};
 use super::trust::Trust;
-use crate::kit::ids::is_name;
+use crate::kit::ids::{NAME_RULE, is_name};
 
 /// Where the API key is looked for when no option gives one.
 const KEY_VARIABLE: &str = "HOLDFAST_API_KEY";
@@ -115,7 +115,7 @@ pub fn run(args: CallArgs) -> ExitCode {
     let printout = match (read_params(&args), &args.link) {
         (Err(why), _) => Printout::failed(Exit::Usage, why),
         (Ok(params), Some(url)) => {
-            let asked = Asked { agent: &args.agent, method: &args.method, params, timeout: args.timeout };
+            let asked = Call { agent: &args.agent, method: &args.method, params, timeout: args.timeout };
             call_link::call(url, &args.trust, key(&args), &asked)
         }
         (Ok(params), None) => match body(&args, params.as_deref()) {
@@ -135,7 +135,7 @@ pub fn run(args: CallArgs) -> ExitCode {
 /// The parameters, which are JSON; also holds that the agent's id can be one.
 fn read_params(args: &CallArgs) -> Result<Option<String>, String> {
     if !is_name(&args.agent) {
-        return Err(format!("`{}` is no agent id: 1 to 128 of letters, digits and . _ : @ -", args.agent));
+        return Err(format!("`{}` is no agent id: {NAME_RULE}", args.agent));
     }
     let text = match args.params.as_deref() {
         Some("-") => {

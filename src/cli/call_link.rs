@@ -14,8 +14,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Largest answer that is read, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What is asked.
-pub(super) struct Asked<'a> {
+/// The call to make.
+pub(super) struct Call<'a> {
     pub(super) agent: &'a str,
     pub(super) method: &'a str,
     pub(super) params: Option<String>,
@@ -23,7 +23,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// Opens a link, calls, and closes it.
-pub(super) fn call(url: &str, trust: &Trust, key: Option<String>, asked: &Asked<'_>) -> Printout {
+pub(super) fn call(url: &str, trust: &Trust, key: Option<String>, asked: &Call<'_>) -> Printout {
     let target = match Target::parse(url) {
         Ok(target) => target,
         Err(why) => return Printout::failed(Exit::Usage, why.to_string()),

@@ -50,8 +50,11 @@ fn report(loaded: &Loaded, host: &Host) -> String {
             let _ = writeln!(out, "Warning: {warning}.");
         }
     }
-    if settings.auth.keys.is_empty() {
-        let _ = writeln!(out, "No `[[auth.keys]]`: agents get in only under `serve --dev`.");
+    if !settings.knows_agents() {
+        let _ = writeln!(
+            out,
+            "No `[[auth.keys]]`, `[[auth.issuers]]`, `webhook.url` or `tls.client_identity`: agents get in only under `serve --dev`."
+        );
     }
     if settings.api.keys.is_empty() {
         let _ = writeln!(out, "No `[[api.keys]]`: the control API answers 401 except under `serve --dev`.");
@@ -78,11 +81,19 @@ mod tests {
             "limits.head_max = \"8KiB\"  # default\n",
             "On this machine: node node-1, 2 loops, 4 workers.\n",
             "At most 1860 connections (2 loops × 930): the descriptors",
-            "No `[[auth.keys]]`",
+            "No `[[auth.keys]]`, `[[auth.issuers]]`, `webhook.url` or `tls.client_identity`: agents get in only",
             "No `[[api.keys]]`",
         ] {
             assert!(report.contains(line), "{line} is not in:\n{report}");
         }
         assert!(!report.contains("Warning"), "{report}");
+    }
+
+    #[test]
+    fn agents_that_a_webhook_lets_in_are_not_said_to_stay_outside() {
+        let env = vec![("HOLDFAST_WEBHOOK__URL".to_owned(), "http://127.0.0.1:1/".into())];
+        let loaded = config::load(&Sources { env, ..Sources::default() }).expect("valid");
+        assert!(loaded.settings.knows_agents());
+        assert!(!config::load(&Sources::default()).expect("valid").settings.knows_agents());
     }
 }

@@ -86,10 +86,14 @@ pub fn mint(
         args.tenant.clone().or_else(|| signer.key.tenant.clone()).unwrap_or_else(|| TENANT_WHEN_ABSENT.to_owned());
     let mut labels = args.label.clone();
     labels.sort_unstable();
+    let mut methods = args.method.clone();
+    methods.sort_unstable();
+    methods.dedup();
     let claims = Claims {
         agent: args.agent.clone(),
         tenant,
         labels,
+        methods: (args.no_method || !methods.is_empty()).then_some(methods),
         expires_unix: now_unix.checked_add(args.ttl.as_secs()).ok_or("--ttl is too long")?,
         issued_unix: Some(now_unix),
         token_id: args.token_id.clone(),
@@ -116,7 +120,7 @@ pub fn verify(args: &VerifyArgs, settings: &TokenSettings, now_unix: u64) -> Res
     let verifier = Verifier::new(&settings.keys, audience, settings.leeway_secs)?
         .with_issuers(issuers)
         .with_lifetime_max(settings.lifetime_max_secs);
-    let token = match args.token.as_str() {
+    let token = match args.token.reveal() {
         "-" => read_token(io::stdin().lock())?,
         token => token.trim().to_owned(),
     };

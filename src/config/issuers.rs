@@ -6,13 +6,14 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{ReadFile, Secret};
+use super::keys::ReadFile;
 use super::kind::{Kind, Span, parse_algorithm, parse_http_url};
 use super::problem::Problems;
 use super::schema::{Entries, Field, FieldKind, entry};
 use crate::auth::algorithm::{Algorithm, KeyKind};
 use crate::auth::ring::Source;
-use crate::kit::ids::is_name;
+use crate::kit::ids::{NAME_RULE, is_name};
+use crate::kit::secret::Secret;
 
 entry! {
     /// An issuer of tokens, whose keys are fetched as a JWKS. Tokens that name it in `iss` are checked with its keys alone, and no other token is.
@@ -79,8 +80,8 @@ pub(super) fn resolve(raw: &[RawIssuer], in_place: &dyn Fn(&str) -> PathBuf, pro
             entry.problem("audiences", "is empty: a token for another service of this issuer would do");
         }
         for tenant in typed.tenants.iter().filter(|tenant| !is_name(tenant)) {
-            let what = format!("has \"{tenant}\", which is no name: 1 to 128 letters, digits, or any of . _ : @ -");
-            entry.problem("tenants", &what);
+            let what = format!("has \"{tenant}\", which is no name: {NAME_RULE}");
+            entry.problem("tenants", what);
         }
         let leeway = entry.leeway(&typed.leeway);
         if let Some(source) = source {
@@ -124,7 +125,7 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn problem(&mut self, field: &str, what: &str) {
+    fn problem(&mut self, field: &str, what: impl std::fmt::Display) {
         let key = format!("auth.issuers.{}.{field}", self.index);
         let text = format!("`{key}` {what}");
         self.problems.push(Default::default(), key, text);
@@ -132,9 +133,9 @@ impl Entry<'_> {
 
     fn names(&mut self, typed: &RawIssuer, earlier: &[RawIssuer]) {
         if !is_name(&typed.name) {
-            self.problem("name", "must be a name: 1 to 128 letters, digits, or any of . _ : @ -");
+            self.problem("name", format!("must be a name: {NAME_RULE}"));
         } else if earlier.iter().any(|other| other.name == typed.name) {
-            self.problem("name", &format!("\"{}\" is used twice", typed.name));
+            self.problem("name", format!("\"{}\" is used twice", typed.name));
         }
         if typed.iss.is_empty() {
             self.problem("iss", "is missing");
@@ -153,7 +154,7 @@ impl Entry<'_> {
             (url, "") => match parse_http_url(url) {
                 Ok(url) => Some(Source::Url(url)),
                 Err(what) => {
-                    self.problem("jwks_url", &format!("is \"{url}\", {what}"));
+                    self.problem("jwks_url", format!("is \"{url}\", {what}"));
                     None
                 }
             },
@@ -175,10 +176,10 @@ impl Entry<'_> {
                     self.problem("algorithms", "has \"HS256\": keys that are published sign nothing in secret");
                 }
                 Ok(algorithm) if algorithms.contains(&algorithm) => {
-                    self.problem("algorithms", &format!("has \"{name}\" twice"));
+                    self.problem("algorithms", format!("has \"{name}\" twice"));
                 }
                 Ok(algorithm) => algorithms.push(algorithm),
-                Err(what) => self.problem("algorithms", &format!("has \"{name}\", {what}")),
+                Err(what) => self.problem("algorithms", format!("has \"{name}\", {what}")),
             }
         }
         algorithms
@@ -191,8 +192,8 @@ impl Entry<'_> {
         }
         match Span::parse(&typed.to_owned()) {
             Ok(leeway) if leeway <= MOST => return Some(leeway),
-            Ok(_) => self.problem("leeway", &format!("is \"{typed}\", must lie between 0s and 1h")),
-            Err(what) => self.problem("leeway", &format!("is \"{typed}\", {what}")),
+            Ok(_) => self.problem("leeway", format!("is \"{typed}\", must lie between 0s and 1h")),
+            Err(what) => self.problem("leeway", format!("is \"{typed}\", {what}")),
         }
         None
     }

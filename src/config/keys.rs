@@ -14,7 +14,8 @@ use super::schema::{Entries, Field, FieldKind, OptionalList, entry};
 use crate::auth::api_key::{self, ApiKeySource};
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::token::{Algorithm, KeySource, Verifier};
-use crate::kit::ids::is_name;
+use crate::kit::ids::{NAME_RULE, is_name};
+use crate::kit::secret::Secret;
 
 /// Reads a file, from a place that relative paths mean.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -53,33 +54,8 @@ entry! {
     }
 }
 
-/// A text that no `Debug` shows.
-#[derive(Clone, Default, PartialEq, serde::Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Of this text.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself, for who has to use it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
 impl FieldKind for Secret {
     const SHAPE: Shape = Shape::Text;
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(if self.0.is_empty() { "\"\"" } else { "(hidden)" })
-    }
 }
 
 /// Token keys, their files read.
@@ -126,7 +102,7 @@ pub(super) fn resolve_auth(raw: &[RawAuthKey], read: ReadFile<'_>, problems: &mu
     for (index, key) in raw.iter().enumerate() {
         let mut entry = Entry::new("auth", index, problems);
         if entry.present("id", &key.id) && raw[..index].iter().any(|other| other.id == key.id) {
-            entry.problem("id", &format!("\"{}\" is used twice", key.id));
+            entry.problem("id", format!("\"{}\" is used twice", key.id));
         }
         let algorithm = entry.algorithm(&key.algorithm);
         let material = entry.material(key, algorithm, read);
@@ -151,7 +127,7 @@ pub(super) fn resolve_api(raw: &[RawApiKey], problems: &mut Problems) -> ApiKeys
         let mut entry = Entry::new("api", index, problems);
         let earlier = &raw[..index];
         if entry.present("name", &key.name) && earlier.iter().any(|other| other.name == key.name) {
-            entry.problem("name", &format!("\"{}\" is used twice", key.name));
+            entry.problem("name", format!("\"{}\" is used twice", key.name));
         }
         let hex = key.sha256.len() == 64 && key.sha256.bytes().all(|b| b.is_ascii_hexdigit());
         if entry.present("sha256", &key.sha256) && !hex {
@@ -197,7 +173,7 @@ impl<'a> Entry<'a> {
         Self { before: problems.0.len(), section, index, problems }
     }
 
-    fn problem(&mut self, field: &str, what: &str) {
+    fn problem(&mut self, field: &str, what: impl std::fmt::Display) {
         let key = format!("{}.keys.{}.{field}", self.section, self.index);
         let text = format!("`{key}` {what}");
         self.problems.push(Default::default(), key, text);
@@ -221,7 +197,7 @@ impl<'a> Entry<'a> {
 
     fn tenant(&mut self, text: &str) -> Option<String> {
         if !text.is_empty() && !is_name(text) {
-            let what = "must be a name: 1 to 128 letters, digits, or any of . _ : @ -";
+            let what = format!("must be a name: {NAME_RULE}");
             self.problem("tenant", what);
         }
         (!text.is_empty()).then(|| text.to_owned())
@@ -233,14 +209,14 @@ impl<'a> Entry<'a> {
         }
         let parsed = parse_algorithm(text);
         if let Err(what) = &parsed {
-            self.problem("algorithm", &format!("is \"{text}\", {what}"));
+            self.problem("algorithm", format!("is \"{text}\", {what}"));
         }
         parsed.ok()
     }
 
     fn material(&mut self, key: &RawAuthKey, algorithm: Option<Algorithm>, read: ReadFile<'_>) -> Option<Vec<u8>> {
         let algorithm = algorithm?;
-        match (key.file.is_empty(), key.secret.0.is_empty()) {
+        match (key.file.is_empty(), key.secret.is_empty()) {
             (true, true) => {
                 self.problem("file", "is missing: give `file` or `secret`");
                 None
@@ -254,7 +230,7 @@ impl<'a> Entry<'a> {
                 self.problem("secret", what);
                 None
             }
-            (true, false) => Some(key.secret.0.clone().into_bytes()),
+            (true, false) => Some(key.secret.as_bytes().to_vec()),
             (false, true) => self.read(&key.file, read),
         }
     }
@@ -262,12 +238,12 @@ impl<'a> Entry<'a> {
     fn read(&mut self, file: &str, read: ReadFile<'_>) -> Option<Vec<u8>> {
         match read(Path::new(file)) {
             Ok(bytes) if bytes.is_empty() => {
-                self.problem("file", &format!("\"{file}\" is empty"));
+                self.problem("file", format!("\"{file}\" is empty"));
                 None
             }
             Ok(bytes) => Some(bytes),
             Err(error) => {
-                self.problem("file", &format!("\"{file}\" cannot be read: {error}"));
+                self.problem("file", format!("\"{file}\" cannot be read: {error}"));
                 None
             }
         }

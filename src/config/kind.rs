@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use serde::de::DeserializeOwned;
 
 use crate::auth::token::Algorithm;
-use crate::kit::ids::is_name;
+use crate::kit::ids::{NAME_RULE, is_name};
 use crate::kit::network::{Network, Networks};
 use crate::wire::origins::{AllowedOrigin, AllowedOrigins};
 
@@ -329,7 +329,7 @@ fn parse_optional_name(text: &str) -> Result<String, String> {
     if text.is_empty() || is_name(text) {
         return Ok(text.to_owned());
     }
-    Err("must be a name: 1 to 128 letters, digits, or any of . _ : @ -".to_owned())
+    Err(format!("must be a name: {NAME_RULE}"))
 }
 
 #[cfg(test)]

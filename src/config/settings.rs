@@ -5,7 +5,7 @@
 
 use super::Sources;
 use super::issuers::{Issuers, RawIssuer};
-use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey, Secret};
+use super::keys::{ApiKeys, AuthKeys, RawApiKey, RawAuthKey};
 use super::kind::{
     Address, Certificates, Count, Format, HttpUrl, Kind, Level, NetworkList, OptionalAddress, OptionalName, OriginList,
     Places, ProxyHeader, Readers, Size, Span, Switch, Text, TlsPort, TlsVersion,
@@ -13,6 +13,7 @@ use super::kind::{
 use super::problem::Problems;
 use super::schema::{self, Key, Section, literal, sections};
 use super::tls_keys::{RawTlsKey, Secure, TlsKeys};
+use crate::kit::secret::Secret;
 
 sections! {
     /// Where agents connect, and the threads that serve them.
@@ -366,6 +367,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether there is anything that says who an agent is: without it agents get in under `serve --dev` alone.
+    #[must_use]
+    pub fn knows_agents(&self) -> bool {
+        let by_token = !self.auth.keys.is_empty() || !self.auth.issuers.is_empty() || !self.webhook.url.is_empty();
+        by_token || !self.tls.client_identity.is_empty()
+    }
+
     /// Parses every value; each problem is noted. `None` when a default is no value, which a test rules out.
     pub(super) fn resolve(
         raw: &Raw,

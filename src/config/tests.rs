@@ -381,7 +381,7 @@ fn keys_that_are_wrong_are_told() {
         ),
         (
             "[[api.keys]]\nname = \"a\"\nsha256 = \"hush\"\ntenant = \"a b\"",
-            "2 problems in the settings:\n  h.toml:3: `api.keys.0.sha256` must be the SHA-256 of the key, 64 hex digits (`holdfast token api-key` makes both)\n  h.toml:4: `api.keys.0.tenant` must be a name: 1 to 128 letters, digits, or any of . _ : @ -",
+            "2 problems in the settings:\n  h.toml:3: `api.keys.0.sha256` must be the SHA-256 of the key, 64 hex digits (`holdfast token api-key` makes both)\n  h.toml:4: `api.keys.0.tenant` must be a name: 1 to 128 characters of A-Z a-z 0-9 . _ : @ -",
         ),
     ];
     for (text, expected) in cases {

@@ -184,8 +184,14 @@ pub fn files(settings: &Settings) -> Vec<PathBuf> {
 fn warnings(tls: &Tls, certificates: &Certificates, place: &dyn Fn(&Path) -> PathBuf) -> Vec<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut warnings = Vec::new();
-    for (files, life) in tls.keys.0.iter().zip(certificates.lives()) {
+    for ((files, life), is_of_authority) in tls.keys.0.iter().zip(certificates.lives()).zip(certificates.authorities())
+    {
         let chain = files.chain.display();
+        if is_of_authority {
+            warnings.push(format!(
+                "{chain} is a certificate of an authority, which many clients do not take from a server: make it with `basicConstraints=CA:FALSE`"
+            ));
+        }
         match life {
             Some((from, _)) if now < from => warnings.push(format!("{chain} is not valid yet: clients will refuse it")),
             Some((_, to)) if now > to => warnings.push(format!("{chain} has expired: clients will refuse it")),

@@ -5,7 +5,7 @@
 use axum::http::{HeaderMap, header};
 use metrics::counter;
 
-use super::asked::Arrived;
+use super::admitted::Arrived;
 use super::problem::{Kind, Problem};
 use super::query;
 use super::setup::{Access, Live, Shared};
@@ -13,7 +13,6 @@ use crate::audit::Login;
 use crate::auth::permissions::{Act, Right, Ruling};
 use crate::auth::refused::Refused;
 use crate::kit::metric;
-use crate::kit::retry_after::retry_after_secs;
 use crate::net::arrivals::Shed;
 use crate::work::caller::Caller;
 
@@ -42,7 +41,7 @@ pub fn admit(
             // What stands in the path is written down where it can be a name.
             // No route that is for administrators has an agent in it.
             let agent = query::agent(arrived.agent).ok().filter(|_| right != Right::Administer);
-            shared.dispatch.forbidden(arrived.now, &by, right, agent.as_deref(), None);
+            shared.dispatch.forbidden(arrived.now, &by, right, agent.as_deref());
             let detail = format!("This API key has no permission `{}`.", right.word());
             Err(Problem::new(Kind::Forbidden).detail(detail))
         }
@@ -60,8 +59,7 @@ fn check_network(shared: &Shared, arrived: &Arrived<'_>) -> Result<(), Problem> 
     if let Some(left_out) = shared.dispatch.may_log_refusal(now) {
         tracing::info!(%peer, limit, left_out, "request refused by a limit");
     }
-    let seed = now.0 ^ u64::from(peer.port()) << 32;
-    Err(Problem::new(Kind::FailedLogins).retry_after(retry_after_secs(wait, seed)))
+    Err(Problem::new(Kind::FailedLogins).again_in(wait))
 }
 
 fn refuse(shared: &Shared, arrived: &Arrived<'_>, refused: Refused) -> Problem {
@@ -69,6 +67,7 @@ fn refuse(shared: &Shared, arrived: &Arrived<'_>, refused: Refused) -> Problem {
     if let Some(left_out) = shared.dispatch.may_log_refusal(now) {
         tracing::info!(%peer, cause = ?refused, left_out, "request refused");
     }
-    shared.dispatch.login_refused(now, Login::of_a_stranger(DOOR, refused.label(), Some(peer)));
+    let login = Login::of_a_stranger(DOOR, refused.label(), Some(peer));
+    shared.dispatch.login_refused(now, refused, Some(peer.ip()), login);
     Problem::new(Kind::Unauthorized)
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::admitted::Admitted;
 use super::answer::{Answer, Media};
-use super::asked::Asked;
 use super::confirm;
 use super::problem::{Closed, Kind, Problem};
 use super::query;
@@ -40,6 +40,7 @@ struct AgentJson<'a> {
     agent: &'a str,
     protocol: &'static str,
     labels: BTreeMap<&'a str, &'a str>,
+    methods: Option<Vec<String>>,
     since: String,
     last_heard: String,
     peer: Option<SocketAddr>,
@@ -54,9 +55,9 @@ struct AgentJson<'a> {
 ///
 /// # Errors
 /// 400 when the query is wrong.
-pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
+pub fn list(shared: &Shared, asked: &Admitted<'_>) -> Result<Answer, Problem> {
     let list = query::list(asked.query)?;
-    let page = shared.dispatch.agents(&asked.by, list.filter, list.cursor, list.limit);
+    let page = shared.dispatch.agents(&asked.by, list.filter, list.page.cursor, list.page.limit);
     let agents = page
         .agents
         .iter()
@@ -74,7 +75,7 @@ pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
 ///
 /// # Errors
 /// 404 when it is not connected, with its last close where that is remembered; 503 when its loop has too much to do.
-pub async fn show(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Problem> {
+pub async fn show(shared: &Arc<Shared>, asked: Admitted<'_>) -> Result<Answer, Problem> {
     let agent = query::agent(asked.agent)?;
     let mut seen = look(shared, &asked, &agent).await?;
     if matches!(seen, Look::JustEnded) {
@@ -90,7 +91,7 @@ pub async fn show(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Prob
     }
 }
 
-async fn look(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Result<Look, Problem> {
+async fn look(shared: &Shared, asked: &Admitted<'_>, agent: &str) -> Result<Look, Problem> {
     let (tell, told) = oneshot::channel();
     let on_look = Box::new(move |look| {
         // Who asked may be gone.
@@ -105,7 +106,7 @@ async fn look(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Result<Look, P
 /// # Errors
 /// 404 when it is not connected, 400 when the query is wrong, 503 when its loop has too much to do, or when it must be written down
 /// before and cannot be.
-pub async fn disconnect(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
+pub async fn disconnect(shared: &Shared, asked: &Admitted<'_>) -> Result<Answer, Problem> {
     let agent = query::agent(asked.agent)?;
     let reason = query::reason(asked.query, Reason::Disconnected.row().text)?;
     confirm::confirm(shared, asked.now, || disconnection(&asked.by, &agent, &reason, "asked")).await?;
@@ -116,11 +117,11 @@ pub async fn disconnect(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Pr
     }
 }
 
-fn offline(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Problem {
+fn offline(shared: &Shared, asked: &Admitted<'_>, agent: &str) -> Problem {
     Problem::new(Kind::Offline).agent(agent).last_close(last_close(shared, asked, agent))
 }
 
-fn last_close(shared: &Shared, asked: &Asked<'_>, agent: &str) -> Option<Closed> {
+fn last_close(shared: &Shared, asked: &Admitted<'_>, agent: &str) -> Option<Closed> {
     let close = shared.dispatch.last_close(&asked.by, agent)?;
     Some(shared.closed(close))
 }
@@ -130,6 +131,7 @@ fn agent_json<'a>(shared: &Shared, agent: &'a str, view: &'a AgentView, last_clo
         agent,
         protocol: view.encoding.subprotocol(),
         labels: labels(&view.labels),
+        methods: view.callable.as_deref().map(|methods| methods.iter().map(ToString::to_string).collect()),
         since: shared.time(view.since),
         last_heard: shared.time(view.last_heard),
         peer: view.peer,

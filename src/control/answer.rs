@@ -2,11 +2,15 @@
 //!
 //! Owns the step to HTTP. It never knows who asked, nor what the answer says.
 
+use std::time::Duration;
+
 use axum::body::Body as HttpBody;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Response, StatusCode};
 use bytes::Bytes;
 use serde::Serialize;
+
+use crate::kit::retry_after::retry_after_secs;
 
 /// The media type of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,9 @@ pub struct Answer {
     pub body: Bytes,
     /// One header more.
     pub header: Option<(HeaderName, HeaderValue)>,
+    /// Whether and when to ask again: a `Retry-After` when it becomes HTTP, so that of those who get copies of one answer each is told
+    /// another time.
+    pub again_in: Option<Duration>,
 }
 
 /// Says that an answer was stored and not made for this request.
@@ -41,7 +48,7 @@ impl Answer {
     /// An answer of ready bytes.
     #[must_use]
     pub fn new(status: u16, media: Media, body: impl Into<Bytes>) -> Self {
-        Self { status, media, body: body.into(), header: None }
+        Self { status, media, body: body.into(), header: None, again_in: None }
     }
 
     /// An answer that is written as JSON.
@@ -58,9 +65,16 @@ impl Answer {
         self
     }
 
-    /// As an HTTP response.
+    /// To be asked again after this time.
     #[must_use]
-    pub fn into_response(self) -> Response<HttpBody> {
+    pub fn again_in(mut self, wait: Option<Duration>) -> Self {
+        self.again_in = wait;
+        self
+    }
+
+    /// As an HTTP response. `seed` is another one for each request: see [`retry_after_secs`].
+    #[must_use]
+    pub fn into_response(self, seed: u64) -> Response<HttpBody> {
         let mut response = Response::new(HttpBody::from(self.body));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let media = match self.media {
@@ -76,6 +90,9 @@ impl Answer {
         if let Some((name, value)) = self.header {
             headers.insert(name, value);
         }
+        if let Some(wait) = self.again_in {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_secs(wait, seed)));
+        }
         response
     }
 }
@@ -83,16 +100,29 @@ impl Answer {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn a_response_carries_status_type_and_header() {
         let header = (REPLAYED, HeaderValue::from_static("true"));
-        let response = Answer::new(499, Media::Problem, "{}").with(Some(header)).into_response();
+        let response = Answer::new(499, Media::Problem, "{}").with(Some(header)).into_response(1);
         assert_eq!(response.status().as_u16(), 499);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["idempotency-replayed"], "true");
-        let empty = Answer::new(204, Media::Nothing, "").into_response();
+        let empty = Answer::new(204, Media::Nothing, "").into_response(1);
         assert!(empty.headers().is_empty());
+    }
+
+    #[test]
+    fn copies_of_one_answer_are_told_different_times() {
+        let answer = Answer::new(503, Media::Problem, "{}").again_in(Some(Duration::from_secs(20)));
+        let told = |seed| {
+            let response = answer.clone().into_response(seed);
+            response.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap()
+        };
+        let found: BTreeSet<u32> = (0..500).map(told).collect();
+        assert_eq!(found, (20..=30).collect());
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName};
 
+use super::admitted::Admitted;
 use super::answer::Answer;
-use super::asked::Asked;
 use super::body;
 use super::call_body::{self, CallBody};
 use super::keyed_call;
@@ -16,13 +16,11 @@ use super::problem::{Kind, Problem};
 use super::query;
 use super::reply;
 use super::setup::Shared;
-use crate::auth::permissions::Right;
 use crate::calls::End;
 use crate::kit::ids::CallId;
 use crate::kit::planted;
-use crate::kit::retry_after::retry_after_secs;
 use crate::wire::envelope::Payload;
-use crate::work::dispatch::{CallRequest, Dispatch, Permitted};
+use crate::work::dispatch::{CallRequest, Dispatch, Forbidden, Permitted};
 
 /// Marks repeats of one call.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -33,14 +31,14 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What is wrong with the request. How the call ended is never an error here.
 pub async fn post(
     shared: &Arc<Shared>,
-    asked: Asked<'_>,
+    asked: Admitted<'_>,
     body: hyper::body::Incoming,
     patience: &Patience,
 ) -> Result<Answer, Problem> {
     planted::here(planted::Place::Control);
     let agent = query::agent(asked.agent)?;
     if let Err(wait) = shared.dispatch.may_call(asked.by.key, asked.now) {
-        return Err(Problem::new(Kind::RateLimited).retry_after(retry_after_secs(wait, asked.now.0)));
+        return Err(Problem::new(Kind::RateLimited).again_in(wait));
     }
     let key = idempotency_key(asked.headers)?;
     let limits = &asked.live.limits;
@@ -49,10 +47,13 @@ pub async fn post(
     patience.wait_for(Wait::Us, asked.now);
     let call = call_body::parse(&bytes, limits.timeouts())?;
     let request = request(&asked, &agent, &call);
-    let Ok(permitted) = request.permit() else {
-        shared.dispatch.forbidden(asked.now, &asked.by, Right::Call, Some(&agent), Some(&call.method));
-        return Err(Problem::new(Kind::Forbidden).detail("This API key may not call this method."));
-    };
+    let permitted = shared.dispatch.permit(request).map_err(|forbidden| {
+        shared.dispatch.call_forbidden(asked.now, &request, forbidden);
+        Problem::new(Kind::Forbidden).detail(match forbidden {
+            Forbidden::ByKey => "This API key may not call this method.",
+            Forbidden::ByToken => "This agent's token does not allow calls of this method.",
+        })
+    })?;
     if let Some(key) = key {
         return keyed_call::send(shared, limits.idempotency, key, &bytes, &permitted).await;
     }
@@ -84,7 +85,7 @@ async fn send(shared: &Arc<Shared>, permitted: &Permitted<'_>) -> Answer {
     }
 }
 
-fn request<'a>(asked: &'a Asked<'_>, agent: &'a str, call: &'a CallBody<'_>) -> CallRequest<'a> {
+fn request<'a>(asked: &'a Admitted<'_>, agent: &'a str, call: &'a CallBody<'_>) -> CallRequest<'a> {
     CallRequest {
         by: &asked.by,
         agent,

@@ -46,7 +46,7 @@ pub struct Key {
 }
 
 /// SHA-256 of a body: the same key with another body is a mistake of the caller.
-pub type Fingerprint = [u8; 32];
+pub type BodyDigest = [u8; 32];
 
 /// A place among those who wait for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ enum State<W> {
 
 struct Entry<W> {
     flight: u64,
-    body: Fingerprint,
+    body: BodyDigest,
     state: State<W>,
 }
 
@@ -118,7 +118,7 @@ impl<W> Idempotency<W> {
     }
 
     /// A call with a key has come in. `waiter` is kept for [`Begun::First`] and [`Begun::Joined`], else dropped.
-    pub fn begin(&mut self, now: Now, bounds: Bounds, key: Key, body: Fingerprint, waiter: W) -> Begun {
+    pub fn begin(&mut self, now: Now, bounds: Bounds, key: Key, body: BodyDigest, waiter: W) -> Begun {
         self.forget_expired(now);
         if let Some((key, entry)) = self
             .entries
@@ -252,7 +252,7 @@ impl<W> Idempotency<W> {
 }
 
 impl<W> Entry<W> {
-    fn join(&mut self, key: Arc<Key>, body: Fingerprint, waiter: W) -> Begun {
+    fn join(&mut self, key: Arc<Key>, body: BodyDigest, waiter: W) -> Begun {
         if self.body != body {
             return Begun::OtherBody;
         }

@@ -10,7 +10,7 @@ use axum::http::HeaderValue;
 use tokio::sync::oneshot;
 
 use super::answer::{Answer, REPLAYED};
-use super::idempotency::{Again, Begun, Bounds, Fingerprint, Key, Seat};
+use super::idempotency::{Again, Begun, BodyDigest, Bounds, Key, Seat};
 use super::problem::{Fault, Kind, Problem};
 use super::reply;
 use super::setup::Shared;
@@ -39,7 +39,7 @@ pub async fn send(
     let key = Key { tenant, owner, agent: request.agent.to_owned(), key: key.to_vec() };
     let (end, ended) = oneshot::channel();
     let now = shared.clock.now();
-    let begun = shared.idempotency().begin(now, bounds, key, fingerprint(body), end);
+    let begun = shared.idempotency().begin(now, bounds, key, digest_of(body), end);
     let refused = |kind| Err(Problem::new(kind).agent(request.agent));
     let seat = match begun {
         Begun::First(seat) => {
@@ -135,10 +135,10 @@ impl Drop for Leave<'_> {
     }
 }
 
-fn fingerprint(body: &[u8]) -> Fingerprint {
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());
-    fingerprint
+fn digest_of(body: &[u8]) -> BodyDigest {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());
+    sha256
 }
 
 /// An idempotency key that may be one.
@@ -204,8 +204,8 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_is_of_every_byte() {
-        assert_eq!(fingerprint(b"a"), fingerprint(b"a"));
-        assert_ne!(fingerprint(b"a"), fingerprint(b"a "));
+    fn a_digest_is_of_every_byte() {
+        assert_eq!(digest_of(b"a"), digest_of(b"a"));
+        assert_ne!(digest_of(b"a"), digest_of(b"a "));
     }
 }

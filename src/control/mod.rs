@@ -7,9 +7,9 @@
 //! `operate` → an `answer` or a `problem`.
 
 mod admit;
+mod admitted;
 mod agents;
 mod answer;
-mod asked;
 mod body;
 mod call;
 mod call_body;

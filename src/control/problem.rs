@@ -3,6 +3,7 @@
 //! Owns the one table from outcomes and from the API's own refusals to status, title and words. It never decides that something is wrong.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::http::header::{self, HeaderName, HeaderValue};
 use serde::Serialize;
@@ -157,6 +158,23 @@ impl Kind {
         self as u8 <= Self::Draining as u8
     }
 
+    /// Whether it passes by itself: the same request may succeed a little later, and the answer has a `Retry-After`.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        matches!(
+            self,
+            Self::Busy
+                | Self::Draining
+                | Self::Overloaded
+                | Self::NotReady
+                | Self::KeysFull
+                | Self::RateLimited
+                | Self::FailedLogins
+                | Self::NotAudited
+                | Self::RevocationsBusy
+        )
+    }
+
     /// The row of the table.
     #[must_use]
     #[rustfmt::skip]
@@ -253,7 +271,7 @@ struct Parts {
     last_close: Option<Closed>,
     errors: Vec<Fault>,
     allow: Option<String>,
-    retry_after_secs: u32,
+    wait: Duration,
 }
 
 /// What goes over the wire, in this order.
@@ -287,8 +305,8 @@ impl Problem {
             last_close: None,
             errors: Vec::new(),
             allow: None,
-            // The shortest that the header can say, and most of what it waits for ends sooner.
-            retry_after_secs: 1,
+            // As short as the header can say, and most of what it waits for ends sooner.
+            wait: Duration::ZERO,
         }))
     }
 
@@ -336,8 +354,8 @@ impl Problem {
 
     /// To be repeated after this time, where the kind says when at all.
     #[must_use]
-    pub fn retry_after(mut self, secs: u32) -> Self {
-        self.0.retry_after_secs = secs;
+    pub fn again_in(mut self, wait: Duration) -> Self {
+        self.0.wait = wait;
         self
     }
 
@@ -357,7 +375,8 @@ impl Problem {
             errors: &self.0.errors,
         };
         let header = self.header();
-        Answer::json(row.status, Media::Problem, &written).with(header)
+        let again_in = self.0.kind.passes().then_some(self.0.wait);
+        Answer::json(row.status, Media::Problem, &written).with(header).again_in(again_in)
     }
 
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
@@ -365,14 +384,6 @@ impl Problem {
             Kind::Unauthorized => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"holdfast\"")))
             }
-            Kind::Busy
-            | Kind::Draining
-            | Kind::Overloaded
-            | Kind::NotReady
-            | Kind::KeysFull
-            | Kind::RateLimited
-            | Kind::FailedLogins
-            | Kind::NotAudited => Some((header::RETRY_AFTER, HeaderValue::from(self.0.retry_after_secs))),
             Kind::MethodNotAllowed => {
                 let allow = HeaderValue::try_from(self.0.allow.as_deref()?).ok()?;
                 Some((header::ALLOW, allow))
@@ -459,13 +470,22 @@ mod tests {
     fn headers_that_the_status_asks_for() {
         for (problem, name, value) in [
             (Problem::new(Kind::Unauthorized), header::WWW_AUTHENTICATE, "Bearer realm=\"holdfast\""),
-            (Problem::new(Kind::Busy), header::RETRY_AFTER, "1"),
-            (Problem::new(Kind::Overloaded), header::RETRY_AFTER, "1"),
             (Problem::new(Kind::MethodNotAllowed).allow("GET, HEAD".into()), header::ALLOW, "GET, HEAD"),
         ] {
             let (answer, _) = written(problem);
             let (found, text) = answer.header.unwrap();
             assert_eq!((found, text.to_str().unwrap()), (name, value));
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_says_when() {
+        for kind in Kind::ALL {
+            let answer = Problem::new(kind).again_in(Duration::from_secs(7)).into_answer();
+            assert_eq!(answer.again_in, kind.passes().then_some(Duration::from_secs(7)), "{kind:?}");
+            // Only the operator changes that a node keeps no revocations.
+            let may_pass = matches!(kind.row().status, 429 | 503) && kind != Kind::RevocationsOff;
+            assert_eq!(kind.passes(), may_pass, "{kind:?}");
         }
     }
 }

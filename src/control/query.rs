@@ -8,13 +8,13 @@ use percent_encoding::percent_decode_str;
 
 use super::problem::{Fault, Kind, Problem};
 use crate::directory::Filter;
-use crate::kit::ids::is_name;
+use crate::kit::ids::{NAME_RULE, is_name};
 use crate::kit::labels;
 
-/// Agents on a page when the caller says nothing. A part of the API, not a setting.
-const PAGE_AGENTS: usize = 100;
-/// Most agents on a page.
-const PAGE_AGENTS_MAX: usize = 1000;
+/// Entries of a page when the caller says nothing. A part of the API, not a setting.
+const PAGE_ENTRIES: usize = 100;
+/// Most entries of a page.
+const PAGE_ENTRIES_MAX: usize = 1000;
 /// Most labels in a filter.
 const FILTER_LABELS_MAX: usize = 16;
 /// Longest reason of a disconnect, in bytes.
@@ -25,10 +25,35 @@ const REASON_BYTES_MAX: usize = 120;
 pub struct List {
     /// Which agents.
     pub filter: Filter,
+    /// Which part of them.
+    pub page: Page,
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub struct Page {
     /// Where to go on; 0 at the start.
     pub cursor: u64,
-    /// Most agents on the page.
+    /// Most entries.
     pub limit: usize,
+}
+
+impl Page {
+    /// Without a word from the caller.
+    const FIRST: Self = Self { cursor: 0, limit: PAGE_ENTRIES };
+
+    /// Takes `limit` or `cursor`; any other name is `unknown`.
+    fn take(&mut self, name: &str, value: &str, unknown: &str) -> Result<(), String> {
+        match name {
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=PAGE_ENTRIES_MAX).contains(limit));
+                self.limit = limit.ok_or_else(|| format!("must be a number from 1 to {PAGE_ENTRIES_MAX}"))?;
+            }
+            "cursor" => self.cursor = read_cursor(value).ok_or("must be the `next` of the page before")?,
+            _ => return Err(unknown.to_owned()),
+        }
+        Ok(())
+    }
 }
 
 /// The agent's name from its path segment.
@@ -40,7 +65,7 @@ pub fn agent(segment: &str) -> Result<Cow<'_, str>, Problem> {
         .decode_utf8()
         .ok()
         .filter(|name| is_name(name))
-        .ok_or_else(|| invalid(vec![Fault::parameter("agent", "must be 1 to 128 letters, digits or any of . _ : @ -")]))
+        .ok_or_else(|| invalid(vec![Fault::parameter("agent", format!("must be {NAME_RULE}"))]))
 }
 
 /// The query of a list: `limit`, `cursor`, `prefix`, and `label=key=value` any number of times.
@@ -48,17 +73,9 @@ pub fn agent(segment: &str) -> Result<Cow<'_, str>, Problem> {
 /// # Errors
 /// 400 that names each parameter that is wrong.
 pub fn list(query: &str) -> Result<List, Problem> {
-    let mut list = List { filter: Filter::default(), cursor: 0, limit: PAGE_AGENTS };
+    let mut list = List { filter: Filter::default(), page: Page::FIRST };
     let mut faults = Vec::new();
     each_parameter(query, &["label"], &mut faults, |name, value| match name {
-        "limit" => {
-            list.limit = read_limit(value)?;
-            Ok(())
-        }
-        "cursor" => {
-            list.cursor = read_cursor(value).ok_or("must be the `next` of the page before")?;
-            Ok(())
-        }
         "prefix" => {
             list.filter.prefix = value.to_owned();
             Ok(())
@@ -71,18 +88,9 @@ pub fn list(query: &str) -> Result<List, Problem> {
             list.filter.labels.push(condition);
             Ok(())
         }
-        _ => Err("is unknown; there are `limit`, `cursor`, `prefix` and `label`".to_owned()),
+        _ => list.page.take(name, value, "is unknown; there are `limit`, `cursor`, `prefix` and `label`"),
     });
     done(list, faults)
-}
-
-/// The part of a list that is asked for, where nothing else can be.
-#[derive(Debug)]
-pub struct Page {
-    /// Where to go on; 0 at the start.
-    pub cursor: u64,
-    /// Most entries.
-    pub limit: usize,
 }
 
 /// The query of a list without a filter: `limit` and `cursor`.
@@ -90,25 +98,11 @@ pub struct Page {
 /// # Errors
 /// 400 that names each parameter that is wrong.
 pub fn page(query: &str) -> Result<Page, Problem> {
-    let mut page = Page { cursor: 0, limit: PAGE_AGENTS };
+    let mut page = Page::FIRST;
     let mut faults = Vec::new();
-    each_parameter(query, &[], &mut faults, |name, value| match name {
-        "limit" => {
-            page.limit = read_limit(value)?;
-            Ok(())
-        }
-        "cursor" => {
-            page.cursor = read_cursor(value).ok_or("must be the `next` of the page before")?;
-            Ok(())
-        }
-        _ => Err("is unknown; there are `limit` and `cursor`".to_owned()),
-    });
+    let unknown = "is unknown; there are `limit` and `cursor`";
+    each_parameter(query, &[], &mut faults, |name, value| page.take(name, value, unknown));
     done(page, faults)
-}
-
-fn read_limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| (1..=PAGE_AGENTS_MAX).contains(limit));
-    limit.ok_or_else(|| format!("must be a number from 1 to {PAGE_AGENTS_MAX}"))
 }
 
 /// The query of a disconnect: `reason`, or what is said without one.
@@ -204,14 +198,14 @@ mod tests {
     #[test]
     fn a_list_without_words_is_the_first_page() {
         let found = list("").unwrap();
-        assert_eq!((found.cursor, found.limit), (0, PAGE_AGENTS));
+        assert_eq!((found.page.cursor, found.page.limit), (0, PAGE_ENTRIES));
         assert!(found.filter.prefix.is_empty() && found.filter.labels.is_empty());
     }
 
     #[test]
     fn lists_are_filtered() {
         let found = list("limit=1000&cursor=ff&prefix=web-&label=region=eu&label=a%3Db=c&label=k=").unwrap();
-        assert_eq!((found.cursor, found.limit), (255, 1000));
+        assert_eq!((found.page.cursor, found.page.limit), (255, 1000));
         assert_eq!(found.filter.prefix, "web-");
         let labels = [("region", "eu"), ("a", "b=c"), ("k", "")];
         let labels = labels.map(|(k, v)| (k.to_owned(), v.to_owned()));

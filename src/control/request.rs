@@ -12,12 +12,13 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::admit;
-use super::asked::{Arrived, Asked};
+use super::admitted::{Admitted, Arrived};
 use super::patience::{Patience, Wait};
 use super::problem::{Kind, Problem};
 use super::route::{Found, Keyed, OBSERVE, Open, Route, TABLE, find};
 use super::setup::{MetricsAccess, Shared};
 use super::{agents, answer::Answer, call, foreign, operate, revocations};
+use crate::kit::tick::Now;
 
 /// The status under which a request is counted whose caller went away.
 const CALLER_WENT_AWAY: u16 = 499;
@@ -47,7 +48,12 @@ pub async fn handle(
     counting.status = answer.status;
     drop(counting);
     patience.wait_for(Wait::Idle, shared.clock.now());
-    Ok(answer.into_response())
+    Ok(answer.into_response(seed(now, peer)))
+}
+
+/// Another one for each request that runs.
+pub(super) fn seed(now: Now, peer: SocketAddr) -> u64 {
+    now.0 ^ u64::from(peer.port()) << 48
 }
 
 async fn route(
@@ -73,7 +79,7 @@ async fn route(
         Route::Keyed(route) => route,
     };
     let by = admit::admit(shared, &live, &head.headers, arrived, route.right())?;
-    let asked = Asked {
+    let asked = Admitted {
         by,
         agent: arrived.agent,
         query: head.uri.query().unwrap_or_default(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::problem::{Fault, Kind, Problem};
-use crate::kit::ids::is_name;
+use crate::kit::ids::{NAME_RULE, is_name};
 use crate::revocations::{Ban, TEXT_BYTES_MAX, Target};
 
 #[derive(Deserialize)]
@@ -65,8 +65,7 @@ fn target(typed: &Typed, tenant: &str, faults: &mut Vec<Fault>) -> Option<Target
         }
         (Some(id), None, None) => Some(Target::TokenId(id.clone())),
         (None, Some(agent), None) if !is_name(agent) => {
-            let detail = "must be 1 to 128 letters, digits or any of . _ : @ -";
-            faults.push(Fault::pointer("#/agent", detail));
+            faults.push(Fault::pointer("#/agent", format!("must be {NAME_RULE}")));
             None
         }
         (None, Some(agent), None) => Some(Target::Agent(agent.clone())),

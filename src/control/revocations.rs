@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::admitted::Admitted;
 use super::answer::{Answer, Media};
-use super::asked::Asked;
 use super::body;
 use super::confirm;
 use super::patience::{Patience, Wait};
@@ -80,7 +80,7 @@ fn time(unix_secs: u64) -> String {
 /// 400 when the body is wrong, 503 or 507 when it cannot be written down: nothing is revoked then.
 pub async fn post(
     shared: &Arc<Shared>,
-    asked: Asked<'_>,
+    asked: Admitted<'_>,
     body: Incoming,
     patience: &Patience,
 ) -> Result<Answer, Problem> {
@@ -103,7 +103,7 @@ pub async fn post(
 ///
 /// # Errors
 /// 400 when the query is wrong.
-pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
+pub fn list(shared: &Shared, asked: &Admitted<'_>) -> Result<Answer, Problem> {
     let page = query::page(asked.query)?;
     let tenant = &asked.by.backend.tenant;
     let set = shared.dispatch.revocations().read();
@@ -118,7 +118,7 @@ pub fn list(shared: &Shared, asked: &Asked<'_>) -> Result<Answer, Problem> {
 ///
 /// # Errors
 /// 404 when the tenant has none of this number, 503 or 507 when that cannot be written down.
-pub async fn delete(shared: &Arc<Shared>, asked: Asked<'_>) -> Result<Answer, Problem> {
+pub async fn delete(shared: &Arc<Shared>, asked: Admitted<'_>) -> Result<Answer, Problem> {
     let id = query::read_cursor(asked.agent).ok_or_else(|| Problem::new(Kind::NoSuchRevocation))?;
     let tenant = asked.by.backend.tenant.to_string();
     let act = |outcome| act("unrevoke", &asked, (None, query::write_cursor(id)), outcome);
@@ -141,7 +141,7 @@ fn told_of(target: &Target) -> (Option<AgentId>, String) {
 
 fn act(
     what: &'static str,
-    asked: &Asked<'_>,
+    asked: &Admitted<'_>,
     (agent, detail): (Option<AgentId>, String),
     outcome: &'static str,
 ) -> Act {

@@ -22,9 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time;
 
 use super::patience::{Fate, Patience};
+use super::problem::{Kind, Problem};
 use super::request;
 use super::setup::{Limits, Shared};
 use crate::kit::memory;
+use crate::kit::retry_after::retry_after_secs;
 
 /// How often the histograms are emptied into their summaries.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -35,9 +37,16 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration:
 /// hyper takes no smaller buffer.
 const HEAD_BYTES_MIN: usize = 8192;
 /// To connections over the limit. Written without looking at what they ask, since reading it is what we have no room for.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n\
-    Connection: close\r\nContent-Length: 115\r\n\r\n\
-    {\"type\":\"/problems/not_ready\",\"title\":\"Node is not ready\",\"status\":503,\"detail\":\"Too many connections to the API.\"}";
+fn full(seed: u64) -> Vec<u8> {
+    let answer = Problem::new(Kind::NotReady).detail("Too many connections to the API.").into_answer();
+    let wait = retry_after_secs(answer.again_in.unwrap_or_default(), seed);
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: {wait}\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n",
+        answer.body.len()
+    );
+    [head.as_bytes(), &answer.body].concat()
+}
 
 /// Stops a server. Clones stop the same one; from any thread.
 #[derive(Clone, Debug)]
@@ -159,16 +168,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: Stop, room: Ar
                 let served = serve_connection((stream, peer), Arc::clone(&shared), stop.clone(), permit);
                 tokio::spawn(served);
             }
-            Err(_) => refuse(&stream),
+            Err(_) => refuse(&stream, request::seed(shared.clock.now(), peer)),
         }
     }
 }
 
 /// Says that there is no room, as far as the socket takes it at once.
-fn refuse(stream: &TcpStream) {
+fn refuse(stream: &TcpStream, seed: u64) {
     // What has arrived is read first: closing over unread bytes would reset the connection under our answer.
     let _ = stream.try_read(&mut [0; 4096]);
-    let _ = stream.try_write(FULL);
+    let _ = stream.try_write(&full(seed));
 }
 
 async fn serve_connection(
@@ -244,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_refusal_is_whole() {
-        let text = std::str::from_utf8(FULL).unwrap();
+        let text = String::from_utf8(full(1)).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("Content-Length: {}", body.len())));
         let problem: Value = serde_json::from_str(body).unwrap();

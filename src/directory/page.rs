@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::directory::TenantLimits;
     use crate::directory::{LastClose, NewAgent};
-    use crate::kit::ids::{AgentSlot, ConnId};
+    use crate::kit::ids::{AgentSlot, ConnId, Generations};
     use crate::kit::tick::Now;
     use crate::session::reason::Reason;
     use crate::wire::envelope::Encoding;
@@ -198,11 +198,12 @@ mod tests {
             tenant,
             id,
             labels: &[("v".into(), value.into())],
+            methods: None,
             conn: ConnId::new(0, conn, conn),
             encoding: Encoding::Json,
             token: crate::directory::TokenMark::NONE,
         };
-        directory.join(&agent).expect("there is room").slot
+        directory.join(&agent, &Generations::default()).expect("there is room").slot
     }
 
     /// What a page holds of an agent that did something between the two locks.

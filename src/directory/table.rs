@@ -9,8 +9,8 @@ use hashbrown::HashTable;
 
 use super::label_sets::SetNumber;
 use super::token_marks::{TokenMark, TokenMarks};
-use super::{Located, NewAgent};
-use crate::kit::ids::{AgentId, ConnId, TenantId};
+use super::{Located, NewAgent, NotJoined};
+use crate::kit::ids::{AgentId, ConnId, Generations, TenantId};
 use crate::kit::quota::Quota;
 use crate::kit::slots::Slots;
 use crate::wire::envelope::Encoding;
@@ -42,7 +42,7 @@ impl Entry {
     }
 }
 
-/// What many agents have in common: the number of the label set, above one bit for the encoding.
+/// What many agents have in common: the number of the set of labels and methods, above one bit for the encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Profile(u32);
 
@@ -56,7 +56,7 @@ impl Profile {
         Self(labels.bits() << 1 | bit)
     }
 
-    /// The label set.
+    /// The set of labels and methods.
     pub(super) fn labels(self) -> SetNumber {
         SetNumber::of_bits(self.0 >> 1)
     }
@@ -104,26 +104,32 @@ impl Table {
         }
     }
 
-    /// Puts an agent in, or changes its entry in place. `name` is its [`hash`]. `None` when it is new and there is no `room`.
+    /// Puts an agent in, or changes its entry in place. `name` is its [`hash`].
+    ///
+    /// # Errors
+    /// It is new and there is no `room`, or it is there on a newer connection: nothing has changed.
     pub(super) fn put(
         &mut self,
         hashing: &RandomState,
         name: u64,
         agent: &NewAgent<'_>,
         profile: Profile,
-        room: Option<&Quota>,
-    ) -> Option<Put> {
+        (room, generations): (Option<&Quota>, &Generations),
+    ) -> Result<Put, NotJoined> {
         if let Some(index) = self.find(name, agent.tenant, agent.id)
             && let Some(entry) = self.entries.get_mut(index)
         {
+            if generations.is_newer(entry.conn, agent.conn) {
+                return Err(NotJoined::Older { than: entry.conn });
+            }
             let before = Some((entry.conn, entry.profile));
             entry.conn = agent.conn;
             entry.profile = profile;
             self.note_token(index, agent.token);
-            return Some(Put { index, before });
+            return Ok(Put { index, before });
         }
         if room.is_some_and(|room| !room.take()) {
-            return None;
+            return Err(NotJoined::TenantFull);
         }
         let id = AgentId::new(agent.id);
         self.spilled += spilled(&id);
@@ -131,7 +137,7 @@ impl Table {
         let entries = &self.entries;
         self.by_name.insert_unique(name, index, |index| hash_at(entries, hashing, *index));
         self.note_token(index, agent.token);
-        Some(Put { index, before: None })
+        Ok(Put { index, before: None })
     }
 
     /// Changes the entry of an agent that is still on this connection; the profile that it had before.

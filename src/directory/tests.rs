@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A later one for each number: generations begin at 1.
 fn conn(n: u32) -> ConnId {
-    ConnId::new(0, n, n)
+    ConnId::new(0, n, n + 1)
 }
 
 fn close(at: u64) -> LastClose {
@@ -20,15 +21,16 @@ fn labels(text: &str) -> Vec<(String, String)> {
 
 /// Puts an agent in, with labels as `key=value key=value`.
 fn join(directory: &Directory, tenant: TenantId, id: &str, conn: ConnId, text: &str) -> Joined {
-    let joined = directory.join(&NewAgent {
+    let agent = NewAgent {
         tenant,
         id,
         labels: &labels(text),
+        methods: None,
         conn,
         encoding: encoding(conn),
         token: TokenMark::NONE,
-    });
-    joined.expect("there is room")
+    };
+    directory.join(&agent, &Generations::default()).expect("there is room")
 }
 
 fn encoding(conn: ConnId) -> Encoding {
@@ -64,9 +66,10 @@ fn agents_are_found_by_their_tokens_and_renewed_where_they_are() {
     let (acme, globex) = (directory.tenant("acme"), directory.tenant("globex"));
     let mark = |n: u32| TokenMark::new(Some(u64::from(n) + 1), Some(u64::from(n)));
     let agent = |tenant, id: &str, n: u32, put: &dyn Fn(&NewAgent<'_>) -> bool| {
-        put(&NewAgent { tenant, id, labels: &labels("a=b"), conn: conn(n), encoding: Encoding::Json, token: mark(n) })
+        let (labels, conn, encoding) = (&labels("a=b"), conn(n), Encoding::Json);
+        put(&NewAgent { tenant, id, labels, methods: None, conn, encoding, token: mark(n) })
     };
-    let join = |new: &NewAgent<'_>| directory.join(new).is_ok();
+    let join = |new: &NewAgent<'_>| directory.join(new, &Generations::default()).is_ok();
     let renew = |new: &NewAgent<'_>| directory.renew(new);
     directory.keep_token_marks();
     for n in 0..300 {
@@ -101,9 +104,9 @@ fn without_revocations_nothing_is_kept_of_tokens() {
     let directory = Directory::new(TenantLimits { calls: 1, agents: 1000 }, 1);
     let tenant = directory.tenant("acme");
     let token = TokenMark::new(Some(1), Some(1));
-    let joined =
-        directory.join(&NewAgent { tenant, id: "a", labels: &[], conn: conn(1), encoding: Encoding::Json, token });
-    assert!(joined.is_ok());
+    let (conn, encoding) = (conn(1), Encoding::Json);
+    let agent = NewAgent { tenant, id: "a", labels: &[], methods: None, conn, encoding, token };
+    assert!(directory.join(&agent, &Generations::default()).is_ok());
     assert!(directory.search(tenant, |_, mark| mark != TokenMark::NONE).is_empty());
 }
 
@@ -115,7 +118,7 @@ fn an_agent_joins_and_leaves() {
     assert_eq!(joined.replaced, None);
     let located = Located { conn: conn(1), encoding: Encoding::Binary };
     assert_eq!(directory.locate(tenant, "web-1"), Some(located));
-    assert_eq!(directory.look_up(tenant, "web-1").map(|(_, l)| l.len()), Some(2));
+    assert_eq!(directory.look_up(tenant, "web-1").map(|(_, l, _)| l.len()), Some(2));
     assert_eq!(directory.last_close(tenant, "web-1"), None);
     assert_eq!(directory.len(), 1);
 
@@ -143,6 +146,67 @@ fn a_newer_connection_takes_the_place() {
     assert_eq!(directory.label_sets.len(), 1);
     let again = join(&directory, tenant, "web-1", conn(2), "v=2");
     assert_eq!(again.replaced, None, "it does not replace itself");
+}
+
+/// Connections of one agent that come in another order than they were accepted: the webhook took longer for one of them.
+#[test]
+fn an_older_connection_never_takes_the_place_of_a_newer_one() {
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
+    let tenant = directory.tenant("acme");
+    let generations = Generations::default();
+    // In three loops, in slots that say nothing of age.
+    let [first, second, third] = [(2, 9), (0, 700), (1, 3)].map(|(l, slot)| ConnId::new(l, slot, generations.next()));
+    let come = |conn, text: &str| {
+        let (labels, encoding, token) = (&labels(text), Encoding::Json, TokenMark::new(Some(conn_bits(conn)), None));
+        directory.join(&NewAgent { tenant, id: "web-1", labels, methods: None, conn, encoding, token }, &generations)
+    };
+    directory.keep_token_marks();
+    let joined = come(second, "v=2").expect("nobody is there");
+    for _ in 0..2 {
+        assert_eq!(come(first, "v=1"), Err(NotJoined::Older { than: second }));
+        // Nothing has changed: not where it is, not its labels, not what is kept of its token.
+        assert_eq!(directory.locate(tenant, "web-1").map(|at| at.conn), Some(second));
+        assert_eq!(*directory.look_up(tenant, "web-1").expect("it is there").1[0].1, *"2");
+        assert_eq!(directory.search(tenant, |_, mark| mark.has_id(conn_bits(second))), [second]);
+        assert_eq!((directory.len(), directory.label_sets.len()), (1, 1));
+    }
+    let newer = come(third, "v=3").expect("it is newer");
+    assert_eq!((newer.slot, newer.replaced), (joined.slot, Some(second)));
+    assert_eq!(come(second, "v=2"), Err(NotJoined::Older { than: third }));
+    // Once the newer one is gone, the older one is all there is.
+    assert!(directory.leave(newer.slot, third, close(1)));
+    assert_eq!(come(first, "v=1").map(|joined| joined.replaced), Ok(None));
+}
+
+fn conn_bits(conn: ConnId) -> u64 {
+    conn.bits() | 1
+}
+
+#[test]
+fn what_an_agent_may_be_called_with_is_found_with_it() {
+    let directory = Directory::new(TenantLimits { calls: 5, agents: u32::MAX }, 5);
+    let tenant = directory.tenant("acme");
+    let methods: Vec<Methods> = ["ping", "disk.*"].map(|text| text.parse().expect("a pattern")).into();
+    let none: &[Methods] = &[];
+    let agent = |id, methods, n| {
+        let (conn, encoding, token) = (conn(n), Encoding::Binary, TokenMark::NONE);
+        NewAgent { tenant, id, labels: &[], methods, conn, encoding, token }
+    };
+    let join = |new: &NewAgent<'_>| directory.join(new, &Generations::default()).is_ok();
+    assert!(join(&agent("free", None, 1)) && join(&agent("bound", Some(&methods), 3)));
+    assert!(join(&agent("same", Some(&methods), 5)) && join(&agent("mute", Some(none), 7)));
+    assert_eq!(directory.label_sets.len(), 2, "equal ones are stored once, and none not at all");
+    let called = |id: &str| {
+        let found = directory.locate_to_call(tenant, id).expect("it is there");
+        let looked_up = directory.look_up(tenant, id).expect("it is there");
+        assert_eq!((found.0, &found.1), (looked_up.0, &looked_up.2));
+        found.1.map(|methods| methods.len())
+    };
+    assert_eq!((called("free"), called("bound"), called("same"), called("mute")), (None, Some(2), Some(2), Some(0)));
+    // A newer token says it anew.
+    assert!(directory.renew(&agent("bound", Some(none), 3)) && directory.renew(&agent("mute", None, 7)));
+    assert_eq!((called("bound"), called("same"), called("mute")), (Some(0), Some(2), None));
+    assert_eq!(directory.locate_to_call(tenant, "nobody"), None);
 }
 
 #[test]
@@ -218,7 +282,7 @@ fn a_list_is_filtered() {
     }
     let listed = walk(&directory, tenant, &Filter::default(), 3);
     for agent in &listed {
-        assert_eq!(Some(&agent.labels), directory.look_up(tenant, &agent.id).as_ref().map(|(_, labels)| labels));
+        assert_eq!(Some(&agent.labels), directory.look_up(tenant, &agent.id).as_ref().map(|(_, labels, _)| labels));
         assert_eq!(agent.encoding, encoding(agent.conn));
     }
 }
@@ -385,7 +449,7 @@ proptest! {
                 let located = directory.locate(tenant, &name);
                 prop_assert_eq!(located.map(|at| at.conn), there.map(|value| value.0));
                 prop_assert_eq!(located.map(|at| at.encoding), there.map(|value| encoding(value.0)));
-                let labels = directory.look_up(tenant, &name).map(|(_, l)| format!("l={}", l[0].1));
+                let labels = directory.look_up(tenant, &name).map(|(_, l, _)| format!("l={}", l[0].1));
                 prop_assert_eq!(labels, there.map(|value| value.1.clone()));
                 prop_assert_eq!(directory.last_close(tenant, &name), closes.get(&key).copied());
             }
@@ -440,26 +504,27 @@ fn a_tenant_has_as_many_agents_as_it_may() {
             tenant,
             id,
             labels: &labels("a=b"),
+            methods: None,
             conn: conn(n),
             encoding: Encoding::Json,
             token: TokenMark::NONE,
         };
-        directory.join(&agent)
+        directory.join(&agent, &Generations::default())
     };
     let one = come(acme, "one", 1).expect("the first");
     assert!(come(acme, "two", 2).is_ok());
     let bytes = directory.label_sets.bytes();
-    assert_eq!(come(acme, "three", 3), Err(TenantFull));
+    assert_eq!(come(acme, "three", 3), Err(NotJoined::TenantFull));
     assert_eq!((directory.locate(acme, "three"), directory.len(), directory.label_sets.bytes()), (None, 2, bytes));
     assert!(come(other, "one", 4).is_ok(), "another tenant has room of its own");
     // One that comes back takes no more than it had, and what is replaced gives nothing back.
     let again = come(acme, "one", 5).expect("it has a place");
-    assert_eq!((again.replaced, come(acme, "three", 6)), (Some(conn(1)), Err(TenantFull)));
+    assert_eq!((again.replaced, come(acme, "three", 6)), (Some(conn(1)), Err(NotJoined::TenantFull)));
     assert!(!directory.leave(one.slot, conn(1), close(1)));
-    assert_eq!(come(acme, "three", 7), Err(TenantFull));
+    assert_eq!(come(acme, "three", 7), Err(NotJoined::TenantFull));
     assert!(directory.leave(again.slot, conn(5), close(2)));
     assert!(come(acme, "three", 8).is_ok());
-    assert_eq!(come(acme, "four", 9), Err(TenantFull));
+    assert_eq!(come(acme, "four", 9), Err(NotJoined::TenantFull));
     directory.set_tenant_limits(TenantLimits { calls: 5, agents: 3 });
     assert!(come(acme, "four", 10).is_ok());
 }

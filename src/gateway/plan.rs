@@ -246,7 +246,7 @@ pub(super) fn webhook(settings: &Settings) -> Option<WebhookTerms> {
     let webhook = &settings.webhook;
     (!webhook.url.is_empty()).then(|| WebhookTerms {
         url: webhook.url.clone(),
-        secret: settings.webhook_secret.reveal().to_owned(),
+        secret: settings.webhook_secret.clone(),
         timeout: webhook.timeout,
         bytes_max: webhook.bytes_max,
         allowed_kept: webhook.allowed_kept,

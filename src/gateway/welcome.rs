@@ -1,8 +1,9 @@
 //! What to try next: the text that `serve --dev` prints when it listens.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 
-use crate::config::{self, Settings};
+use crate::config::{self, PortTls, Settings};
 
 /// How this program is called again, from the first of its own `arguments`. `holdfast` where that is no plain word for a shell.
 #[must_use]
@@ -21,18 +22,20 @@ pub fn what_to_try(program: &str, settings: &Settings) -> String {
     let control = settings.control.listen;
     let usual = config::defaults(&settings.server.node)
         .is_ok_and(|usual| (usual.server.listen, usual.control.listen) == (agents, control));
+    let (agents_at, agent_trust) = reached(settings, agents, settings.server.tls);
     // At the usual addresses the flags would only be noise.
-    let (agent_flag, call_flag) = if usual {
-        (String::new(), String::new())
-    } else {
-        (format!(" --url ws://{}", agents), format!(" --url http://{}", control))
+    let agent_flag = match usual && agent_trust.is_empty() {
+        true => String::new(),
+        false => format!(" --url {agents_at}{agent_trust}"),
     };
+    let call_flag = if usual { String::new() } else { format!(" --url http://{control}") };
     let api = format!("http://{}", control);
-    let agent_url = format!("ws://{}/v1/agent?agent=web-1", agents);
-    let echo_url = format!("ws://{}/dev/echo", agents);
+    let agent_url = format!("{agents_at}/v1/agent?agent=web-1");
+    let echo_url = format!("{agents_at}/dev/echo");
     let (link, link_call) = match settings.link.listen {
         Some(link) => {
-            (format!(", control links at {link}"), format!("\n  {program} call --link ws://{link} web-1 disk.free"))
+            let (at, trust) = reached(settings, link, settings.link.tls);
+            (format!(", control links at {link}"), format!("\n  {program} call --link {at}{trust} web-1 disk.free"))
         }
         None => (String::new(), String::new()),
     };
@@ -55,9 +58,23 @@ Stop with Ctrl-C.
     )
 }
 
+/// The URL of a port, and the flags that let a client of ours trust it. With TLS the URL has a name of the first certificate, and the
+/// certificate's own file is what to trust: it is that of whoever tries TLS on one machine.
+fn reached(settings: &Settings, address: SocketAddr, tls: PortTls) -> (String, String) {
+    if tls == PortTls::Off {
+        return (format!("ws://{address}"), String::new());
+    }
+    let names = settings.secure.iter().flat_map(|secure| &secure.names);
+    let host = names.into_iter().find(|name| !name.starts_with('*')).cloned();
+    let host = host.unwrap_or_else(|| address.ip().to_string());
+    let chain = settings.tls.keys.0.first().map(|files| format!(" --ca {}", files.chain.display()));
+    (format!("wss://{host}:{}", address.port()), chain.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::tls::certificate_files::CertificateFiles;
 
     #[test]
     fn addresses_are_those_that_are_listened_on() {
@@ -73,6 +90,28 @@ mod tests {
         assert!(text.contains("ws://127.0.0.1:9000/v1/agent"), "{text}");
         assert!(text.contains("http://[::1]:9001/v1/agents"), "{text}");
         assert!(!text.contains(":8080") && !text.contains(":8081"), "{text}");
+    }
+
+    #[test]
+    fn ports_with_tls_are_reached_by_the_name_in_their_certificate() {
+        let mut settings = config::defaults("node").expect("defaults are valid");
+        settings.link.listen = Some("127.0.0.1:9002".parse().expect("an address"));
+        let files = |chain: &str| CertificateFiles { chain: chain.into(), key: "k.pem".into(), ocsp: None };
+        settings.tls.keys.0.push(files("gateway.pem"));
+        settings.server.tls = PortTls::Required;
+        let text = what_to_try("holdfast", &settings);
+        assert!(
+            text.contains("holdfast agent --id web-1 --url wss://127.0.0.1:8080 --ca gateway.pem -- cat\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("wss://127.0.0.1:8080/dev/echo") && text.contains("--link ws://127.0.0.1:9002 "),
+            "{text}"
+        );
+        assert!(text.contains("call web-1 disk.free"), "{text}");
+        settings.link.tls = PortTls::Required;
+        let text = what_to_try("holdfast", &settings);
+        assert!(text.contains("--link wss://127.0.0.1:9002 --ca gateway.pem web-1 disk.free\n"), "{text}");
     }
 
     #[test]

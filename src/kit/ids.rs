@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use compact_str::CompactString;
 
@@ -13,8 +13,8 @@ pub const SLOTS_MAX: usize = 1 << 24;
 
 /// One connection of this process, for ever: loop (8 bits), slot (24 bits), generation (32 bits).
 ///
-/// A slot is used again, a generation is not (until 2³² accepts of one loop), so a stale id is recognised and never
-/// reaches the connection that took the slot over.
+/// A slot is used again, a generation is not (until 2³² accepts of the node, see [`Generations`]), so a stale id is recognised and
+/// never reaches the connection that took the slot over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(u64);
 
@@ -38,7 +38,7 @@ impl ConnId {
         (self.0 >> 32) as u32 & 0x00FF_FFFF
     }
 
-    /// The loop's accept counter when this connection was accepted.
+    /// The node's accept counter when this connection was accepted.
     #[must_use]
     pub fn generation(self) -> u32 {
         self.0 as u32
@@ -55,6 +55,28 @@ impl ConnId {
 impl fmt::Debug for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Counts the connections that all loops of a node have accepted, so that any two of them can be told apart by age.
+#[derive(Debug, Default)]
+pub struct Generations(AtomicU32);
+
+impl Generations {
+    /// That of a connection which is accepted now.
+    pub fn next(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Whether `one` was accepted after `other`, which was accepted a moment ago: the count may come round, but not between the two.
+    ///
+    /// What is newer than `other` lies between it and the last one that was given. A connection that is 2³² accepts older and falls
+    /// between them by chance would be taken for newer: with a thousand accepts since `other`, one in four million of those so old.
+    #[must_use]
+    pub fn is_newer(&self, one: ConnId, other: ConnId) -> bool {
+        let since = |generation: u32| generation.wrapping_sub(other.generation());
+        let last = self.0.load(Ordering::Relaxed);
+        (1..=since(last)).contains(&since(one.generation()))
     }
 }
 
@@ -122,7 +144,10 @@ pub type AgentId = CompactString;
 /// Longest agent id and tenant name, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// Whether `text` can be an agent id or a tenant name: 1 to 128 characters of `A-Z a-z 0-9 . _ : @ -`.
+/// What a name must be, in words: messages that refuse one end with it.
+pub const NAME_RULE: &str = "1 to 128 characters of A-Z a-z 0-9 . _ : @ -";
+
+/// Whether `text` can be an agent id or a tenant name: [`NAME_RULE`].
 ///
 /// The set needs no escaping in a URL path segment, in JSON or in a metric label.
 #[must_use]
@@ -166,6 +191,25 @@ mod tests {
     fn a_connection_is_logged_as_its_session_says() {
         let id = ConnId::new(1, 0xabc, 3);
         assert_eq!(format!("{id:?}"), "01000abc00000003");
+    }
+
+    #[test]
+    fn a_connection_is_newer_by_its_accept_whatever_loop_it_is_in_and_wherever_the_count_stands() {
+        let conn = |loop_index, generation| ConnId::new(loop_index, 7, generation);
+        for start in [0, 100, u32::MAX - 2, u32::MAX] {
+            let generations = Generations(AtomicU32::new(start));
+            let [older, old, new] = [3, 0, 2].map(|loop_index| conn(loop_index, generations.next()));
+            for (one, other, expected) in
+                [(new, old, true), (old, new, false), (new, older, true), (older, old, false), (old, old, false)]
+            {
+                assert_eq!(generations.is_newer(one, other), expected, "{start}: {one:?} {other:?}");
+            }
+            // Half of all numbers ago, and more: still older.
+            for ago in [1, 1 << 20, 1 << 31, u32::MAX - 3] {
+                let ancient = conn(1, old.generation().wrapping_sub(ago));
+                assert!(!generations.is_newer(ancient, old), "{start}: {ago}");
+            }
+        }
     }
 
     #[test]

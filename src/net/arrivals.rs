@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::kit::ids::Generations;
 use crate::kit::network::{Networks, PrefixBits};
 use crate::kit::prefix_rates::PrefixRates;
 use crate::kit::tick::Now;
@@ -93,6 +94,7 @@ pub type Balancers = [Option<Networks>; 2];
 /// The doorkeeper of a node.
 pub struct Arrivals {
     balancers: Balancers,
+    generations: Generations,
     counts: RwLock<Counts>,
 }
 
@@ -115,7 +117,7 @@ impl Arrivals {
     /// One that nobody has come to yet.
     #[must_use]
     pub fn new(balancers: Balancers, limits: ArrivalLimits) -> Self {
-        Self { balancers, counts: RwLock::new(Counts::of(limits)) }
+        Self { balancers, generations: Generations::default(), counts: RwLock::new(Counts::of(limits)) }
     }
 
     /// Changes the limits. Where they differ, counting begins anew.
@@ -126,10 +128,22 @@ impl Arrivals {
         }
     }
 
+    /// In which order connections were accepted.
+    #[must_use]
+    pub fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
     /// Whether connections at some port begin with a header.
     #[must_use]
     pub fn has_balancers(&self) -> bool {
         self.balancers.iter().any(Option::is_some)
+    }
+
+    /// Whether connections at a door begin with a header.
+    #[must_use]
+    pub fn header(&self, door: Door) -> Header {
+        if self.balancers[door as usize].is_some() { Header::First } else { Header::None }
     }
 
     /// A connection was accepted, from what its socket says.
@@ -138,7 +152,7 @@ impl Arrivals {
     /// What it must be closed for, before anything is read from it.
     pub fn accepted(&self, now: Now, door: Door, peer: IpAddr) -> Result<Header, Shed> {
         match &self.balancers[door as usize] {
-            None => self.enter(now, door, peer).map(|()| Header::None),
+            None => self.enter(now, door, peer).map(|()| self.header(door)),
             Some(balancers) if balancers.contain(peer) => Ok(Header::First),
             Some(_) => Err(Shed::NoBalancer),
         }

@@ -41,7 +41,7 @@ pub struct Conn<S> {
     pub bytes_out: u64,
     /// The socket.
     pub stream: S,
-    /// The loop's accept counter when it was accepted.
+    /// The node's accept counter when it was accepted.
     pub generation: u32,
     /// Its place in the directory.
     pub agent: AgentSlot,

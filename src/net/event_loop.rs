@@ -147,8 +147,6 @@ pub struct EventLoop<I: Io> {
     sealing: Vec<u8>,
     /// Since when the part of a record has been coming that is in front of the scratch.
     part_began: Option<Tick>,
-    /// Counts accepts: a connection's generation.
-    generation: u32,
     half_open: u32,
     /// Connections at the door of links, those that are turned away not counted.
     links: u32,
@@ -222,7 +220,6 @@ impl<I: Io> EventLoop<I> {
             line: Line::default(),
             sealing: Vec::new(),
             part_began: None,
-            generation: 0,
             half_open: 0,
             links: 0,
             turned_away: 0,

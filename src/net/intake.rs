@@ -352,7 +352,8 @@ mod tests {
             Box::new(Greeting {
                 door,
                 peer,
-                token: Some(token),
+                held_to: None,
+                token: Some(token.into()),
                 agent: None,
                 certified: None,
                 origin: None,

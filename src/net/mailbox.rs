@@ -1,9 +1,16 @@
 //! The way into an event loop: a bounded queue of orders and a wake that is skipped while the loop is awake.
 
-use std::net::SocketAddr;
+#[cfg(holdfast_loom)]
+mod loom_tests;
+#[cfg(holdfast_loom)]
+mod modelled_queue;
+
+use std::any::Any;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+#[cfg(not(holdfast_loom))]
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::kit::delivery::Delivery;
@@ -19,13 +26,15 @@ use super::io::Wake;
 use super::limits::Limits;
 use super::secured::DoorTerms;
 use super::wake::WakeFlag;
+#[cfg(holdfast_loom)]
+use modelled_queue::{Receiver, Sender, TrySendError, bounded};
 
 /// Lets a peer in.
 #[derive(Debug)]
 pub struct Admission {
     /// The connection that asked.
     pub conn: ConnId,
-    /// Its place in the directory; [`AgentSlot::NONE`] of a link.
+    /// Its place in the directory; [`AgentSlot::NONE`] of a link, and of an agent that a newer connection has replaced already.
     pub agent: AgentSlot,
     /// How its envelopes are written.
     pub encoding: Encoding,
@@ -35,13 +44,31 @@ pub struct Admission {
     pub response: Bytes,
 }
 
+/// A newer token that was taken.
+pub struct Renewal {
+    /// Whose; nothing happens when it is gone.
+    pub conn: ConnId,
+    /// When the token runs out; the connection may end before.
+    pub expiry: Expiry,
+    /// How its envelopes are written.
+    pub encoding: Encoding,
+    /// The id of its request.
+    pub id: Vec<u8>,
+    /// Dropped when the token counts, before the agent is told: then it may show another.
+    pub held: Box<dyn Any + Send>,
+}
+
 /// What a loop knows of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Described {
     /// When it was accepted.
     pub since: Now,
+    /// Its place in the directory.
+    pub agent: AgentSlot,
     /// The other end.
     pub peer: Option<SocketAddr>,
+    /// The address that limits hold it to account by; `None` where its balancer does not say whose connection it is.
+    pub held_to: Option<IpAddr>,
     /// The last heartbeat's round trip.
     pub round_trip_ms: Option<u32>,
     /// Bytes read.
@@ -118,13 +145,8 @@ pub enum Order {
         /// The mark that its waiter shares.
         delivery: Delivery,
     },
-    /// An agent has shown a newer token.
-    Renew {
-        /// Which; nothing happens when it is gone.
-        conn: ConnId,
-        /// When that one runs out.
-        expiry: Expiry,
-    },
+    /// An agent has shown a newer token, and is to be answered.
+    Renew(Box<Renewal>),
     /// Close a connection with a close frame.
     Close {
         /// Which.
@@ -269,7 +291,7 @@ impl Drop for Letters {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(holdfast_loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};

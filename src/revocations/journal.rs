@@ -33,6 +33,8 @@ pub enum Change {
     Add(Revocation),
     /// The one with this number is not any more.
     Drop(u64),
+    /// The gateway has run for so many seconds, all processes together.
+    Ran(u64),
 }
 
 /// What a journal is written to.
@@ -83,7 +85,7 @@ impl<M: Medium> Journal<M> {
         let is_frayed = bytes < text.len() as u64;
         let mut journal = Self { medium, bytes, lines, is_frayed };
         if bytes == 0 {
-            journal.rewrite(&set)?;
+            journal.rewrite(&set, 0)?;
         }
         journal.mend()?;
         Ok((journal, set))
@@ -111,16 +113,16 @@ impl<M: Medium> Journal<M> {
         Ok(())
     }
 
-    /// Writes the file anew where most of it is out of date.
+    /// Writes the file anew where most of it is out of date; `ran_secs` is how long the gateway has run.
     ///
     /// # Errors
     /// Of the medium: the file stays as it is.
-    pub fn tidy(&mut self, set: &Set) -> io::Result<()> {
+    pub fn tidy(&mut self, set: &Set, ran_secs: u64) -> io::Result<()> {
         let stale = self.lines.saturating_sub(set.len());
-        if stale > STALE_MAX && stale > set.len() { self.rewrite(set) } else { Ok(()) }
+        if stale > STALE_MAX && stale > set.len() { self.rewrite(set, ran_secs) } else { Ok(()) }
     }
 
-    fn rewrite(&mut self, set: &Set) -> io::Result<()> {
+    fn rewrite(&mut self, set: &Set, ran_secs: u64) -> io::Result<()> {
         let mut text = TITLE.to_owned();
         let mut lines = set.len();
         for revocation in set.all() {
@@ -129,6 +131,10 @@ impl<M: Medium> Journal<M> {
         // Numbers are given once: the last one is remembered also where its revocation is gone.
         if let Some(last) = set.last_gone() {
             text.push_str(&line(&Change::Drop(last))?);
+            lines += 1;
+        }
+        if ran_secs > 0 {
+            text.push_str(&line(&Change::Ran(ran_secs))?);
             lines += 1;
         }
         self.medium.replace(text.as_bytes())?;
@@ -209,8 +215,12 @@ fn read(text: &[u8]) -> Result<(Set, usize, u64), JournalError> {
         };
         lines += 1;
         match change(complete).ok_or(JournalError::Damaged(lines + 1))? {
-            Change::Add(revocation) => set.insert(revocation),
+            Change::Add(revocation) => {
+                set.set_ran_before(revocation.created_ran);
+                set.insert(revocation);
+            }
             Change::Drop(id) => drop(set.remove(id)),
+            Change::Ran(secs) => set.set_ran_before(secs),
         }
         whole += piece.len();
     }

@@ -2,6 +2,10 @@
 //!
 //! Owns what is revoked, in memory and in a file that outlives the process. It knows no connection: who is in and what becomes of
 //! them is decided above.
+//!
+//! A revocation that ends is over when two clocks say so: the one on the wall, and the count of the seconds that the gateway has run
+//! since. A wall that jumps ahead, or was behind when somebody was revoked, lets nobody back in; neither does a restart while it is
+//! wrong, since the count is in the file. What the count does not know of, the time between two processes, makes it late, never early.
 
 pub mod journal;
 pub mod set;
@@ -48,9 +52,21 @@ pub struct Revocation {
     pub id: u64,
     /// When it was made, in seconds since the UNIX epoch.
     pub created_unix: u64,
+    /// The same, in seconds that the gateway had run by then, by [`Moment::ran_secs`]. 0 in files that are older than that count.
+    #[serde(default)]
+    pub created_ran: u64,
     /// What it revokes.
     #[serde(flatten)]
     pub ban: Ban,
+}
+
+/// A moment by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// By the wall, in seconds since the UNIX epoch.
+    pub unix_secs: u64,
+    /// Seconds that this process has run.
+    pub running_secs: u64,
 }
 
 /// A token at the door, as far as it matters here.
@@ -66,13 +82,19 @@ pub struct Shown<'a> {
     pub issued_unix: Option<u64>,
 }
 
-impl Ban {
-    /// Whether it is in force at a second since the UNIX epoch.
+impl Revocation {
+    /// Whether it is in force no more, at a second since the UNIX epoch and after so many seconds that the gateway has run, of this
+    /// process and those before it. Both must say so.
     #[must_use]
-    pub fn holds(&self, now_unix: u64) -> bool {
-        self.expires_unix.is_none_or(|expires| now_unix < expires)
+    pub fn is_over(&self, unix_secs: u64, ran_secs: u64) -> bool {
+        self.ban.expires_unix.is_some_and(|expires| {
+            let span = expires.saturating_sub(self.created_unix);
+            unix_secs >= expires && ran_secs.saturating_sub(self.created_ran) >= span
+        })
     }
+}
 
+impl Ban {
     /// Whether a token that was issued then is meant. One that does not say when is.
     #[must_use]
     pub fn means_issued(&self, issued_unix: Option<u64>) -> bool {

@@ -1,11 +1,12 @@
 //! All revocations, to be asked at each login.
 //!
-//! Owns them in memory, by number and by whom they mean. Bounded; what is in force no more can be taken out.
+//! Owns them in memory, by number and by whom they mean, and how long the gateway had run before this process. Bounded; what is in
+//! force no more can be taken out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use super::{Ban, Revocation, Shown, Target};
+use super::{Ban, Moment, Revocation, Shown, Target};
 
 /// There are as many revocations as there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Set {
     // Keyed SipHash: ids of tokens and agents are chosen by strangers.
     by_target: HashMap<Meant, Vec<u64>>,
     last_id: u64,
+    /// Seconds that the gateway ran before this process, as far as the file tells.
+    ran_before: u64,
 }
 
 impl Set {
@@ -48,8 +51,29 @@ impl Set {
     ///
     /// # Errors
     /// There is no room for it.
-    pub fn draft(&self, ban: Ban, now_unix: u64, max: usize) -> Result<Revocation, Full> {
-        if self.len() >= max { Err(Full) } else { Ok(Revocation { id: self.last_id + 1, created_unix: now_unix, ban }) }
+    pub fn draft(&self, ban: Ban, now: Moment, max: usize) -> Result<Revocation, Full> {
+        if self.len() >= max {
+            return Err(Full);
+        }
+        let (created_unix, created_ran) = (now.unix_secs, self.ran(now));
+        Ok(Revocation { id: self.last_id + 1, created_unix, created_ran, ban })
+    }
+
+    /// Seconds that the gateway has run, of this process and of those before it.
+    #[must_use]
+    pub fn ran(&self, now: Moment) -> u64 {
+        self.ran_before.saturating_add(now.running_secs)
+    }
+
+    /// The file says that the gateway had run for so long.
+    pub fn set_ran_before(&mut self, ran_secs: u64) {
+        self.ran_before = self.ran_before.max(ran_secs);
+    }
+
+    /// Whether any of them ends: only then it matters how long the gateway runs.
+    #[must_use]
+    pub fn has_ends(&self) -> bool {
+        self.all().any(|revocation| revocation.ban.expires_unix.is_some())
     }
 
     /// Puts one in.
@@ -99,13 +123,15 @@ impl Set {
 
     /// The numbers of those that are in force no more.
     #[must_use]
-    pub fn over(&self, now_unix: u64) -> Vec<u64> {
-        self.all().filter(|revocation| !revocation.ban.holds(now_unix)).map(|revocation| revocation.id).collect()
+    pub fn over(&self, now: Moment) -> Vec<u64> {
+        let ran = self.ran(now);
+        let over = self.all().filter(|revocation| revocation.is_over(now.unix_secs, ran));
+        over.map(|revocation| revocation.id).collect()
     }
 
     /// Whether a token is revoked.
     #[must_use]
-    pub fn means(&self, shown: &Shown<'_>, now_unix: u64) -> bool {
+    pub fn means(&self, shown: &Shown<'_>, now: Moment) -> bool {
         if self.is_empty() {
             return false;
         }
@@ -114,10 +140,11 @@ impl Set {
             Some(Target::Agent(shown.agent.to_owned())),
             shown.token_id.map(|id| Target::TokenId(id.to_owned())),
         ];
+        let ran = self.ran(now);
         targets.into_iter().flatten().any(|target| {
             let ids = self.by_target.get(&(shown.tenant.to_owned(), target));
-            let bans = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
-            bans.map(|revocation| &revocation.ban).any(|ban| ban.holds(now_unix) && ban.means_issued(shown.issued_unix))
+            let mut meant = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
+            meant.any(|one| !one.is_over(now.unix_secs, ran) && one.ban.means_issued(shown.issued_unix))
         })
     }
 }
@@ -130,6 +157,11 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
+
+    /// The process has run for as long as the wall has moved.
+    fn at(unix_secs: u64) -> Moment {
+        Moment { unix_secs, running_secs: unix_secs.saturating_sub(NOW - 10_000) }
+    }
 
     fn ban(target: Target, issued_before: Option<u64>, expires_unix: Option<u64>) -> Ban {
         Ban { tenant: "acme".into(), target, issued_before, reason: String::new(), expires_unix }
@@ -154,7 +186,7 @@ mod tests {
             (Target::Tenant, None, Some(NOW + 1), [true, true, true, true, true, false]),
         ] {
             let mut set = Set::default();
-            let revocation = set.draft(ban(target.clone(), before, until), NOW, 1).unwrap();
+            let revocation = set.draft(ban(target.clone(), before, until), at(NOW), 1).unwrap();
             set.insert(revocation);
             let tokens = [
                 shown("acme", "web-1", Some("j1"), Some(NOW)),
@@ -164,22 +196,66 @@ mod tests {
                 shown("acme", "web-2", None, Some(NOW)),
                 shown("globex", "web-1", Some("j1"), Some(NOW - 3600)),
             ];
-            let found = tokens.each_ref().map(|token| set.means(token, NOW));
+            let found = tokens.each_ref().map(|token| set.means(token, at(NOW)));
             assert_eq!(found, expected, "{target:?} {before:?} {until:?}");
-            assert_eq!(set.draft(ban(Target::Tenant, None, None), NOW, 1), Err(Full));
-            assert_eq!(set.over(NOW).len(), usize::from(until == Some(NOW)));
+            assert_eq!(set.draft(ban(Target::Tenant, None, None), at(NOW), 1), Err(Full));
+            assert_eq!(set.over(at(NOW)).len(), usize::from(until == Some(NOW)));
             let id = set.all().next().unwrap().id;
             assert!(set.get("globex", id).is_none() && set.get("acme", id).is_some());
             assert!(set.remove(id).is_some() && set.remove(id).is_none());
-            assert!(tokens.iter().all(|token| !set.means(token, NOW)) && set.by_target.is_empty());
+            assert!(tokens.iter().all(|token| !set.means(token, at(NOW))) && set.by_target.is_empty());
         }
+    }
+
+    /// The wall jumps and is mended, the process is started anew: who was revoked for an hour stays so for an hour.
+    #[test]
+    fn a_wall_that_jumps_ends_no_revocation() {
+        let hour = 3600;
+        let token = shown("acme", "web-1", Some("j1"), Some(NOW));
+        let means = |set: &Set, unix_secs, running_secs| {
+            let now = Moment { unix_secs, running_secs };
+            assert_eq!(set.means(&token, now), set.over(now).is_empty());
+            set.means(&token, now)
+        };
+        let made = |unix_secs, expires| {
+            let mut set = Set::default();
+            set.set_ran_before(1_000_000);
+            let now = Moment { unix_secs, running_secs: 500 };
+            let revocation = set.draft(ban(Target::TokenId("j1".into()), None, Some(expires)), now, 9).unwrap();
+            assert_eq!(revocation.created_ran, 1_000_500);
+            set.insert(revocation);
+            set
+        };
+        let mut set = made(NOW, NOW + hour);
+        // Years ahead, for a minute; mended; then its time comes.
+        assert!(means(&set, NOW + 100_000_000, 560) && means(&set, NOW + 60, 560));
+        assert!(means(&set, NOW + hour - 1, 500 + hour - 1) && !means(&set, NOW + hour, 500 + hour));
+        // Behind: the count alone ends nothing.
+        assert!(means(&set, 0, 500 + 100 * hour));
+        // Another process begins while the wall is ahead: it goes on counting where the file says, and is late by what it does not know.
+        set.set_ran_before(1_000_500 + 600);
+        assert!(means(&set, NOW + 100_000_000, 0) && means(&set, NOW + 100_000_000, hour - 601));
+        assert!(!means(&set, NOW + 100_000_000, hour - 600));
+        // Made while the wall was ahead, or behind: it lasts its time from then on, and to its end by the wall.
+        let set = made(NOW + 100_000_000, NOW + 100_000_000 + hour);
+        assert!(means(&set, NOW, 500 + hour) && !means(&set, NOW + 100_000_000 + hour, 500 + hour));
+        let set = made(0, hour);
+        assert!(means(&set, NOW, 500 + hour - 1) && !means(&set, NOW, 500 + hour));
+        // Whoever is revoked for ever is, by all clocks.
+        let mut set = made(NOW, NOW);
+        assert!(set.has_ends());
+        let forever = set.draft(ban(Target::TokenId("j1".into()), None, None), at(NOW), 9).unwrap();
+        set.insert(forever);
+        assert!(set.means(&token, Moment { unix_secs: u64::MAX, running_secs: u64::MAX }));
+        set.remove(1);
+        assert!(!set.has_ends());
     }
 
     #[test]
     fn numbers_are_not_given_twice() {
         let mut set = Set::default();
         for expected in 1..=3 {
-            let revocation = set.draft(ban(Target::Tenant, None, None), NOW, 9).unwrap();
+            let revocation = set.draft(ban(Target::Tenant, None, None), at(NOW), 9).unwrap();
             assert_eq!(revocation.id, expected);
             set.insert(revocation);
             if expected == 2 {
@@ -206,7 +282,7 @@ mod tests {
                     1 => Target::Agent(format!("a{name}")),
                     _ => Target::TokenId(format!("t{name}")),
                 };
-                let draft = set.draft(ban(target, before, until), 0, 99).unwrap();
+                let draft = set.draft(ban(target, before, until), Moment { unix_secs: 0, running_secs: 0 }, 99).unwrap();
                 set.insert(draft);
             }
             for id in removed {
@@ -229,7 +305,7 @@ mod tests {
                     };
                     ban.tenant == tenant && whom && when && ban.expires_unix.is_none_or(|until| until > 2)
                 });
-                prop_assert_eq!(set.means(&shown, 2), naive);
+                prop_assert_eq!(set.means(&shown, Moment { unix_secs: 2, running_secs: 2 }), naive);
             }
         }
     }

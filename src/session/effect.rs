@@ -1,11 +1,12 @@
 //! What a session wants done: values in a list that the event loop lends and carries out in order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::kit::buffer_pool::Lease;
+use crate::kit::secret::Secret;
 use crate::wire::envelope::Encoding;
 use crate::wire::upgrade::{Deflate, Offer};
 
@@ -43,8 +44,10 @@ pub struct Greeting {
     pub door: Door,
     /// Where it comes from; the session does not know it.
     pub peer: Option<SocketAddr>,
+    /// The address that limits hold it to account by: that of `peer`, and `None` where a balancer does not say whose connection it is.
+    pub held_to: Option<IpAddr>,
     /// The token, from the `Authorization` header or, of an agent, from `?access_token=`.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// `?agent=`: an id without proof, for development.
     pub agent: Option<String>,
     /// What its TLS certificate says of it, where one was shown and there is a rule; the session does not know it.
@@ -63,8 +66,8 @@ impl Greeting {
     /// Bytes that it takes, with its texts.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let texts = [&self.token, &self.agent, &self.origin];
-        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        let texts = [self.token.as_deref(), self.agent.as_deref(), self.origin.as_deref()];
+        size_of::<Self>() + texts.into_iter().flatten().map(str::len).sum::<usize>()
     }
 }
 

@@ -42,14 +42,19 @@ impl Expiry {
         Self((self.0 & !TOLD).min(Self::at(ends_unix).0))
     }
 
+    /// Whole seconds that are left at `unix_secs`, seconds since the UNIX epoch; `None` where it never ends.
+    #[must_use]
+    pub fn left_secs(self, unix_secs: u64) -> Option<u64> {
+        let ends = self.0 & !TOLD;
+        (ends != NEVER).then(|| (EPOCH_UNIX + u64::from(ends)).saturating_sub(unix_secs))
+    }
+
     /// What is due at `unix_secs`, seconds since the UNIX epoch. The agent is told once, from `notice_secs` ahead on; 0 for not at all.
     #[must_use]
     pub fn demand(self, unix_secs: u64, notice_secs: u32) -> Demand {
-        let ends = self.0 & !TOLD;
-        if ends == NEVER {
+        let Some(left) = self.left_secs(unix_secs) else {
             return Demand::Nothing;
-        }
-        let left = (EPOCH_UNIX + u64::from(ends)).saturating_sub(unix_secs);
+        };
         match u32::try_from(left) {
             Ok(0) => Demand::End,
             Ok(left) if left <= notice_secs && self.0 & TOLD == 0 => Demand::Tell(left),
@@ -99,6 +104,9 @@ mod tests {
             assert_eq!(Expiry::at(Some(ends)).no_later(cap), Expiry::at(Some(expected)));
         }
         assert_eq!(Expiry::NEVER.no_later(Some(ENDS)), Expiry::at(Some(ENDS)));
+        let left = |expiry: Expiry, unix_secs| expiry.left_secs(unix_secs);
+        assert_eq!((left(expiry, ENDS - 60), left(expiry, ENDS), left(expiry, ENDS + 9)), (Some(60), Some(0), Some(0)));
+        assert_eq!(left(Expiry::NEVER, ENDS), None);
     }
 
     #[test]

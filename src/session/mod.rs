@@ -61,6 +61,8 @@ pub struct Lent<'a> {
     pub rules: &'a Rules,
     /// Where the connection came in.
     pub door: Door,
+    /// What tells this connection from its neighbours: a part of a `Retry-After` is drawn from it.
+    pub seed: u64,
     /// Buffers for what is cut.
     pub pool: &'a mut BufferPool,
     /// What inflates messages, one at a time.
@@ -162,7 +164,7 @@ impl Session {
     /// Answers the request with an HTTP error, before the upgrade. Nothing happens after it.
     pub fn refuse(&mut self, refusal: Refusal, lent: &mut Lent<'_>) {
         if self.phase.is_half_open() {
-            lent.effects.push(Effect::Send(refusal.response()));
+            lent.effects.push(Effect::Send(refusal.response(lent.seed)));
             lent.effects.push(Effect::Refused(refusal.status()));
             self.end(Event::Failed, Reason::Refused, lent);
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Control as ControlCode, Data, OpCode};
 
 use crate::kit::buffer_pool::{BufferPool, Lease, Purpose};
+use crate::kit::secret::Secret;
 use crate::wire::decoder::{Decoder, Piece, Terms};
 use crate::wire::envelope::Encoding;
 use crate::wire::head::Rsv1;
@@ -95,7 +96,8 @@ impl Session {
                 let greeting = Greeting {
                     door: lent.door,
                     peer: None,
-                    token: bearer.or_else(in_query),
+                    held_to: None,
+                    token: bearer.or_else(in_query).map(Secret::new),
                     agent: upgrade::query_value(query, "agent"),
                     certified: None,
                     origin: request.origin.as_ref().map(text).map(str::to_owned),

@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use crate::kit::ids::AgentSlot;
 use crate::net::intake::Event;
-use crate::net::mailbox::{Admission, Order};
+use crate::net::mailbox::{Admission, Order, Renewal};
 use crate::session::expiry::Expiry;
 use crate::session::rules::Door;
 use crate::wire::envelope::Encoding;
@@ -146,9 +146,16 @@ fn a_wall_that_is_set_back_lets_them_live_until_their_time() {
 fn a_newer_token_counts_from_when_it_is_shown() {
     let mut life = Life::begin(100);
     assert_eq!(told(&life.run(42)), ["told 60000"]);
-    let renew = Order::Renew { conn: life.conn, expiry: Expiry::at(Some(BEGAN + 200)) };
+    let expiry = Expiry::at(Some(BEGAN + 200));
+    let renew = Order::Renew(Box::new(Renewal {
+        conn: life.conn,
+        expiry,
+        encoding: Encoding::Json,
+        id: b"1".to_vec(),
+        held: Box::new(()),
+    }));
     assert!(life.one.mailbox.offer(renew).is_ok());
-    assert_eq!(told(&life.run(96)), [""; 0]);
+    assert_eq!(told(&life.run(96)), ["told 158000"], "the answer");
     assert_eq!(told(&life.run(4)), ["told 60000"]);
     assert_eq!(told(&life.run(60)), ["closed 4002"]);
 }

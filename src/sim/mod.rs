@@ -23,6 +23,7 @@ mod link;
 mod overload;
 mod packed;
 mod rates;
+mod records;
 mod secure;
 mod setup;
 mod socket;

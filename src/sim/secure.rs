@@ -13,7 +13,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, ClientConnection, Error, RootCertStore, SupportedProtocolVersion};
 
 use crate::net::secured::{DoorTerms, Terms};
 use crate::net::tls::certificate_files::{CertificateFiles, certificates, no_clients};
@@ -95,12 +95,16 @@ pub(super) struct PeerTls {
     sent: u64,
     /// Plaintext that went into records.
     said: u64,
-    /// Whether the gateway has said anything.
-    heard: bool,
+    /// Bytes that the gateway has said.
+    heard: u64,
     /// Where records ended on the wire, and how much had been said by then.
     marks: VecDeque<(u64, u64)>,
     /// How much had been sent when its handshake was done.
     done_at: Option<u64>,
+    /// It does what is against the rules, and may be told so.
+    is_rude: bool,
+    /// What it was told.
+    told: Option<Error>,
 }
 
 impl PeerTls {
@@ -109,7 +113,17 @@ impl PeerTls {
         let mut connection = ClientConnection::new(Arc::clone(config), name).expect("settings that serve");
         connection.set_buffer_limit(None);
         let stage = if proxied { Stage::Header(Vec::new()) } else { Stage::Speaks };
-        Self { connection, stage, sent: 0, said: 0, heard: false, done_at: None, marks: VecDeque::new() }
+        Self {
+            connection,
+            stage,
+            sent: 0,
+            said: 0,
+            heard: 0,
+            done_at: None,
+            marks: VecDeque::new(),
+            is_rude: false,
+            told: None,
+        }
     }
 
     /// What goes onto the wire when the peer says this.
@@ -171,12 +185,17 @@ impl PeerTls {
 
     /// Whether the gateway has said anything.
     pub(super) fn has_heard(&self) -> bool {
+        self.heard > 0
+    }
+
+    /// How many bytes it has said, on the wire.
+    pub(super) fn heard_bytes(&self) -> u64 {
         self.heard
     }
 
     /// The gateway has written these bytes: what they say.
     pub(super) fn hear(&mut self, mut bytes: &[u8]) -> Vec<u8> {
-        self.heard |= !bytes.is_empty();
+        self.heard += bytes.len() as u64;
         if !matches!(self.stage, Stage::Speaks) {
             // Whatever a gateway says to a peer that speaks no TLS, nobody reads it.
             return Vec::new();
@@ -184,8 +203,14 @@ impl PeerTls {
         let mut plain = Vec::new();
         while !bytes.is_empty() {
             self.connection.read_tls(&mut Read::by_ref(&mut bytes)).expect("a slice gives them");
-            let state = self.connection.process_new_packets();
-            let state = state.unwrap_or_else(|error| panic!("the gateway's records are wrong: {error}"));
+            let state = match self.connection.process_new_packets() {
+                Ok(state) => state,
+                Err(error) if self.is_rude => {
+                    self.told = Some(error);
+                    return plain;
+                }
+                Err(error) => panic!("the gateway's records are wrong: {error}"),
+            };
             let mut part = vec![0; state.plaintext_bytes_to_read()];
             self.connection.reader().read_exact(&mut part).expect("so many are there");
             plain.extend(part);
@@ -209,16 +234,32 @@ impl PeerTls {
         said
     }
 
+    /// What goes onto the wire when it takes its next key and asks for one of the gateway's.
+    pub(super) fn update_keys(&mut self) -> Vec<u8> {
+        self.connection.refresh_traffic_keys().expect("its handshake is done");
+        self.flush()
+    }
+
+    /// From now on it may be told that it is against the rules.
+    pub(super) fn be_rude(&mut self) {
+        self.is_rude = true;
+    }
+
+    /// What it was told.
+    pub(super) fn told(&self) -> Option<&Error> {
+        self.told.as_ref()
+    }
+
     /// Whether its handshake is done.
     pub(super) fn speaks(&self) -> bool {
         !self.connection.is_handshaking()
     }
 
-    /// Whether the gateway has said that it says nothing more; also where there was no handshake to say it in.
-    /// A peer is done with it first: the gateway, which has read `read` bytes, is when it has that peer's last message.
+    /// Whether the gateway has said that it says nothing more, or why; also where there was no handshake to say it in.
+    /// A peer is done with that first: the gateway, which has read `read` bytes, is when it has that peer's last message.
     pub(super) fn is_told_of_the_end(&mut self, read: u64) -> bool {
         let is_done = self.done_at.is_some_and(|at| at <= read);
-        if !matches!(self.stage, Stage::Speaks) || !is_done {
+        if self.told.is_some() || !matches!(self.stage, Stage::Speaks) || !is_done {
             return true;
         }
         self.connection.process_new_packets().is_ok_and(|state| state.peer_has_closed())

@@ -37,7 +37,7 @@ const CLIENTS: [&str; 2] = ["agent", "backend"];
 
 /// Neighbours that know each other, each with its reason.
 const ACQUAINTED: [(&str, &str, &str); 1] =
-    [("wire", "kit", "an envelope carries a call's id, and `kit::ids` is where ids are")];
+    [("wire", "kit", "an envelope carries a call's id, a refusal says when to come again: `kit` is where both are")];
 
 /// Imports that close a circle and are still to be untied: importing file, imported file, and how. The list may only get shorter:
 /// an entry that is not needed any more fails the test as well.

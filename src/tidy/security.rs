@@ -1,4 +1,4 @@
-//! `docs/security.md` names limits, defaults and tests: that they are there, and that they are those.
+//! `docs/security.md` names limits, defaults and tests: that they are there, that they are those, and that no limit is missing.
 
 use std::collections::BTreeSet;
 
@@ -80,6 +80,39 @@ pub fn defaults_hold(path: &str, text: &str, known: &[(String, String)]) -> Vec<
     violations
 }
 
+/// Sections of the settings that are limits throughout, and how keys of others end that are.
+const LIMITS: [&str; 3] = ["limits.", "overload.", "rates."];
+const LIMIT_ENDS: [&str; 5] = ["_max", ".connections", ".handshakes", ".queue_hard", ".window"];
+
+/// Keys that look like limits and bound nothing by themselves.
+const NO_LIMITS: [&str; 12] = [
+    "calls.idempotency_window",
+    "drain.window",
+    "limits.descriptors_reserve",
+    "limits.echo_message_max",
+    "limits.queue_soft",
+    "overload.fall",
+    "overload.patience",
+    "overload.rise",
+    "rates.burst",
+    "rates.exempt",
+    "rates.prefix_v4",
+    "rates.prefix_v6",
+];
+
+/// Holds that each limit of the settings is named where limits are told. `known` as for [`defaults_hold`].
+pub fn limits_are_told(path: &str, text: &str, known: &[(String, String)]) -> Vec<Violation> {
+    let section = text.split(TABLES[0]).nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
+    let told: BTreeSet<&str> = quoted(section).collect();
+    let is_limit = |key: &str| {
+        let is_one =
+            LIMITS.iter().any(|start| key.starts_with(start)) || LIMIT_ENDS.iter().any(|end| key.ends_with(end));
+        is_one && !NO_LIMITS.contains(&key)
+    };
+    let missing = known.iter().map(|(key, _)| key.as_str()).filter(|key| is_limit(key) && !told.contains(key));
+    missing.map(|key| Violation { path: path.to_owned(), line: 1, text: format!("does not tell of `{key}`") }).collect()
+}
+
 /// What looks at a secret: the file, the function, and what it must leave the comparison to.
 const SECRETS: [(&str, &str, &str); 2] =
     [("src/auth/api_key.rs", "fn find(", "verify_slices_are_equal("), ("src/auth/key.rs", "fn made(", "verify")];
@@ -137,6 +170,16 @@ mod tests {
         let violations = secrets(&Source::read("src/auth/api_key.rs", &early));
         assert_eq!(violations.len(), 3, "{violations:?}");
         assert_eq!(secrets(&Source::read("src/auth/api_key.rs", "")).len(), 1);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_told_of_is_found() {
+        let keys = ["x.y", "limits.queue_soft", "limits.z", "a.bytes_max", "log.level"];
+        let known = keys.map(|key| (key.to_owned(), "1".to_owned()));
+        let violations = limits_are_told("docs/x.md", TEXT, &known);
+        assert_eq!(told(&violations), [(1, "does not tell of `limits.z`"), (1, "does not tell of `a.bytes_max`")]);
+        let text = TEXT.replace("`x.z`", "`limits.z`, `a.bytes_max`");
+        assert!(limits_are_told("docs/x.md", &text, &known).is_empty());
     }
 
     #[test]

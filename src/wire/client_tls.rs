@@ -4,12 +4,15 @@
 //! nothing yet comes out.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, InvalidMessage, RootCertStore,
+};
 
 /// Settings of a client's TLS. Clones share them, and the sessions that can be resumed.
 #[derive(Clone)]
@@ -81,8 +84,69 @@ impl ClientTls {
     }
 }
 
+/// What a broken connection says of TLS, for people, as the rest of a sentence; `None` where it says nothing of it.
+#[must_use]
+pub fn explain(error: &io::Error) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<Error>()?;
+    let certificate = "the certificate of the gateway";
+    Some(match error {
+        Error::InvalidCertificate(fault) => match fault {
+            // A root of the same name with another key is another root.
+            CertificateError::UnknownIssuer
+            | CertificateError::BadSignature
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+                format!("{certificate} does not come from a root that is trusted here (--ca names a file with others)")
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                format!("{certificate} is not for the name in the URL: {fault}")
+            }
+            // What webpki says has no variant of its own.
+            CertificateError::Other(fault) if fault.to_string().contains("CaUsedAsEndEntity") => format!(
+                "{certificate} is one of an authority, which serves for signing others alone: make it with `basicConstraints=CA:FALSE`"
+            ),
+            fault => format!("{certificate} is not accepted: {fault}"),
+        },
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "what answers does not speak TLS: without it the URL begins with ws://".to_owned()
+        }
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the gateway asks for a certificate (--cert and --key)".to_owned()
+        }
+        Error::AlertReceived(alert) => format!("the gateway refuses TLS: {alert:?}"),
+        other => format!("TLS: {other}"),
+    })
+}
+
+/// What is told where the answer to an upgrade is not HTTP.
+pub const NO_HTTP: &str = "what answers does not speak HTTP: if the port has TLS, the URL begins with wss://";
+
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_tls_are_told_with_what_to_do() {
+        let told =
+            |error: Error| explain(&io::Error::new(io::ErrorKind::InvalidData, error)).expect("it is one of TLS");
+        for (error, words) in [
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), "--ca"),
+            (Error::InvalidCertificate(CertificateError::NotValidForName), "not for the name"),
+            (Error::InvalidCertificate(CertificateError::Expired), "not accepted"),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "ws://"),
+            (Error::AlertReceived(AlertDescription::CertificateRequired), "--cert"),
+            (Error::AlertReceived(AlertDescription::UnknownCA), "UnknownCA"),
+            (Error::DecryptError, "TLS: "),
+        ] {
+            let found = told(error.clone());
+            assert!(found.contains(words), "{error:?}: {found}");
+        }
+        assert_eq!(explain(&io::Error::other("no route")), None);
+        assert_eq!(explain(&io::ErrorKind::ConnectionReset.into()), None);
     }
 }

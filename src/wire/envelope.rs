@@ -127,6 +127,8 @@ pub enum Fault {
     Token,
     /// −32021: what would check it cannot be asked now; try again.
     Later,
+    /// −32022: another token of this connection is being checked.
+    Underway,
 }
 
 impl Fault {
@@ -141,6 +143,7 @@ impl Fault {
             Self::Forbidden => -32009,
             Self::Token => -32020,
             Self::Later => -32021,
+            Self::Underway => -32022,
         }
     }
 
@@ -155,6 +158,7 @@ impl Fault {
             Self::Forbidden => "Forbidden",
             Self::Token => "Token refused",
             Self::Later => "Cannot be checked now, try again later",
+            Self::Underway => "Another token is being checked",
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Header {
     /// How many bytes it has; what follows is the connection's.
     pub bytes: usize,
     /// Where the connection came from. `None` where the balancer speaks for itself (LOCAL) or does not know (UNKNOWN, UNSPEC):
-    /// then it is what the socket says.
+    /// then nobody can tell, and the socket knows the balancer alone.
     pub source: Option<SocketAddr>,
 }
 

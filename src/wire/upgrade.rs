@@ -9,6 +9,7 @@ mod tests;
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use httparse::Status;
@@ -17,12 +18,13 @@ use tungstenite::handshake::derive_accept_key;
 pub use self::extensions::Deflate;
 use self::fields::Fields;
 use super::envelope::Encoding;
+use crate::kit::retry_after::retry_after_secs;
 
 /// Most header fields that a head can have, whatever the limits say: they are parsed on the stack.
 const FIELDS_MAX: usize = 64;
 
-/// When a refused agent may try again, in seconds. Agents add their own back-off to it.
-const RETRY_AFTER_SECONDS: u32 = 5;
+/// When an agent may try again that this node cannot take now. Agents add their own back-off to it.
+const UNAVAILABLE_WAIT: Duration = Duration::from_secs(5);
 
 const BAD_KEY: &str = "There must be one Sec-WebSocket-Key: the base64 of 16 bytes.";
 
@@ -86,13 +88,13 @@ pub enum Refusal {
     Version,
     /// Too many logins have failed where it comes from: 429 with `Retry-After`.
     TooManyFailures {
-        /// Seconds.
-        retry_after_secs: u32,
+        /// Before it is over none of them is let in.
+        wait: Duration,
     },
     /// Its tenant has as many agents as it may: 429 with `Retry-After`.
     TenantFull {
-        /// Seconds.
-        retry_after_secs: u32,
+        /// When to ask again.
+        wait: Duration,
     },
     /// The node is full or stopping: 503 with `Retry-After`.
     Unavailable,
@@ -119,10 +121,11 @@ impl Refusal {
         }
     }
 
-    /// The whole response, ready to write: plain text that says what to change.
+    /// The whole response, ready to write: plain text that says what to change. `seed` is another one for each connection: those
+    /// who are sent away at one moment are not all told the same `Retry-After`.
     #[must_use]
-    pub fn response(self) -> Bytes {
-        let (reason, fields, text) = self.words();
+    pub fn response(self, seed: u64) -> Bytes {
+        let (reason, fields, text) = self.words(seed);
         let status = self.status();
         let text_bytes = text.len() + 1;
         Bytes::from(format!(
@@ -132,7 +135,7 @@ impl Refusal {
     }
 
     /// Reason phrase, extra fields, and the text.
-    fn words(self) -> (&'static str, Cow<'static, str>, &'static str) {
+    fn words(self, seed: u64) -> (&'static str, Cow<'static, str>, &'static str) {
         match self {
             Self::Malformed(why) => ("Bad Request", "".into(), why),
             Self::Unauthorized => (
@@ -158,24 +161,28 @@ impl Refusal {
                 "".into(),
                 "The request head is too large: send fewer or shorter header fields.",
             ),
-            Self::TooManyFailures { retry_after_secs } => (
+            Self::TooManyFailures { wait } => (
                 "Too Many Requests",
-                format!("Retry-After: {retry_after_secs}\r\n").into(),
+                retry_after(wait, seed),
                 "Too many logins from this network have failed: come back later, with a valid token.",
             ),
-            Self::TenantFull { retry_after_secs } => (
+            Self::TenantFull { wait } => (
                 "Too Many Requests",
-                format!("Retry-After: {retry_after_secs}\r\n").into(),
+                retry_after(wait, seed),
                 "This tenant has as many agents connected as it may: come back later.",
             ),
             Self::Unavailable => (
                 "Service Unavailable",
-                format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n").into(),
+                retry_after(UNAVAILABLE_WAIT, seed),
                 "This node takes no new connections now: come back later.",
             ),
             Self::Version => ("HTTP Version Not Supported", "".into(), "A WebSocket is opened with HTTP/1.1."),
         }
     }
+}
+
+fn retry_after(wait: Duration, seed: u64) -> Cow<'static, str> {
+    format!("Retry-After: {}\r\n", retry_after_secs(wait, seed)).into()
 }
 
 /// Reads a request at the start of `bytes`; `None` when the head is cut.

@@ -34,6 +34,7 @@ use crate::net::event_loop::LoopStatus;
 use crate::net::intake::QueueBytes;
 use crate::net::io::Wake;
 use crate::net::mailbox::{Full, Mailbox, Order};
+use crate::revocations::Moment;
 use crate::session::reason::Reason;
 use crate::wire::envelope::link_side::{self, Welcome};
 use crate::wire::envelope::{self, Encoding, Outbound};
@@ -45,6 +46,8 @@ use super::call_log;
 use super::gate::Gate;
 use super::key_rates::KeyRates;
 use super::links::{LinkTerms, Links};
+use super::pending_logins::PendingLogins;
+use super::put_off::Checking;
 use super::reached::Reached;
 use super::revoking::Revocations;
 use super::webhook::Webhook;
@@ -113,7 +116,7 @@ pub struct Dispatch {
     name: String,
     epoch: u32,
     clock: Clock,
-    pub(super) directory: Directory,
+    pub(super) directory: Arc<Directory>,
     pub(super) calls: Calls,
     pub(super) links: Links,
     loops: Vec<LoopDoor>,
@@ -134,6 +137,10 @@ pub struct Dispatch {
     refusals_logged: Mutex<Pace>,
     revocations: Revocations,
     webhook: Option<Arc<Webhook>>,
+    /// Whose newer tokens are being checked.
+    checking: Checking,
+    /// Tokens that wait for keys to be judged by.
+    pending_logins: PendingLogins,
 }
 
 impl Dispatch {
@@ -144,7 +151,7 @@ impl Dispatch {
             name: parts.name,
             epoch: parts.epoch,
             clock: parts.clock,
-            directory: parts.directory,
+            directory: Arc::new(parts.directory),
             calls: parts.calls,
             links: Links::new(parts.links),
             loops: parts.loops,
@@ -163,6 +170,8 @@ impl Dispatch {
             refusals_logged: Mutex::new(Pace::new(REFUSALS_LOGGED_A_SECOND)),
             revocations: Revocations::default(),
             webhook: parts.webhook,
+            checking: Checking::default(),
+            pending_logins: PendingLogins::default(),
         }
     }
 
@@ -193,8 +202,7 @@ impl Dispatch {
 
     /// As [`Dispatch::call`], but hands the order out that sends the call: whoever may wait for a loop posts it with others.
     pub(super) fn open_call(&self, now: Now, call: &Permitted<'_>, on_end: OnEnd) -> Option<(Opened, Order)> {
-        let request = call.request();
-        let reached = self.reach(request.by, request.agent);
+        let (request, reached) = (call.request(), call.reached());
         let on_end = call_log::logged(request.agent, on_end);
         let on_end = call_audit::audited(&self.audit, now, request, &reached, on_end);
         if self.is_draining() {
@@ -360,6 +368,21 @@ impl Dispatch {
     /// Whom to ask about tokens that no key here vouches for.
     pub(super) fn webhook(&self) -> Option<&Webhook> {
         self.webhook.as_deref()
+    }
+
+    /// Whose newer tokens are being checked.
+    pub(super) fn checking(&self) -> &Checking {
+        &self.checking
+    }
+
+    /// Tokens that wait for keys to be judged by.
+    pub(super) fn pending_logins(&self) -> &PendingLogins {
+        &self.pending_logins
+    }
+
+    /// A moment by both clocks.
+    pub(super) fn moment(&self, now: Now) -> Moment {
+        Moment { unix_secs: self.clock.unix_ms(now) / 1000, running_secs: now.0 / 1000 }
     }
 
     /// The node's name.

@@ -86,6 +86,7 @@ impl Gate {
             agent: agent.clone(),
             tenant: tenant.as_deref().unwrap_or(TENANT_WHEN_ABSENT).to_owned(),
             labels: Vec::new(),
+            methods: None,
             expires_unix: *expires_unix,
             issued_unix: None,
             token_id: None,
@@ -181,6 +182,7 @@ fn believed(agent: &str) -> Login {
         agent: agent.to_owned(),
         tenant: DEV_TENANT.to_owned(),
         labels: Vec::new(),
+        methods: None,
         expires_unix: u64::MAX,
         issued_unix: None,
         token_id: None,
@@ -213,6 +215,7 @@ mod tests {
         Greeting {
             door: Door::Agents,
             peer: None,
+            held_to: None,
             token: None,
             agent: Some(agent.to_owned()),
             certified: None,
@@ -246,8 +249,15 @@ mod tests {
         gate.verifier = Verifier::new(std::slice::from_ref(&key), None, 0).expect("a good key");
         let token = |agent: &str, tenant: &str| {
             let (agent, tenant) = (agent.to_owned(), tenant.to_owned());
-            let claims =
-                Claims { agent, tenant, labels: Vec::new(), expires_unix: 500, issued_unix: None, token_id: None };
+            let claims = Claims {
+                agent,
+                tenant,
+                labels: Vec::new(),
+                methods: None,
+                expires_unix: 500,
+                issued_unix: None,
+                token_id: None,
+            };
             token::mint(&key, None, &claims).expect("a token")
         };
         let named = |tenant: Option<&str>, expires_unix| Certified::Named {
@@ -266,7 +276,8 @@ mod tests {
             (Certified::Nameless, None, Err(Refused::Certificate)),
             (Certified::Nameless, Some(token("a", "default")), Err(Refused::Certificate)),
         ] {
-            let greeting = Greeting { certified: Some(Box::new(certified)), token, ..asked("x", None) };
+            let greeting =
+                Greeting { certified: Some(Box::new(certified)), token: token.map(Into::into), ..asked("x", None) };
             let login = gate.identify(&greeting, 100);
             let seen = login.as_ref().map(|login| (login.claims.tenant.as_str(), login.ends_unix)).map_err(|e| *e);
             assert_eq!(seen, expected, "{greeting:?}");
@@ -307,7 +318,7 @@ mod tests {
         ] {
             let gate = gate(openness);
             for token in [None, Some("a token that is none".to_owned())] {
-                let greeting = Greeting { token: token.clone(), agent: None, ..asked("", origin) };
+                let greeting = Greeting { token: token.clone().map(Into::into), agent: None, ..asked("", origin) };
                 let expected =
                     if token.is_some() && refused == Refused::Missing { Refused::Unverified } else { refused };
                 assert_eq!(gate.identify(&greeting, 0).err(), Some(expected), "{origin:?} {token:?}");

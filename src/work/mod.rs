@@ -17,6 +17,7 @@ pub mod key_fetch;
 mod key_rates;
 pub mod links;
 pub mod outside;
+mod pending_logins;
 pub mod pool;
 mod put_off;
 mod reached;

@@ -71,7 +71,7 @@ impl<'a> Worker<'a> {
             apply(self.dispatch, &mut self.answers, knock, now);
         }
         for shown in self.answers.1.take(KNOCKS_AT_ONCE) {
-            handlers::refresh::apply(self.dispatch, &mut self.answers, &shown, now);
+            handlers::refresh::apply(self.dispatch, &mut self.answers, shown, now);
         }
         settle(self.dispatch, &mut self.answers);
     }
@@ -138,6 +138,7 @@ mod tests {
         let greeting = Greeting {
             door: Door::Agents,
             peer: None,
+            held_to: None,
             token: None,
             agent: Some(format!("web-{number}")),
             certified: None,
@@ -200,14 +201,14 @@ mod tests {
         let mut from_loop = Intake::new(vec![hatch]);
         let conn = ConnId::new(0, 7, 1);
         let refresh = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"refresh","params":{"token":"x"}}"#);
-        for _ in 0..300 {
-            let body = refresh.clone();
+        for slot in 0..300 {
+            let (conn, body) = (ConnId::new(0, slot, 1), refresh.clone());
             from_loop.push(conn, Event::Message { conn, encoding: Encoding::Json, body });
         }
         from_loop.offer();
         worker.apply(tray.take().unwrap(), Now(0));
-        // 44 were told to try again, and the first few were checked behind them.
-        assert_eq!(told(&letters).len(), 300 - 256 + KNOCKS_AT_ONCE);
+        // 44 were told to try again, and the first few were checked behind them; of each that is refused its loop is asked who it is.
+        assert_eq!(answered(&told(&letters)), 300 - 256 + KNOCKS_AT_ONCE);
         // No envelope: it is answered with an error, before the others that wait.
         from_loop.push(conn, Event::Message { conn, encoding: Encoding::Json, body: Bytes::from_static(b"?") });
         from_loop.offer();
@@ -215,8 +216,51 @@ mod tests {
         while !worker.answers.1.is_empty() {
             let batch = worker.next().unwrap();
             worker.apply(batch, Now(0));
-            rest += told(&letters).len();
+            rest += answered(&told(&letters));
         }
         assert_eq!(rest, 256 - KNOCKS_AT_ONCE + 1);
+    }
+
+    fn answered(told: &str) -> usize {
+        told.matches('m').count()
+    }
+
+    #[test]
+    fn a_second_newer_token_is_refused_while_the_first_waits() {
+        let (dispatch, letters) = node();
+        let (hatch, tray) = intake::queue(QueueLimits { batches_max: 4, bytes_max: 1 << 24 });
+        let mut worker = Worker::new(&tray, &dispatch);
+        let mut from_loop = Intake::new(vec![hatch]);
+        let conn = ConnId::new(0, 7, 1);
+        let refresh = |id: u32| {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"refresh","params":{{"token":"{}"}}}}"#,
+                "x".repeat(4000)
+            );
+            Event::Message { conn, encoding: Encoding::Json, body: Bytes::from(text) }
+        };
+        let mut batch = |ids: std::ops::Range<u32>| {
+            ids.for_each(|id| from_loop.push(conn, refresh(id)));
+            from_loop.offer();
+            worker.apply(tray.take().unwrap(), Now(0));
+            let told = std::iter::from_fn(|| letters.take()).flat_map(|order| match order {
+                Order::Many(orders) => orders,
+                one => vec![one],
+            });
+            let codes = told.filter_map(|order| match order {
+                Order::Send { frame, .. } => {
+                    let text = String::from_utf8_lossy(&frame).into_owned();
+                    Some(text.split(r#""code":"#).nth(1).unwrap()[..6].to_owned())
+                }
+                _ => None,
+            });
+            codes.collect::<Vec<_>>()
+        };
+        // The first is put off and then checked; the others find it there.
+        let told = batch(1..100);
+        assert_eq!((told.len(), told[0].as_str(), told[98].as_str()), (99, "-32022", "-32020"));
+        assert_eq!(told.iter().filter(|code| *code == "-32022").count(), 98);
+        // Once that is answered there is room for another.
+        assert_eq!(batch(100..101), ["-32020"]);
     }
 }

@@ -1,6 +1,7 @@
 //! The thread that revokes: written down first, then in force at the door and on live connections, then acknowledged.
 //!
-//! Owns the journal. It may wait for the disk and for a loop's mailbox; nobody waits for it but who asked.
+//! Owns the journal, and the note in it of how long the gateway has run, by which revocations end as much as by the wall's clock. It may
+//! wait for the disk and for a loop's mailbox; nobody waits for it but who asked.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::kit::tick::Clock;
 use crate::net::mailbox::Order;
 use crate::revocations::journal::{Change, Disk, Journal};
 use crate::revocations::set::{Full, Set};
-use crate::revocations::{Ban, Revocation, Target};
+use crate::revocations::{Ban, Moment, Revocation, Target};
 use crate::session::reason::Reason;
 
 use super::answers::Answers;
@@ -23,6 +24,9 @@ use super::revoking::{Done, Request, Unchanged};
 const TOGETHER_MAX: usize = 64;
 /// How often what is in force no more is taken out.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How often it is noted how long the gateway has run, while a revocation ends by that. What was not noted when the process ends is
+/// not counted: revocations that end are in force for as much longer.
+const NOTE_SECS: u64 = 300;
 
 /// What the thread works with.
 pub struct Keeper {
@@ -31,6 +35,8 @@ pub struct Keeper {
     journal: Journal<Disk>,
     clock: Clock,
     max: usize,
+    /// Seconds that the gateway had run when that was noted last.
+    noted_ran: u64,
 }
 
 impl Keeper {
@@ -38,9 +44,11 @@ impl Keeper {
     #[must_use]
     pub fn new(dispatch: &Arc<Dispatch>, journal: Journal<Disk>, set: Set, max: usize) -> Self {
         dispatch.directory.keep_token_marks();
+        let clock = dispatch.clock();
+        let noted_ran = set.ran(dispatch.moment(clock.now()));
         dispatch.revocations().change(|empty| *empty = set);
         let requests = dispatch.revocations().open();
-        Self { dispatch: Arc::downgrade(dispatch), requests, journal, clock: dispatch.clock(), max }
+        Self { dispatch: Arc::downgrade(dispatch), requests, journal, clock, max, noted_ran }
     }
 
     /// Serves requests as long as the node lives.
@@ -54,20 +62,20 @@ impl Keeper {
             let Some(dispatch) = self.dispatch.upgrade() else {
                 return;
             };
-            let now_unix = self.clock.unix_ms(self.clock.now()) / 1000;
+            let now = dispatch.moment(self.clock.now());
             match first {
-                None => self.sweep(&dispatch, now_unix),
+                None => self.sweep(&dispatch, now),
                 Some(first) => {
                     let more = self.requests.try_iter().take(TOGETHER_MAX - 1);
                     let together = std::iter::once(first).chain(more).collect();
-                    self.serve(&dispatch, together, now_unix);
+                    self.serve(&dispatch, together, now);
                 }
             }
         }
     }
 
     /// Writes all of them down with one sync, then puts them in force, then tells.
-    fn serve(&mut self, dispatch: &Dispatch, requests: Vec<Request>, now_unix: u64) {
+    fn serve(&mut self, dispatch: &Dispatch, requests: Vec<Request>, now: Moment) {
         let mut changes = Vec::new();
         let mut accepted = Vec::new();
         {
@@ -77,8 +85,8 @@ impl Keeper {
             for request in requests {
                 match request {
                     Request::Add(mut ban, done) => {
-                        ban.expires_unix = ban.expires_unix.or(dispatch.gate().implied_end(&ban, now_unix));
-                        match set.draft(ban, now_unix, self.max.saturating_sub(added)) {
+                        ban.expires_unix = ban.expires_unix.or(dispatch.gate().implied_end(&ban, now.unix_secs));
+                        match set.draft(ban, now, self.max.saturating_sub(added)) {
                             Err(Full) => done(Err(Unchanged::Full)),
                             Ok(mut revocation) => {
                                 revocation.id += added as u64;
@@ -108,22 +116,37 @@ impl Keeper {
         for (change, accepted) in changes.into_iter().zip(accepted) {
             apply(dispatch, change, accepted);
         }
-        self.tidy(dispatch);
+        self.tidy(dispatch, now);
     }
 
-    /// Takes out what is in force no more. It is gone from the file when that is next written anew; till then it is read and taken out
-    /// again.
-    fn sweep(&mut self, dispatch: &Dispatch, now_unix: u64) {
-        let over = dispatch.revocations().read().over(now_unix);
+    /// Takes out what is in force no more, of the file first: what was over once must not come back with the next process. Notes from
+    /// time to time how long the gateway has run.
+    fn sweep(&mut self, dispatch: &Dispatch, now: Moment) {
+        let (over, ran, has_ends) = {
+            let set = dispatch.revocations().read();
+            (set.over(now), set.ran(now), set.has_ends())
+        };
+        let is_note_due = has_ends && ran >= self.noted_ran.saturating_add(NOTE_SECS);
+        if over.is_empty() && !is_note_due {
+            return;
+        }
+        let mut changes: Vec<Change> = over.iter().map(|id| Change::Drop(*id)).collect();
+        changes.push(Change::Ran(ran));
+        if let Err(error) = self.journal.append(&changes) {
+            tracing::warn!(%error, over = over.len(), "the file of revocations cannot be written: those that are over stay");
+            return;
+        }
+        self.noted_ran = ran;
         if !over.is_empty() {
             tracing::debug!(count = over.len(), "revocations are over");
             dispatch.revocations().change(|set| over.iter().for_each(|id| drop(set.remove(*id))));
-            self.tidy(dispatch);
         }
+        self.tidy(dispatch, now);
     }
 
-    fn tidy(&mut self, dispatch: &Dispatch) {
-        if let Err(error) = self.journal.tidy(&dispatch.revocations().read()) {
+    fn tidy(&mut self, dispatch: &Dispatch, now: Moment) {
+        let set = dispatch.revocations().read();
+        if let Err(error) = self.journal.tidy(&set, set.ran(now)) {
             tracing::warn!(%error, "the file of revocations cannot be written anew: it stays as long as it is");
         }
     }
@@ -191,3 +214,7 @@ fn end_live(dispatch: &Dispatch, ban: &Ban) -> usize {
     dispatch.settle(&mut answers);
     conns.len()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::auth::token::Claims;
 use crate::directory::TokenMark;
 use crate::kit::metric;
 use crate::revocations::set::Set;
-use crate::revocations::{Ban, Revocation, Shown};
+use crate::revocations::{Ban, Moment, Revocation, Shown};
 
 /// Requests that wait for the disk.
 const WAITING_MAX: usize = 256;
@@ -70,14 +70,14 @@ impl Default for Revocations {
 impl Revocations {
     /// Whether a token is revoked.
     #[must_use]
-    pub fn means(&self, claims: &Claims, now_unix: u64) -> bool {
+    pub fn means(&self, claims: &Claims, now: Moment) -> bool {
         let shown = Shown {
             tenant: &claims.tenant,
             agent: &claims.agent,
             token_id: claims.token_id.as_deref(),
             issued_unix: claims.issued_unix,
         };
-        self.read().means(&shown, now_unix)
+        self.read().means(&shown, now)
     }
 
     /// What the directory keeps of a token.

@@ -1,5 +1,7 @@
 //! What the log says of agents and calls, and what it never says.
 
+mod vouched;
+
 use std::io::Write;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
@@ -108,19 +110,24 @@ pub(super) fn node() -> (Dispatch, Letters) {
     (dispatch, letters)
 }
 
-fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
-    let greeting = Greeting {
+/// What web-1 asks with.
+fn greeting(token: Option<&str>) -> Greeting {
+    Greeting {
         door: Door::Agents,
         peer: None,
-        token: token.map(str::to_owned),
+        held_to: None,
+        token: token.map(|token| token.to_owned().into()),
         agent: Some("web-1".to_owned()),
         certified: None,
         origin: None,
         accept: [b'a'; 28],
         offer: Offer::Nothing,
         deflate: None,
-    };
-    let event = Event::Knock { conn, greeting: Box::new(greeting) };
+    }
+}
+
+fn knock(dispatch: &Dispatch, conn: ConnId, token: Option<&str>) {
+    let event = Event::Knock { conn, greeting: Box::new(greeting(token)) };
     let mut answers = Answers::default();
     pool::apply(dispatch, &mut answers, event, Now(0));
     pool::settle(dispatch, &mut answers);
@@ -141,7 +148,7 @@ fn live_a_little(dispatch: &Dispatch, letters: &Letters) {
             params: Payload { bytes: b"\"hush params\"", json: true },
             timeout: Duration::from_secs(1),
         };
-        dispatch.call(Now(0), &request.permit().unwrap(), Box::new(|_| ()))
+        dispatch.call(Now(0), &dispatch.permit(request).unwrap(), Box::new(|_| ()))
     };
     call("web-2");
     let id = call("web-1").unwrap();

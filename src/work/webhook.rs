@@ -17,11 +17,12 @@ use crate::auth::token::Login;
 use crate::kit::ids::ConnId;
 use crate::kit::lock::lock;
 use crate::kit::metric;
+use crate::kit::secret::Secret;
 use crate::kit::tick::Now;
 use crate::session::effect::Greeting;
-use crate::wire::envelope::Encoding;
 
 use self::cache::Cache;
+use super::put_off::Shown;
 
 /// How somebody else is asked.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct WebhookTerms {
     /// Whom.
     pub url: String,
     /// What proves who we are: `Authorization: Bearer …`; empty for nothing.
-    pub secret: String,
+    pub secret: Secret,
     /// Longest time for one answer, and longest wait in the queue before it is asked for.
     pub timeout: Duration,
     /// Most bytes of an answer.
@@ -60,16 +61,7 @@ pub enum Asker {
     /// Somebody at the door.
     Knock(ConnId, Box<Greeting>),
     /// An agent that is in, with a newer token.
-    Refresh {
-        /// Its connection.
-        conn: ConnId,
-        /// How its envelopes are written.
-        encoding: Encoding,
-        /// The id of its request.
-        id: Vec<u8>,
-        /// The token.
-        token: String,
-    },
+    Refresh(Shown),
 }
 
 /// A question on its way.
@@ -80,16 +72,6 @@ pub(super) struct Question {
 
 /// Where questions come out.
 pub struct Questions(pub(super) Receiver<Question>);
-
-/// What happened to a question at once.
-pub enum Asked {
-    /// The answer was known.
-    Known(Decision),
-    /// It is on its way; the asker is told by a thread of ours.
-    Underway,
-    /// Too many are on their way.
-    Shed,
-}
 
 /// The door to the webhook.
 pub struct Webhook {
@@ -116,19 +98,24 @@ impl Webhook {
         lock(&self.cache).put(token, decision, now, kept);
     }
 
-    /// Asks about a token. `asker` is made only where the answer is not known.
-    pub fn ask(&self, token: &str, now: Now, asker: impl FnOnce() -> Asker) -> Asked {
-        if let Some(decision) = self.known(Fingerprint::of(token), now) {
-            counter!(metric::WEBHOOK, "answer" => "cached").increment(1);
-            return Asked::Known(decision);
-        }
-        match self.questions.try_send(Question { asker: asker(), at: now }) {
-            Ok(()) => Asked::Underway,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                counter!(metric::WEBHOOK, "answer" => "shed").increment(1);
-                Asked::Shed
-            }
-        }
+    /// What was said of a token of late, where that is used again.
+    pub fn remembered(&self, token: &str, now: Now) -> Option<Decision> {
+        let decision = self.known(Fingerprint::of(token), now)?;
+        counter!(metric::WEBHOOK, "answer" => "cached").increment(1);
+        Some(decision)
+    }
+
+    /// Asks; whoever asks is told by a thread of ours.
+    ///
+    /// # Errors
+    /// Too many are on their way: the asker comes back.
+    pub fn ask(&self, asker: Asker, now: Now) -> Result<(), Asker> {
+        self.questions.try_send(Question { asker, at: now }).map_err(|error| {
+            let (TrySendError::Full(Question { asker, .. }) | TrySendError::Disconnected(Question { asker, .. })) =
+                error;
+            counter!(metric::WEBHOOK, "answer" => "shed").increment(1);
+            asker
+        })
     }
 }
 
@@ -137,7 +124,7 @@ impl Asker {
     pub(super) fn token(&self) -> Option<&str> {
         match self {
             Self::Knock(_, greeting) => greeting.token.as_deref(),
-            Self::Refresh { token, .. } => Some(token),
+            Self::Refresh(shown) => Some(&shown.token),
         }
     }
 
@@ -145,7 +132,7 @@ impl Asker {
     pub(super) fn peer(&self) -> Option<String> {
         match self {
             Self::Knock(_, greeting) => greeting.peer.map(|peer| peer.to_string()),
-            Self::Refresh { .. } => None,
+            Self::Refresh(_) => None,
         }
     }
 }

@@ -102,7 +102,7 @@ impl Office {
     fn fetch(&self, dispatch: &Dispatch, question: &Question, token: &str) -> Result<(u16, Vec<u8>), String> {
         let asked = Json { token, peer: question.asker.peer(), path: AGENT_PATH, node: dispatch.node_name() };
         let body = serde_json::to_vec(&asked).map_err(|error| error.to_string())?;
-        let secret = &self.terms.secret;
+        let secret = self.terms.secret.reveal();
         let authorization = (!secret.is_empty()).then(|| format!("Bearer {secret}"));
         let told = self.outside.post(&self.terms.url, authorization.as_deref(), &body)?;
         Ok((told.status, told.body))
@@ -121,8 +121,6 @@ struct Json<'a> {
 fn tell(dispatch: &Dispatch, answers: &mut Answers, asker: Asker, decision: Option<Decision>, now: Now) {
     match asker {
         Asker::Knock(conn, greeting) => knock::decided(dispatch, answers, (conn, &greeting), decision, now),
-        Asker::Refresh { conn, encoding, id, .. } => {
-            refresh::decided(dispatch, answers, (conn, encoding, &id), decision, now);
-        }
+        Asker::Refresh(shown) => refresh::decided(dispatch, answers, shown, decision, now),
     }
 }

@@ -250,6 +250,39 @@ fn failed_logins_close_their_network_for_a_while() {
     assert!(gateway.log().contains("limit=\"prefix_failed_logins\" peer=192.0.2."), "{}", gateway.log());
 }
 
+/// A balancer that does not say whose connection it passes on is not held to account for it: all others come through it, too.
+#[test]
+fn failed_logins_are_never_counted_against_a_balancer() {
+    let file = crate::gateway::fresh_folder().join("audit.jsonl");
+    let rates = format!(
+        "[audit]\nfile = \"{}\"\n[rates]\nexempt = []\nprefix_failed_logins = 1\nprefix_accepts = 1\nburst = \"1s\"\n",
+        file.display()
+    );
+    let gateway = Gateway::start(&format!("{PROXIED}{rates}"));
+    let good = bearer(&gateway.token("web-1"));
+    let bad = bearer("not.a.token");
+    let unsaid = [b"PROXY UNKNOWN\r\n".to_vec(), v2(0x20, 0, b""), v2(0x21, 0, b"")];
+    for header in &unsaid {
+        for _ in 0..10 {
+            assert!(knock(&gateway, header, &bad).starts_with("HTTP/1.1 401 "), "{header:?}");
+        }
+        assert!(knock(&gateway, header, &good).starts_with("HTTP/1.1 101 "), "{header:?}");
+    }
+    // They are counted and written down all the same, with the balancer's address, which is all that is known.
+    gateway.wait_metric("holdfast_auth_failures_total", "cause=\"unverified\"", 30);
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    let of = |line: &&str| line.contains("login_refused") && line.contains("\"remote\":\"127.0.0.1:");
+    crate::gateway::until(|| lines().lines().filter(of).count() == 30, "each has its line");
+    // The control port is reached without a balancer, and its address is a client's.
+    assert!(knock(&gateway, &header_of("192.0.2.1"), &bad).starts_with("HTTP/1.1 401 "));
+    assert!(
+        knock(&gateway, &header_of("127.0.0.1"), &good).starts_with("HTTP/1.1 101 "),
+        "the same address, as a client's"
+    );
+    assert_eq!(gateway.metric("holdfast_shed_total", "limit=\"prefix_failed_logins\""), 0);
+    let _ = std::fs::remove_dir_all(file.parent().expect("a folder"));
+}
+
 #[test]
 fn a_tenant_has_as_many_agents_as_it_may() {
     let key = Key::hs256("key");

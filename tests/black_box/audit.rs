@@ -141,6 +141,38 @@ fn everything_that_matters_is_a_line_and_no_secret_is_in_any() {
 }
 
 #[test]
+fn who_revoked_and_who_took_it_back_is_told() {
+    let file = file();
+    let revoked = fresh_folder().join("revoked");
+    let keys = key_that("ops-hushkey", "allow = [\"administer\"]").replace("name = \"ops-hushkey\"", "name = \"ops\"");
+    let gateway = launch(&file, "", &format!("[revocations]\nfile = \"{}\"\n{keys}", revoked.display()));
+    let ops = Backend::with_key(&gateway, "ops-hushkey");
+    let bodies = [json!({"token_id": "hush"}), json!({"agent": "web-1"}), json!({"tenant": "default"})];
+    let ids = bodies.map(|body| {
+        let answer = ops.ask("POST", "/v1/revocations", Some(body.to_string()));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.body["revocation"].as_str().expect("a number").to_owned()
+    });
+    assert_eq!(ops.ask("DELETE", &format!("/v1/revocations/{}", ids[1]), None).status, 204);
+    assert_eq!(ops.ask("DELETE", "/v1/revocations/ff", None).status, 404);
+    let facts = |line: &Value| {
+        ["over", "key", "tenant", "agent", "outcome", "detail"]
+            .map(|name| line[name].as_str().unwrap_or_default().to_owned())
+    };
+    let told: Vec<_> = wait(&file, "revoke", 3).iter().map(facts).collect();
+    assert_eq!(told[0], ["http", "ops", "default", "", "done", "token"]);
+    assert_eq!(told[1], ["http", "ops", "default", "web-1", "done", "agent"]);
+    assert_eq!(told[2], ["http", "ops", "default", "", "done", "tenant"]);
+    let taken_back: Vec<_> = wait(&file, "unrevoke", 2).iter().map(facts).collect();
+    assert_eq!(taken_back[0], ["http", "ops", "default", "", "done", &ids[1]]);
+    assert_eq!(taken_back[1][5], "ff");
+    assert_eq!(taken_back[1][4], "refused", "there was none");
+    assert!(!fs::read_to_string(&file).expect("a file").contains("hush"));
+    let _ = fs::remove_dir_all(file.parent().expect("a folder"));
+    let _ = fs::remove_dir_all(revoked.parent().expect("a folder"));
+}
+
+#[test]
 fn a_file_that_was_moved_away_is_opened_anew() {
     let file = file();
     let gateway = launch(&file, "calls = \"off\"", &key_that("k", ""));
@@ -292,7 +324,8 @@ fn each_call_has_one_line_however_it_ends() {
     // Nobody is there; nobody answers in time; a key that may not.
     let backend = Backend::with_key(&gateway, "k");
     assert_eq!(backend.call("nobody", &to_do("m", "1s")).outcome("nobody"), "offline");
-    assert_eq!(backend.call("web-1", &to_do("m", "1ms")).status / 100, 5);
+    // On a busy machine the millisecond may be over before the call is written.
+    assert!(matches!(backend.call("web-1", &to_do("m", "1ms")).status, 504 | 410));
     assert_eq!(Backend::with_key(&gateway, "bound").call("web-1", &to_do("m", "1s")).status, 403);
     let outcomes: Vec<_> = wait(&file, "call", 4).iter().map(|line| line["outcome"].clone()).collect();
     assert_eq!(outcomes[..3], ["busy", "cancelled", "offline"]);

@@ -44,18 +44,24 @@ fn knock(gateway: &Gateway, token: &str) -> String {
     String::from_utf8_lossy(&line).into_owned()
 }
 
+/// The gateway, on a wall whose offset is in this file.
+fn on_a_wall(wall: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    command
+        .env("LD_PRELOAD", library())
+        .env("FAKETIME_TIMESTAMP_FILE", wall)
+        .env("FAKETIME_CACHE_DURATION", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command
+}
+
 #[test]
 fn a_wall_clock_that_jumps_ends_tokens_and_nothing_else() {
     let folder = fresh_folder();
     let wall = folder.join("wall");
     let set = |offset: &str| fs::write(&wall, offset).expect("written");
     set("+0d\n");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    command
-        .env("LD_PRELOAD", library())
-        .env("FAKETIME_TIMESTAMP_FILE", &wall)
-        .env("FAKETIME_CACHE_DURATION", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let command = on_a_wall(&wall);
     let settings = Gateway::config("[heartbeat]\ninterval = \"1m\"\ntimeout = \"30s\"\n");
     let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
     let gateway = Gateway::launch_by(command, &settings, &flags);
@@ -87,5 +93,40 @@ fn a_wall_clock_that_jumps_ends_tokens_and_nothing_else() {
     assert!(gateway.metric("holdfast_auth_failures_total", "cause=\"expired\"") > 0);
     gateway.wait_closed_for("token_expired", 1);
     assert_eq!((gateway.closed_for("heartbeat_lost"), gateway.closed_for("token_expired")), (0, 1));
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Who is revoked until tomorrow is not let in by a wall that says it is tomorrow, nor by a process that was started meanwhile.
+#[test]
+fn a_wall_clock_that_jumps_lets_nobody_in_who_was_revoked() {
+    let folder = fresh_folder();
+    let wall = folder.join("wall");
+    let set = |offset: &str| fs::write(&wall, offset).expect("written");
+    set("+0d\n");
+    let revocations = format!("[revocations]\nfile = \"{}\"\n", folder.join("revoked").display());
+    let settings = Gateway::config(&revocations);
+    let flags: Vec<&str> = ["--dev"].into_iter().chain(ANY_PORTS).collect();
+    let mut gateway = Gateway::launch_by(on_a_wall(&wall), &settings, &flags);
+    let (revoked, brief) = (gateway.token_for("revoked", 30 * 86_400), gateway.token("brief"));
+    let body = json!({"agent": "revoked", "expires_at": crate::keys::unix_secs() + 86_400});
+    let answer = Backend::of(&gateway).ask("POST", "/v1/revocations", Some(body.to_string()));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let is_revoked = |gateway: &Gateway| {
+        let refused = || gateway.metric("holdfast_auth_failures_total", "cause=\"revoked\"");
+        let before = refused();
+        knock(gateway, &revoked).ends_with(" 401") && refused() == before + 1
+    };
+    assert!(is_revoked(&gateway) && knock(&gateway, &brief).ends_with(" 101"));
+    set("+2d\n");
+    until(|| knock(&gateway, &brief).ends_with(" 401"), "it is the day after tomorrow");
+    assert!(is_revoked(&gateway), "by the wall it is over, and the gateway has not run for a day");
+    gateway.signal(nix::sys::signal::Signal::SIGKILL);
+    gateway.wait_end();
+    drop(gateway);
+    let gateway = Gateway::launch_by(on_a_wall(&wall), &settings, &flags);
+    assert!(knock(&gateway, &brief).ends_with(" 401") && is_revoked(&gateway), "nor has the next process");
+    set("+0d\n");
+    until(|| knock(&gateway, &brief).ends_with(" 101"), "it is today again");
+    assert!(is_revoked(&gateway));
     let _ = fs::remove_dir_all(folder);
 }

@@ -1,8 +1,9 @@
-//! A kernel that fails: strace puts errors into the system calls of a running gateway while agents come and are called. When it
-//! works again everybody is served, nothing spins, no descriptor is lost, and each call had one true outcome.
+//! A kernel that fails: strace puts errors into the system calls of a running gateway while agents come and are called, in plaintext and
+//! over TLS. When it works again everybody is served, nothing spins, no descriptor is lost, and each call had one true outcome.
 //!
 //! strace answers in place of the kernel, so a fault is one that the kernel could give at any time. Short counts cannot be had so (bytes
-//! would be lost): the simulation has them, and refused and cut writes (`src/sim/faults.rs`).
+//! would be lost): the simulation has them, and refused and cut writes, with TLS too (`src/sim/faults.rs`). Of `epoll_wait` the kernel
+//! knows one error that is not ours, EINTR.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,6 +19,7 @@ use nix::unistd::Pid;
 
 use crate::gateway::{Gateway, until};
 use crate::returning::{Returning, for_a_while};
+use crate::secured_files::{Authority, NAME};
 
 /// Agents of each round.
 const AGENTS: usize = 8;
@@ -62,12 +64,18 @@ const ROUNDS: [Round; 7] = [
             ("epoll_ctl", "ENOMEM", "1+5"),
             ("recvfrom", "ENOMEM", "3+9"),
             ("sendto", "ENOMEM", "4+9"),
+            ("writev", "ENOMEM", "2+5"),
         ],
     ),
     (
         "no buffers",
         In::All,
-        &[("accept4", "ENOBUFS", "1+3"), ("sendto", "ENOBUFS", "3+7"), ("writev", "ENOBUFS", "1+3")],
+        &[
+            ("accept4", "ENOBUFS", "1+3"),
+            ("recvfrom", "ENOBUFS", "5+11"),
+            ("sendto", "ENOBUFS", "3+7"),
+            ("writev", "ENOBUFS", "1+3"),
+        ],
     ),
     (
         "peers that are gone",
@@ -180,14 +188,14 @@ fn strangers(gateway: &Gateway) {
     });
 }
 
-#[test]
-fn a_failing_kernel_costs_connections_and_never_the_truth() {
+/// Settings of the gateway of each round; what comes first is for `[server]`.
+const SETTINGS: &str = "loops = 2\nworkers = 1\n[heartbeat]\ninterval = \"2s\"\ntimeout = \"1900ms\"\n\
+                        [limits]\nhandshake_deadline = \"2s\"\nclose_deadline = \"1s\"\n[control]\nidle = \"1s\"\n";
+
+/// A gateway fails in each of the ways, with agents that come back to it.
+fn fail_in_all_ways(start: impl Fn() -> (Gateway, Returning)) {
     for (number, (what, whom, faults)) in ROUNDS.into_iter().enumerate() {
-        let gateway = Gateway::start(
-            "[server]\nloops = 2\nworkers = 1\n[heartbeat]\ninterval = \"2s\"\ntimeout = \"1900ms\"\n\
-             [limits]\nhandshake_deadline = \"2s\"\nclose_deadline = \"1s\"\n[control]\nidle = \"1s\"\n",
-        );
-        let agents = Returning::start(gateway.agents, AGENTS);
+        let (gateway, agents) = start();
         agents.all_answer(&gateway);
         let before = descriptors(&gateway);
 
@@ -212,4 +220,25 @@ fn a_failing_kernel_costs_connections_and_never_the_truth() {
         println!("{what}: {tally:?}, then {calls} system calls in a second");
         assert!(calls <= AT_REST_MAX, "{what}: {calls} system calls in a second\n{seen:.4000}");
     }
+}
+
+#[test]
+fn a_failing_kernel_costs_connections_and_never_the_truth() {
+    fail_in_all_ways(|| {
+        let gateway = Gateway::start(&format!("[server]\n{SETTINGS}"));
+        let agents = Returning::start(gateway.agents, AGENTS);
+        (gateway, agents)
+    });
+}
+
+#[test]
+fn nor_does_it_over_tls() {
+    let authority = Authority::new();
+    let tls = authority.client_tls();
+    fail_in_all_ways(|| {
+        let settings = authority.settings("").replacen("[tls]\n", &format!("{SETTINGS}[tls]\n"), 1);
+        let gateway = Gateway::start(&settings);
+        let agents = Returning::start_at(&format!("wss://{NAME}:{}", gateway.agents.port()), Some(&tls), AGENTS);
+        (gateway, agents)
+    });
 }

@@ -120,6 +120,7 @@ impl Gateway {
             agent: agent.to_owned(),
             tenant: "default".to_owned(),
             labels: Vec::new(),
+            methods: None,
             expires_unix: now.as_secs() + secs,
             issued_unix: None,
             token_id: None,

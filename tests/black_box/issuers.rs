@@ -259,3 +259,39 @@ fn keys_come_from_a_web_server_that_is_not_ours() {
     until(|| gateway.metric("holdfast_key_fetches_total", "result=\"failed\"") > 0, "the source is down");
     assert_eq!(knock(&gateway, &good), 101);
 }
+
+/// While the source is down nobody can tell a forged token from one of a new key: both get 503. Once there are keys the forged ones are
+/// failed logins, whether or not somebody comes again with them.
+#[test]
+fn tokens_that_waited_for_keys_are_judged_when_there_are_some() {
+    let (ours, stranger) = (Key::es256("k"), Key::es256("k"));
+    let source = Source::start(Mood::HangsUp);
+    let file = crate::gateway::fresh_folder().join("audit.jsonl");
+    let limits = format!(
+        "[audit]\nfile = \"{}\"\n[rates]\nexempt = []\nprefix_failed_logins = 1\nburst = \"3m\"\n",
+        file.display()
+    );
+    let issuer = issuer("url", "i", &format!("jwks_url = \"{}\"", source.url()), "");
+    let gateway = Gateway::launch(&format!("{PACE}{limits}{issuer}"), &ANY_PORTS);
+    let good = token(&ours, "i", json!({}));
+    let forged: Vec<String> = (0..3).map(|n| token(&stranger, "i", json!({"jti": format!("{n}")}))).collect();
+    for _ in 0..4 {
+        assert!(forged.iter().chain([&good]).all(|token| knock(&gateway, token) == 503));
+    }
+    let failures = |cause: &str| gateway.metric("holdfast_auth_failures_total", &format!("cause=\"{cause}\""));
+    assert_eq!((failures("keys_pending"), failures("unverified")), (16, 0));
+    source.set(Mood::Says(200, set(&[&ours])));
+    // Whoever comes first has them judged; a good token among them is no failure, and each forged one is a single one.
+    until(|| gateway.metric("holdfast_issuer_keys", "issuer=\"url\"") == 1, "the keys were fetched");
+    assert_eq!(knock(&gateway, &good), 101);
+    assert_eq!(failures("unverified"), 3);
+    assert_eq!(knock(&gateway, &good), 429, "three failures are what a network may have");
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    let told = |cause: &str| {
+        let of =
+            |line: &&str| line.contains(&format!("\"cause\":\"{cause}\"")) && line.contains("\"remote\":\"127.0.0.1:");
+        lines().lines().filter(of).count()
+    };
+    until(|| (told("keys_pending"), told("unverified")) == (16, 3), "each has its line, with where it came from");
+    let _ = std::fs::remove_dir_all(file.parent().expect("a folder"));
+}

@@ -93,6 +93,124 @@ fn a_key_reaches_its_agents_and_methods_and_no_others_whichever_way_it_calls() {
     assert_eq!(gateway.metric("holdfast_forbidden_total", "what=\"observe\""), 1);
 }
 
+/// What an agent's token lists is all that it is called with, whatever a key allows; and nothing is sent that it does not list.
+#[test]
+fn an_agents_token_says_what_it_is_called_with_whichever_way() {
+    let key = Key::hs256("key");
+    let file = crate::gateway::fresh_folder().join("audit.jsonl");
+    let keys = format!("{}{}", key_that("wide", ""), key_that("ams", "allow = [\"call\"]\nagents = [\"site=ams\"]"));
+    let config = format!("[audit]\nfile = \"{}\"\n{}{keys}", file.display(), key.settings);
+    let gateway = Gateway::launch(&config, &ANY_PORTS_AND_LINK);
+    let bound = |id: &str, methods: Value, encoding| {
+        let token = key.token(&claims_with(id, json!({"labels": {"site": "ams"}, "methods": methods})));
+        Agent::with_token(&gateway, &token, encoding)
+    };
+    let mut refused = 0;
+    for encoding in ENCODINGS {
+        let mut agent = bound("bound", json!(["disk.*", "ping"]), encoding);
+        let mute = bound("mute", json!([]), encoding);
+        let shown =
+            |id: &str| Backend::with_key(&gateway, "wide").get(&format!("/v1/agents/{id}")).body["methods"].clone();
+        assert_eq!((shown("bound"), shown("mute")), (json!(["ping", "disk.*"]), json!([])));
+        let mut free = agent_with(&gateway, &key, "free", json!({"site": "fra"}));
+        for backend in [Backend::with_key(&gateway, "wide"), Backend::with_key(&gateway, "ams")] {
+            for (id, method) in [("bound", "shell.exec"), ("bound", "pings"), ("bound", "disk"), ("mute", "ping")] {
+                let answer = backend.call(id, &to_do(method, "60s"));
+                assert_eq!((answer.status, answer.problem()), (403, "forbidden"), "{id} {method}");
+                assert!(answer.body.get("outcome").is_none(), "nothing was sent: {answer:?}");
+                refused += 1;
+            }
+            for method in ["disk.free", "ping"] {
+                let call = backend.begin("bound", to_do(method, "60s"));
+                let heard = agent.call();
+                assert_eq!(heard.method, method);
+                agent.answer(heard.call, &json!(1));
+                call.end().expect_result("bound", &json!(1), heard.call);
+            }
+        }
+        // Whoever does not reach an agent learns nothing of its token.
+        let narrow = Backend::with_key(&gateway, "ams");
+        for method in ["ping", "shell.exec"] {
+            assert_eq!(narrow.call("free", &to_do(method, "60s")).outcome("free"), "offline");
+        }
+        assert_eq!(shown("free"), Value::Null);
+        let call = Backend::with_key(&gateway, "wide").begin("free", to_do("shell.exec", "60s"));
+        let heard = free.call();
+        free.answer(heard.call, &json!(2));
+        call.end().expect_result("free", &json!(2), heard.call);
+        for link_encoding in ENCODINGS {
+            let mut link = link_with(&gateway, "wide", link_encoding);
+            for (number, (id, method)) in [("bound", "shell.exec"), ("mute", "ping")].into_iter().enumerate() {
+                link.call(number as u64, id, method, &json!(null), 0);
+                let said = link.said();
+                assert_eq!(
+                    (said.kind, said.id.as_u64(), said.code),
+                    ("refused", Some(number as u64), FORBIDDEN),
+                    "{said:?}"
+                );
+                refused += 1;
+            }
+            link.call(9, "bound", "disk.free", &json!(null), 0);
+            let heard = agent.call();
+            agent.answer(heard.call, &json!(3));
+            assert_eq!(link.expect(9, "ok").body, json!(3));
+        }
+        drop(mute);
+    }
+    gateway.wait_metric("holdfast_forbidden_total", "what=\"agent_method\"", refused);
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    let of = |line: &&str| line.contains("\"event\":\"forbidden\"") && line.contains("\"what\":\"agent_method\"");
+    until(|| lines().lines().filter(of).count() as u64 == refused, "each has its line");
+    let _ = std::fs::remove_dir_all(file.parent().expect("a folder"));
+}
+
+#[test]
+fn a_newer_token_says_anew_what_an_agent_is_called_with() {
+    let key = Key::hs256("key");
+    let gateway = Gateway::launch(&format!("{}{}", key.settings, key_that("k", "")), &ANY_PORTS_AND_LINK);
+    let token = |methods: Value| {
+        let mut claims = claims_with("web-1", json!({}));
+        if !methods.is_null() {
+            claims["methods"] = methods;
+        }
+        key.token(&claims)
+    };
+    let mut agent = Agent::with_token(&gateway, &token(json!(["one"])), Encoding::Json);
+    let backend = Backend::with_key(&gateway, "k");
+    let mut link = link_with(&gateway, "k", Encoding::Binary);
+    for (number, (methods, allowed)) in
+        [(json!(["two"]), Some("two")), (json!([]), None), (Value::Null, Some("three")), (json!(["one"]), Some("one"))]
+            .into_iter()
+            .enumerate()
+    {
+        let request = json!({"jsonrpc": "2.0", "id": number, "method": "refresh", "params": {"token": token(methods)}});
+        agent.peer.send(tungstenite::Message::text(request.to_string()));
+        let answer = agent.peer.json();
+        assert!(answer["result"].is_object(), "{answer}");
+        let all = allowed == Some("three");
+        for method in ["one", "two", "three"] {
+            if !all && allowed != Some(method) {
+                assert_eq!(backend.call("web-1", &to_do(method, "60s")).status, 403, "{number} {method}");
+                continue;
+            }
+            link.call(number as u64, "web-1", method, &json!(null), 0);
+            let heard = agent.call();
+            agent.answer(heard.call, &json!(method));
+            assert_eq!(link.expect(number as u64, "ok").body, json!(method));
+        }
+    }
+    // A token that is malformed changes nothing, and lets nobody in.
+    let bad = token(json!("*"));
+    let request = json!({"jsonrpc": "2.0", "id": 9, "method": "refresh", "params": {"token": bad}});
+    agent.peer.send(tungstenite::Message::text(request.to_string()));
+    assert_eq!(agent.peer.json()["error"]["code"], -32020);
+    assert_eq!(backend.call("web-1", &to_do("two", "60s")).status, 403);
+    let stream = std::net::TcpStream::connect(gateway.agents).expect("connects");
+    let asked = to(&gateway, "/v1/agent").with_header("Authorization", format!("Bearer {bad}"));
+    assert!(tungstenite::client(asked, stream).is_err());
+    gateway.wait_metric("holdfast_auth_failures_total", "cause=\"claims\"", 2);
+}
+
 #[test]
 fn permissions_change_for_links_that_are_open() {
     let key = Key::hs256("key");

@@ -77,13 +77,12 @@ pub fn must_exist(path: &Path) {
 /// A token in a file that is renewed in time: they stay connected over its end.
 #[test]
 fn agents_show_the_newer_token_of_their_file() {
-    let [mut python, mut node, _] = complete();
-    for command in [&mut python, &mut node] {
+    for mut command in complete() {
         let gateway = Gateway::start("[auth]\nleeway = \"0s\"\nexpiry_notice = \"2s\"\n");
         let file = gateway.file("token");
         std::fs::write(&file, gateway.token_for("web-1", 6)).expect("a file");
         command.env("HOLDFAST_TOKEN_FILE", &file);
-        let _agent = run(command, &format!("ws://{}", gateway.agents));
+        let _agent = run(&mut command, &format!("ws://{}", gateway.agents));
         gateway.wait_for_agent("web-1");
         std::fs::write(&file, gateway.token_for("web-1", 600)).expect("a file");
         gateway.wait_metric("holdfast_token_refreshes_total", "result=\"ok\"", 1);

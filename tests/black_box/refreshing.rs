@@ -135,6 +135,58 @@ fn a_token_that_is_not_accepted_changes_nothing() {
     }
 }
 
+/// A token that is refused in-band is a failed login as at the door: written down with who is on the connection, and counted.
+#[test]
+fn a_refused_refresh_is_a_refused_login() {
+    let file = crate::gateway::fresh_folder().join("audit.jsonl");
+    let rates = "[rates]\nexempt = []\nprefix_failed_logins = 1\nburst = \"3m\"\n";
+    let site = Site::start(&format!("[audit]\nfile = \"{}\"\n{rates}", file.display()));
+    let mut agents = ENCODINGS.map(|encoding| (encoding, site.agent(&format!("web-{encoding:?}"), 600, encoding)));
+    let good = format!("Bearer {}", site.token("web-3", 600));
+    let status = || {
+        let stream = std::net::TcpStream::connect(site.gateway.agents).expect("connects");
+        let request = to(&site.gateway, "/v1/agent").with_header("Authorization", good.clone());
+        match tungstenite::client(request, stream) {
+            Ok(_) => 101,
+            Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => answer.status().as_u16(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    // Three of them are what a network may fail at once.
+    for (number, token) in [site.token("web-9", 600), "hush.hush.hush".to_owned(), "x".repeat(9000)].iter().enumerate()
+    {
+        assert_eq!(status(), 101, "{number}");
+        let (encoding, agent) = &mut agents[number % 2];
+        assert_eq!(refresh(agent, *encoding, 7, &json!({ "token": token })).1, Err(-32020), "{number}");
+    }
+    until(|| status() == 429, "its network is counted for them");
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["event"] == "login_refused").collect()
+    };
+    until(|| lines().len() == 3, "they are in the audit log");
+    let told: Vec<_> = lines()
+        .iter()
+        .map(|line| ["door", "cause", "agent"].map(|name| line[name].as_str().unwrap_or_default().to_owned()))
+        .collect();
+    for (number, (cause, agent)) in
+        [("claims", "acme/web-Json"), ("unverified", "acme/web-Binary"), ("unverified", "acme/web-Json")]
+            .iter()
+            .enumerate()
+    {
+        assert_eq!(told[number], ["refresh", *cause, *agent], "{told:?}");
+    }
+    assert!(lines().iter().all(|line| line["remote"].as_str().is_some_and(|remote| remote.starts_with("127.0.0.1:"))));
+    assert!(!std::fs::read_to_string(&file).expect("a file").contains("hush"));
+    site.gateway.wait_metric("holdfast_auth_failures_total", "cause=\"unverified\"", 2);
+    site.gateway.wait_metric("holdfast_token_refreshes_total", "result=\"unverified\"", 2);
+    // Who is in stays in, and may still show a good one.
+    let (encoding, agent) = &mut agents[0];
+    assert!(refresh(agent, *encoding, 8, &json!({"token": site.token("web-Json", 600)})).1.is_ok());
+    let _ = std::fs::remove_dir_all(file.parent().expect("a folder"));
+}
+
 /// The gateway counts on the wall's clock, which the tests cannot set; how tokens follow it is a unit test of `session/expiry`.
 #[test]
 fn tokens_end_within_a_second_of_their_time() {

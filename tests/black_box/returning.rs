@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use holdfast::agent::{Agent, Call, Credentials, Ending, Options, Responder, Stopper, Target};
 use holdfast::kit::tick::Clock;
+use holdfast::wire::client_tls::ClientTls;
 use holdfast::wire::envelope::Encoding;
 use serde_json::json;
 
@@ -43,8 +44,13 @@ pub struct Returning {
 impl Returning {
     /// Starts `count` agents that connect to an address. They may not be there yet.
     pub fn start(address: SocketAddr, count: usize) -> Self {
+        Self::start_at(&format!("ws://{address}"), None, count)
+    }
+
+    /// The same, to a URL, and with what it takes to speak TLS where that is `wss://`.
+    pub fn start_at(url: &str, tls: Option<&ClientTls>, count: usize) -> Self {
         let ledger = Arc::new(Ledger::default());
-        let agents = (0..count).map(|number| start(address, &name(number), Arc::clone(&ledger))).collect();
+        let agents = (0..count).map(|number| start(url, tls.cloned(), &name(number), Arc::clone(&ledger))).collect();
         Self { agents, ledger }
     }
 
@@ -141,10 +147,10 @@ fn call(backend: &Backend, agent: &str, number: u64) -> Called {
     Called { number, outcome, took: asked.elapsed() }
 }
 
-fn start(address: SocketAddr, id: &str, ledger: Arc<Ledger>) -> (Stopper, JoinHandle<Ending>) {
+fn start(url: &str, tls: Option<ClientTls>, id: &str, ledger: Arc<Ledger>) -> (Stopper, JoinHandle<Ending>) {
     let options = Options {
-        target: Target::parse(&format!("ws://{address}")).expect("a URL"),
-        tls: None,
+        target: Target::parse(url).expect("a URL"),
+        tls,
         credentials: Credentials::Dev(id.to_owned()),
         encoding: Encoding::Json,
         connect_deadline: Duration::from_secs(2),

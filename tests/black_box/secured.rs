@@ -85,7 +85,7 @@ impl SecuredAgent {
 }
 
 /// A call from another thread, while this one is the agent.
-fn called(gateway: &Gateway, agent: &mut SecuredAgent, id: &str, params: &Value) {
+pub fn called(gateway: &Gateway, agent: &mut SecuredAgent, id: &str, params: &Value) {
     std::thread::scope(|scope| {
         let body = json!({"method": "echo", "params": params, "timeout": "10s"}).to_string();
         let call = scope.spawn(move || gateway.call(id, &body));
@@ -176,6 +176,11 @@ fn a_client_certificate_is_an_identity() {
     };
     authority.issue("web-1", organisation("web-1", "default"));
     authority.issue("nobody", organisation("no name", "default"));
+    let name = organisation("short", "default");
+    authority.issue("short", move |params: &mut rcgen::CertificateParams| {
+        name(params);
+        params.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(1800)).into();
+    });
     let root = authority.path("root.pem");
     let tls = format!(
         "client_certificates = \"required\"\nclient_ca = \"{root}\"\nclient_identity = \"cn:{{agent}} o:{{tenant}}\""
@@ -187,6 +192,18 @@ fn a_client_certificate_is_an_identity() {
         let stream = shake(gateway.agents, &shown(None), NAME);
         let refused = stream.and_then(|mut stream| stream.read(&mut [0]));
         assert!(refused.is_err_and(|error| error.to_string().contains("CertificateRequired")));
+    }
+    // A newer token that outlives the certificate: the agent is told how long it may really stay. The leeway is 30 s.
+    let mut short = SecuredAgent::connect(&gateway, &shown(Some("short")), None);
+    let refresh = |token: String| {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": "refresh", "params": {"token": token}});
+        Message::text(request.to_string())
+    };
+    for (secs, at_most_ms) in [(3600, 1_800_000), (60, 90_000), (3600, 1_800_000)] {
+        short.socket.send(refresh(gateway.token_for("short", secs))).expect("sent");
+        let answer = short.read();
+        let left_ms = answer["result"]["expires_in_ms"].as_u64().unwrap_or_else(|| panic!("{answer}"));
+        assert!((at_most_ms - 60_000..=at_most_ms).contains(&left_ms) && left_ms > 0, "{secs}: {left_ms}");
     }
     let mut agent = SecuredAgent::connect(&gateway, &shown(Some("web-1")), None);
     called(&gateway, &mut agent, "web-1", &json!("no token"));
@@ -277,6 +294,24 @@ fn half_open_handshakes_up_to_the_cap_keep_nobody_who_is_in_waiting() {
     until(|| gateway.metric("holdfast_tls_handshakes_total", "timeout") >= 60, "all of them have had their time");
     gateway.wait_metric("holdfast_tls_handshakes_in_progress", "", 0);
     drop(begun);
+}
+
+#[test]
+fn over_the_limit_nobody_gets_a_handshake() {
+    let authority = Authority::new();
+    let gateway = Gateway::start(&format!("{}[limits]\nconnections = 1\n", authority.settings("")));
+    let config = authority.shared_client();
+    let mut agent = SecuredAgent::connect(&gateway, &config, Some(gateway.token("web-1")));
+    for _ in 0..5 {
+        // Closed without a word: a 503 would take the handshake first.
+        let mut stream = TcpStream::connect(gateway.agents).expect("connects");
+        stream.set_read_timeout(Some(SOON)).expect("a time-out");
+        assert_eq!(stream.read_to_end(&mut Vec::new()).expect("closed in an orderly way"), 0);
+    }
+    called(&gateway, &mut agent, "web-1", &json!("alone"));
+    assert_eq!(gateway.metric("holdfast_tls_handshakes_total", ""), 1);
+    drop(agent);
+    until(|| shake(gateway.agents, &config, NAME).is_ok(), "there is room again");
 }
 
 #[test]

@@ -63,9 +63,14 @@ struct OpenSsl {
 
 impl OpenSsl {
     fn connect(port: u16, root: &Path, more: &[&str]) -> Self {
+        Self::connect_in("-tls1_3", port, root, more)
+    }
+
+    /// The same, in one version.
+    fn connect_in(version: &str, port: u16, root: &Path, more: &[&str]) -> Self {
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new("openssl");
-        command.args(["s_client", "-connect", &address, "-tls1_3", "-verify_return_error", "-CAfile"]).arg(root);
+        command.args(["s_client", "-connect", &address, version, "-verify_return_error", "-CAfile"]).arg(root);
         command.args(["-servername", NAME, "-verify_hostname", NAME, "-alpn", "http/1.1"]).args(more);
         let mut child = command
             .stdin(Stdio::piped())
@@ -108,6 +113,24 @@ impl OpenSsl {
         }
     }
 
+    /// As an agent, takes a call and answers it with a number.
+    fn answer(&mut self, gateway: &Gateway, number: usize) {
+        thread::scope(|scope| {
+            let body = json!({"method": "any", "timeout": "10s"}).to_string();
+            let call = scope.spawn(move || gateway.call("openssl", &body));
+            self.wait_for("\"id\":\"");
+            let id = {
+                while self.heard.len() < 16 {
+                    self.heard.extend(self.said.recv_timeout(SOON).expect("the id"));
+                }
+                String::from_utf8(self.heard[..16].to_vec()).expect("an id")
+            };
+            self.say(&frame(&format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"result\":{number}}}")));
+            let (status, answer) = call.join().expect("an answer");
+            assert_eq!((status, &answer["result"]), (200, &json!(number)), "{answer}");
+        });
+    }
+
     /// Asks for an upgrade as an agent.
     fn upgrade(&mut self, gateway: &Gateway, agent: &str) {
         let token = gateway.token(agent);
@@ -144,22 +167,25 @@ fn openssl_updates_keys_on_a_live_agent_connection() {
     for (round, command) in ["K\n", "k\n", "K\n"].into_iter().enumerate() {
         client.say(command.as_bytes());
         client.wait_for("KEYUPDATE");
-        thread::scope(|scope| {
-            let gateway = &gateway;
-            let body = json!({"method": format!("round-{round}"), "timeout": "10s"}).to_string();
-            let call = scope.spawn(move || gateway.call("openssl", &body));
-            client.wait_for("\"id\":\"");
-            let id = {
-                while client.heard.len() < 16 {
-                    client.heard.extend(client.said.recv_timeout(SOON).expect("the id"));
-                }
-                String::from_utf8(client.heard[..16].to_vec()).expect("an id")
-            };
-            client.say(&frame(&format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"result\":{round}}}")));
-            let (status, answer) = call.join().expect("an answer");
-            assert_eq!((status, &answer["result"]), (200, &json!(round)), "{answer}");
-        });
+        client.answer(&gateway, round);
     }
+}
+
+#[test]
+fn openssl_with_tls_1_2_is_told_by_an_alert_or_served() {
+    let authority = Authority::new();
+    let root = authority.file("root.pem");
+    {
+        let gateway = Gateway::start(&authority.settings(""));
+        let mut client = OpenSsl::connect_in("-tls1_2", gateway.agents.port(), &root, &[]);
+        client.wait_for("alert protocol version");
+        assert_eq!(gateway.metric("holdfast_tls_handshakes_total", "incompatible"), 1);
+    }
+    let gateway = Gateway::start(&authority.settings("min_version = \"1.2\""));
+    let mut client = OpenSsl::connect_in("-tls1_2", gateway.agents.port(), &root, &[]);
+    client.wait_for("Verify return code: 0 (ok)");
+    client.upgrade(&gateway, "openssl");
+    (0..3).for_each(|round| client.answer(&gateway, round));
 }
 
 #[test]
@@ -207,5 +233,8 @@ fn our_own_agent_and_link_speak_tls() {
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), params);
     }
     let refused = Command::new(program).args(["call", "--link", &link, "web-1", "echo"]).output().expect("it runs");
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("TLS: "), "the system does not trust it: {refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("a root that is trusted here"),
+        "the system does not trust it: {refused:?}"
+    );
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use holdfast::wire::client_tls::{ClientTls, Roots};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -92,7 +93,13 @@ impl Authority {
         Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
     }
 
-    /// The same as [`Authority::client`], to be used more than once: sessions are resumed.
+    /// What our own clients need to trust it.
+    pub fn client_tls(&self) -> ClientTls {
+        let root = fs::read(self.file("root.pem")).expect("the root");
+        ClientTls::new(Roots::Pem(&root), None).expect("a root")
+    }
+
+    /// The settings of [`Authority::client`], to be used more than once: sessions are resumed.
     pub fn shared_client(&self) -> Arc<ClientConfig> {
         Arc::new(self.client(None))
     }

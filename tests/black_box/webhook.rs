@@ -190,3 +190,94 @@ fn a_token_of_the_webhook_may_be_refreshed() {
     assert_eq!(ask(&mut agent, "four")["error"]["code"], -32020);
     assert_eq!(agent.peer.closed(), 4002);
 }
+
+/// As `judge`; about `slow-ID` it thinks for a while.
+fn ponder(body: &str) -> (u16, String) {
+    if body.contains("\"slow-") {
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    judge(&body.replace("slow-", "good-"))
+}
+
+#[test]
+fn an_older_connection_whose_answer_comes_late_makes_way_for_the_newer() {
+    // In one loop, and in several: which of them accepted it says nothing of its age.
+    for loops in [1, 4] {
+        let site = Site::start(&format!("timeout = \"4s\"\nallowed_kept = \"0s\"\n[server]\nloops = {loops}\n"));
+        site.source.set(Mood::Thinks(ponder));
+        for round in 1..=3 {
+            std::thread::scope(|scope| {
+                let late = scope.spawn(|| {
+                    let request = to(&site.gateway, "/v1/agent").with_header("Authorization", "Bearer slow-web-1");
+                    Agent::open(&site.gateway, request, Encoding::Json)
+                });
+                until(
+                    || site.source.heard().iter().filter(|heard| heard.body.contains("slow-")).count() == round,
+                    "asked",
+                );
+                let token = site.key.token(&claims_with("web-1", json!({"tenant": "acme"})));
+                let mut newer = Agent::with_token(&site.gateway, &token, Encoding::Binary);
+                // It is let in, and told at once that it was replaced: it does not come back.
+                assert_eq!(late.join().expect("upgraded").peer.closed(), 4500);
+                let call = Backend::with_key(&site.gateway, "key").begin("web-1", crate::backend::to_do("m", "60s"));
+                let number = newer.call().call;
+                newer.answer(number, &json!(round));
+                call.end().expect_result("web-1", &json!(round), number);
+                newer.peer.reset();
+            });
+            site.gateway.wait_no_agents();
+            site.gateway.wait_metric("holdfast_agents_replaced_total", "", round as u64);
+        }
+        // Where the newer one is gone by then, the older one is all there is.
+        let mut alone = Agent::with_token(&site.gateway, "slow-web-1", Encoding::Json);
+        let call = Backend::with_key(&site.gateway, "key").begin("web-1", crate::backend::to_do("m", "60s"));
+        let number = alone.call().call;
+        alone.answer(number, &json!("alone"));
+        call.end().expect_result("web-1", &json!("alone"), number);
+    }
+}
+
+#[test]
+fn of_each_agent_one_newer_token_is_asked_about_at_a_time() {
+    let site = Site::start("timeout = \"4s\"\nallowed_kept = \"0s\"\n");
+    site.source.set(Mood::Thinks(ponder));
+    let [mut agent, mut other] =
+        ["web-1", "web-2"].map(|id| Agent::with_token(&site.gateway, &format!("good-{id}"), Encoding::Json));
+    let refresh = |agent: &mut Agent, id: u64, token: &str| {
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": "refresh", "params": {"token": token}});
+        agent.peer.send(tungstenite::Message::text(request.to_string()));
+    };
+    let asked = site.source.count();
+    refresh(&mut agent, 1, "slow-web-1");
+    until(|| site.source.count() == asked + 1, "it is asked");
+    for id in 2..20 {
+        refresh(&mut agent, id, "slow-web-1");
+        let answer = agent.peer.json();
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!(-32022)), "{answer}");
+    }
+    // Another one's is asked about meanwhile.
+    refresh(&mut other, 1, "good-web-2");
+    assert_eq!(other.peer.json()["result"], json!({"expires_in_ms": null}));
+    assert_eq!(site.source.count(), asked + 2);
+    assert_eq!(agent.peer.json()["result"], json!({"expires_in_ms": null}), "the first one's answer");
+    refresh(&mut agent, 20, "good-web-1");
+    let answer = agent.peer.json();
+    assert_eq!((&answer["id"], &answer["result"]), (&json!(20), &json!({"expires_in_ms": null})), "{answer}");
+}
+
+#[test]
+fn it_may_bind_an_agent_to_methods() {
+    let site = Site::start("");
+    site.source.set(Mood::Thinks(|body| {
+        let methods = if body.contains("bound") { json!(["ping", "disk.*"]) } else { Value::Null };
+        (200, json!({"allow": true, "agent": "web-1", "tenant": "acme", "methods": methods}).to_string())
+    }));
+    assert_eq!(site.knock("no-list"), (503, true));
+    let mut agent = Agent::with_token(&site.gateway, "bound", Encoding::Json);
+    let backend = Backend::with_key(&site.gateway, "key");
+    assert_eq!(backend.call("web-1", &crate::backend::to_do("shell.exec", "60s")).status, 403);
+    let call = backend.begin("web-1", crate::backend::to_do("disk.free", "60s"));
+    let number = agent.call().call;
+    agent.answer(number, &json!(1));
+    call.end().expect_result("web-1", &json!(1), number);
+}

@@ -1,4 +1,5 @@
-//! A server that sends back what it hears, one connection after the other, and tells what it saw of each.
+//! A server that sends back what it hears, one connection after the other, and tells what it saw of each. Whoever says `bye` hears
+//! its close_notify.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,6 +21,9 @@ use rustls::server::NoClientAuth;
 
 /// The name in the certificate.
 pub const NAME: &str = "agents.test";
+
+/// What a client says that wants the server to close first.
+const BYE: &[u8] = b"bye";
 
 /// No test waits longer for bytes than this.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,6 +94,7 @@ fn serve(mut stream: TcpStream, server: &Arc<Server>) -> Seen {
         while let Front::Whole(whole) = front(&bytes) {
             let mut record: Vec<u8> = bytes.drain(..whole).collect();
             match rest.open(&mut ciphers, &mut record) {
+                Opened::Data(range) if record[range.clone()] == *BYE => rest.close(&mut ciphers, &mut out),
                 Opened::Data(range) => rest.seal(&mut ciphers, &[&record[range]], &mut out).expect("it is open"),
                 Opened::Nothing => seen.asked += usize::from(rest.owes()),
                 Opened::Closed => seen.closed = true,

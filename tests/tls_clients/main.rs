@@ -71,8 +71,12 @@ impl Program {
     }
 
     fn say(&mut self, line: &str) {
+        self.say_exactly(&format!("{line}\n"));
+    }
+
+    fn say_exactly(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().expect("it is piped");
-        stdin.write_all(format!("{line}\n").as_bytes()).expect("it listens");
+        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).expect("it listens");
     }
 
     /// Waits until this has been said, and forgets what was said up to there.
@@ -164,21 +168,66 @@ fn openssl_resumes() {
     assert_eq!(resumed, [false, true]);
 }
 
-/// Runs a program that connects twice, and says what the server saw.
-fn twice(name: &str, command: impl FnOnce(&Scratch) -> Command) {
+#[test]
+fn openssl_brings_each_group_is_asked_for_another_and_cuts_its_hello() {
+    let scratch = Scratch::new("openssl-groups");
+    // Names of protocols that make the hello longer than one record of 512 bytes.
+    let long: String = (0..150).map(|number| format!("p-{number},")).collect();
+    let long = format!("{long}http/1.1");
+    let cases: [(&[&str], usize, &str); 5] = [
+        (&["-groups", "X25519"], 1, "X25519"),
+        (&["-groups", "P-256"], 1, "prime256v1"),
+        // Its share is of the first: it is asked for another, which is a ServerHello too (RFC 8446 section 4.1.4).
+        (&["-groups", "X448:P-256"], 2, "prime256v1"),
+        (&["-groups", "P-521:X25519"], 2, "X25519"),
+        (&["-groups", "X448:X25519", "-max_send_frag", "512", "-alpn", &long], 2, "X25519"),
+    ];
+    for (options, hellos, group) in cases {
+        let echo = Echo::start(1);
+        let root = scratch.put("root.pem", &echo.certificate);
+        let mut client = s_client(echo.port, &root, &[options, &["-msg"]].concat());
+        (0..hellos).for_each(|_| client.wait_for("ServerHello"));
+        client.wait_for(group);
+        client.wait_for("Verify return code: 0 (ok)");
+        client.say("some words");
+        client.wait_for("some words");
+        client.say("Q");
+        client.end();
+        let [seen] = echo.end().try_into().expect("one connection");
+        assert!(seen.closed, "{options:?}");
+    }
+}
+
+#[test]
+fn openssl_hears_that_the_server_closes() {
+    let scratch = Scratch::new("openssl-bye");
+    let echo = Echo::start(1);
+    let root = scratch.put("root.pem", &echo.certificate);
+    // Without the end of a line, which would be a part of the record.
+    let mut client = s_client(echo.port, &root, &["-msg"]);
+    client.wait_for("Verify return code: 0 (ok)");
+    client.say_exactly("bye");
+    client.wait_for("<<< TLS 1.3, Alert [length 0002], warning close_notify");
+    client.end();
+    let [seen] = echo.end().try_into().expect("one connection");
+    assert!(seen.closed);
+}
+
+/// Runs a program that connects several times, and says what the server saw.
+fn connects(name: &str, expected: &[(bool, bool)], command: impl FnOnce(&Scratch) -> Command) {
     let scratch = Scratch::new(name);
-    let echo = Echo::start(2);
+    let echo = Echo::start(expected.len());
     let root = scratch.put("root.pem", &echo.certificate);
     let mut command = command(&scratch);
     Program::start(command.env("PORT", echo.port.to_string()).env("ROOT", root).env("NAME", NAME)).end();
     let seen = echo.end();
     let seen: Vec<(bool, bool)> = seen.iter().map(|seen| (seen.resumed, seen.closed)).collect();
-    assert_eq!(seen, [(false, true), (true, true)], "the second resumes, and both are closed");
+    assert_eq!(seen, expected, "who resumes, and that all are closed");
 }
 
 #[test]
-fn python_sends_all_sizes_and_resumes() {
-    twice("python", |_| {
+fn python_sends_all_sizes_resumes_and_hears_the_end() {
+    connects("python", &[(false, true), (true, true), (true, true)], |_| {
         let mut command = Command::new("python3");
         command.args(["-c", include_str!("client.py")]);
         command
@@ -186,8 +235,10 @@ fn python_sends_all_sizes_and_resumes() {
 }
 
 #[test]
-fn go_sends_all_sizes_and_resumes() {
-    twice("go", |_| {
+fn go_sends_all_sizes_resumes_brings_each_curve_and_hears_the_end() {
+    let resuming = [(false, true), (true, true), (true, true)];
+    let by_curve = [(false, true); 3];
+    connects("go", &[resuming, by_curve].concat(), |_| {
         let mut command = Command::new("go");
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls_clients/client.go");
         command.arg("run").arg(program);

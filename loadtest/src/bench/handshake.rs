@@ -27,8 +27,8 @@ pub enum Ending {
 }
 
 /// The means of a run.
-pub struct Handshakes<'a> {
-    target: &'a Target,
+pub struct Handshakes {
+    target: Target,
     ending: Ending,
     request: String,
     fleet: Fleet,
@@ -38,12 +38,12 @@ pub struct Handshakes<'a> {
     latency: Latency,
 }
 
-impl<'a> Handshakes<'a> {
+impl Handshakes {
     /// Nobody comes yet.
     ///
     /// # Errors
     /// No descriptor is left for the poll.
-    pub fn new(target: &'a Target, ending: Ending) -> Result<Self, String> {
+    pub fn new(target: Target, ending: Ending) -> Result<Self, String> {
         let mut fleet = Fleet::new().map_err(|error| error.to_string())?;
         fleet.secure(target.tls.clone());
         Ok(Self {
@@ -56,6 +56,11 @@ impl<'a> Handshakes<'a> {
             out: HashMap::new(),
             latency: Latency::default(),
         })
+    }
+
+    /// How many handshakes of TLS a ticket has shortened so far.
+    pub fn resumed(&self) -> u64 {
+        self.fleet.resumed()
     }
 
     /// One run.

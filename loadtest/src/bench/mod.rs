@@ -7,6 +7,7 @@ pub mod echo;
 mod handshake;
 mod link;
 pub mod meter;
+pub mod tls;
 
 use std::time::Duration;
 
@@ -121,7 +122,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>, String> {
     let wanted = |operation| options.only.is_empty() || options.only.contains(&operation);
     let mut rows = Vec::new();
     if wanted(Operation::Echo) || wanted(Operation::Ping) {
-        let mut echo = echo::Echo::open(target, &options.echo_path, held(options)?)?;
+        let mut echo = echo::Echo::open(target, &options.echo_path, fits(options.connections, 1)?)?;
         for (operation, probe) in [(Operation::Echo, echo::Probe::Message), (Operation::Ping, echo::Probe::Ping)] {
             if wanted(operation) {
                 rows.push(repeat(operation, options, &mut || echo.run(probe, bounds))?);
@@ -132,7 +133,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>, String> {
         [(Operation::Handshake, handshake::Ending::Tcp), (Operation::HandshakeClose, handshake::Ending::CloseFrame)]
     {
         if wanted(operation) {
-            let mut handshakes = handshake::Handshakes::new(target, ending)?;
+            let mut handshakes = handshake::Handshakes::new(target.clone(), ending)?;
             rows.push(repeat(operation, options, &mut || handshakes.run(bounds))?);
         }
     }
@@ -152,17 +153,16 @@ pub fn run(options: &Options) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// How many connections are held: fewer than asked for where the descriptors do not suffice, which is said.
-fn held(options: &Options) -> Result<u32, String> {
+/// How many connections are held on each of so many sides: fewer than asked for where the descriptors do not suffice, which is said.
+fn fits(connections: u32, sides: u32) -> Result<u32, String> {
     let room = fd_table::connections_max().map_err(|error| error.to_string())?;
-    let room = u32::try_from(room).unwrap_or(u32::MAX);
-    if room < options.connections {
+    let room = u32::try_from(room).unwrap_or(u32::MAX) / sides;
+    if room < connections {
         eprintln!(
-            "only {room} connections instead of {}: the hard limit of descriptors is low (ulimit -Hn)",
-            options.connections
+            "only {room} connections instead of {connections}: the hard limit of descriptors is low (ulimit -Hn)"
         );
     }
-    Ok(room.min(options.connections))
+    Ok(room.min(connections))
 }
 
 /// One run that does not count, then the counted ones.

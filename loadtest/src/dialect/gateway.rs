@@ -61,6 +61,7 @@ mod tests {
             link: None,
             api_key: None,
             tls: None,
+            link_tls: None,
         };
         let gateway = Gateway { target: &target };
         let welcome = br#"{"jsonrpc":"2.0","method":"welcome","params":{}}"#;

@@ -1,11 +1,10 @@
 //! Agents that connect, log in, and leave at once by a reset of TCP.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Bounds;
-use super::crowd::{After, Crowd, PATIENCE, STALL};
+use super::crowd::{After, Crowd, Door, PATIENCE, STALL};
 use crate::bench::meter::{Meter, Run};
 use crate::dialect::{Dialect, Heard};
 use crate::latency::Latency;
@@ -25,9 +24,9 @@ impl<'a> Arrivals<'a> {
     ///
     /// # Errors
     /// They cannot be made.
-    pub fn new(dialect: &'a dyn Dialect, listen: SocketAddr) -> Result<Self, String> {
+    pub fn new(dialect: &'a dyn Dialect, door: &Door) -> Result<Self, String> {
         let requests = (0..AGENTS).map(|agent| dialect.upgrade(agent)).collect::<Result<_, _>>()?;
-        Ok(Self { crowd: Crowd::new(dialect, listen)?, requests, next: 0 })
+        Ok(Self { crowd: Crowd::new(dialect, door)?, requests, next: 0 })
     }
 
     /// One run.

@@ -4,8 +4,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use holdfast::net::tls::client::Client;
 use tungstenite::protocol::frame::coding::OpCode;
 
 use crate::dialect::{self, Dialect, Heard, Opening, Role};
@@ -46,6 +48,15 @@ pub enum After {
 /// Hears what a crowd is told; it may send.
 pub type Listener<'a> = &'a mut dyn FnMut(&mut Fleet, &Spoken) -> Result<After, String>;
 
+/// Where a crowd goes in.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The server's address.
+    pub listen: SocketAddr,
+    /// Settings of TLS, where the server speaks it.
+    pub tls: Option<Arc<Client>>,
+}
+
 /// Connections to one server.
 pub struct Crowd<'a> {
     dialect: &'a dyn Dialect,
@@ -66,11 +77,13 @@ impl<'a> Crowd<'a> {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn new(dialect: &'a dyn Dialect, listen: SocketAddr) -> Result<Self, String> {
+    pub fn new(dialect: &'a dyn Dialect, door: &Door) -> Result<Self, String> {
+        let mut fleet = Fleet::new().map_err(|error| error.to_string())?;
+        fleet.secure(door.tls.clone());
         Ok(Self {
             dialect,
-            listen,
-            fleet: Fleet::new().map_err(|error| error.to_string())?,
+            listen: door.listen,
+            fleet,
             batch: Batch::default(),
             wires: Vec::new(),
             entering: HashSet::new(),
@@ -83,8 +96,8 @@ impl<'a> Crowd<'a> {
     ///
     /// # Errors
     /// One was refused or ended, or no more come.
-    pub fn gather(dialect: &'a dyn Dialect, listen: SocketAddr, count: u32) -> Result<Self, String> {
-        let mut all = Self::new(dialect, listen)?;
+    pub fn gather(dialect: &'a dyn Dialect, door: &Door, count: u32) -> Result<Self, String> {
+        let mut all = Self::new(dialect, door)?;
         let mut progress = Instant::now();
         while all.wires.len() < count as usize || !all.entering.is_empty() {
             while all.wires.len() < count as usize && all.entering.len() < DIALS_MAX {

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::meter::Run;
 use crate::credentials::Signer;
+use crate::secrecy::Secrecy;
 use crate::target::Target;
 use crate::{cpu, fd_table, settle};
 use resting::Resting;
@@ -93,6 +94,8 @@ pub struct Options {
     /// HS256 secret of the key `load`, which holdfast's tokens are minted with.
     #[arg(long)]
     secret: Option<String>,
+    #[command(flatten)]
+    secrecy: Secrecy,
 }
 
 /// The dialects.
@@ -197,7 +200,9 @@ pub fn run(options: &Options) -> Result<Report, String> {
 impl Options {
     fn target(&self) -> Result<Target, String> {
         let signer = self.secret.as_ref().map(|secret| Signer::new(secret, "load", None, "default")).transpose()?;
-        Ok(Target { listen: self.listen, control: self.control, link: self.link, signer, api_key: None, tls: None })
+        let tls = self.secrecy.of_running()?;
+        let (listen, control, link) = (self.listen, self.control, self.link);
+        Ok(Target { listen, control, link, signer, api_key: None, tls, link_tls: None })
     }
 
     fn wants(&self, measure: Measure) -> bool {

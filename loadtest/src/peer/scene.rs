@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::arrival::Arrivals;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Door};
 use super::question::{Asking, call};
 use super::resting::{Resting, settled};
 use super::round_trip::{self, Probe};
@@ -41,6 +41,7 @@ enum Way<'a> {
 pub struct Scene<'a> {
     options: &'a Options,
     target: &'a Target,
+    door: Door,
     plain: Plain,
     nats: Nats,
     mqtt: Mqtt,
@@ -58,6 +59,7 @@ impl<'a> Scene<'a> {
         Self {
             options,
             target,
+            door: Door { listen, tls: target.tls.clone() },
             plain: Plain { listen, path: options.echo_path.clone().unwrap_or_else(|| path.to_owned()) },
             nats: Nats { listen, token: options.token.clone() },
             mqtt: Mqtt { listen },
@@ -77,7 +79,7 @@ impl<'a> Scene<'a> {
         }
         if wants(Measure::Echo) || wants(Measure::Ping) {
             let dialect = self.echoing();
-            let mut crowd = Crowd::gather(dialect, self.options.listen, self.options.connections)?;
+            let mut crowd = Crowd::gather(dialect, &self.door, self.options.connections)?;
             // Echo comes first in time as well: a garbage collector's debts should fall on all alike.
             for (measure, name, probe) in
                 [(Measure::Echo, "echo", Probe::Echo(SMALL_BYTES)), (Measure::Ping, "ping", Probe::Ping)]
@@ -90,7 +92,7 @@ impl<'a> Scene<'a> {
             crowd.dismiss();
         }
         if wants(Measure::Connect) {
-            let mut arrivals = Arrivals::new(dialect, self.options.listen)?;
+            let mut arrivals = Arrivals::new(dialect, &self.door)?;
             report.note_run("connect", &self.twice("connect", &mut |bounds| arrivals.run(bounds))?);
         }
         Ok(())
@@ -100,7 +102,7 @@ impl<'a> Scene<'a> {
     fn agents(&self, report: &mut Report) -> Result<(), String> {
         let wants = |measure| self.options.wants(measure);
         let (pid, limit) = (self.options.server_pid, Duration::from_secs(self.options.settle_secs));
-        let gather = |count| Crowd::gather(self.dialect(), self.options.listen, count);
+        let gather = |count| Crowd::gather(self.dialect(), &self.door, count);
         let fresh = resident(pid)?;
         let mut empty = fresh;
         if wants(Measure::Idle) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tungstenite::Message;
 
 use super::arrival::Arrivals;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Door};
 use super::question::Asking;
 use super::round_trip::{self, Probe};
 use super::{Bounds, Choice};
@@ -48,6 +48,10 @@ fn server(greeting: &'static [u8], script: Script) -> SocketAddr {
     address
 }
 
+fn plaintext(listen: SocketAddr) -> Door {
+    Door { listen, tls: None }
+}
+
 fn bounds() -> Bounds {
     Bounds { time: Duration::from_secs(30), operations: 20, in_flight: 4, server_pid: std::process::id() }
 }
@@ -56,7 +60,7 @@ fn bounds() -> Bounds {
 fn round_trips(probe: Probe, choice: Choice, script: Script) -> Result<u64, String> {
     let listen = server(b"", script);
     let plain = Plain { listen, path: "/".to_owned() };
-    let mut crowd = Crowd::gather(&plain, listen, 3)?;
+    let mut crowd = Crowd::gather(&plain, &plaintext(listen), 3)?;
     let run = round_trip::run(&mut crowd, &plain, probe, choice, bounds())?;
     crowd.dismiss();
     Ok(run.operations)
@@ -83,7 +87,7 @@ const INFO: &[u8] = b"INFO {\"server_id\":\"x\"} \r\n";
 fn questions(script: Script) -> Result<u64, String> {
     let listen = server(INFO, script);
     let nats = Nats { listen, token: None };
-    let mut crowd = Crowd::gather(&nats, listen, 2)?;
+    let mut crowd = Crowd::gather(&nats, &plaintext(listen), 2)?;
     let mut asking = Asking::new(&nats, &mut crowd)?;
     let run = asking.run(&mut crowd, 32, Choice::InTurn, bounds())?;
     asking.leave(&mut crowd);
@@ -140,7 +144,7 @@ fn newcomers_must_be_let_in() {
     let arrive = |greeting, script: Script| {
         let listen = server(greeting, script);
         let nats = Nats { listen, token: None };
-        Arrivals::new(&nats, listen)?.run(bounds()).map(|run| run.operations)
+        Arrivals::new(&nats, &plaintext(listen))?.run(bounds()).map(|run| run.operations)
     };
     assert_eq!(arrive(INFO, honest), Ok(20));
     let refused = |_: &[u8]| vec![b"-ERR 'Authorization Violation'\r\n".to_vec()];

@@ -21,7 +21,29 @@ impl Backends {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(mut campaign: Campaign, agents: Range<u32>, per_second: u32) -> Result<Self, String> {
+    pub fn start(campaign: Campaign, agents: Range<u32>, per_second: u32) -> Result<Self, String> {
+        Self::choosing(campaign, per_second, move || fastrand::u32(agents.clone()))
+    }
+
+    /// Calls all of `agents` one after the other, again and again, at most so many a second.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn in_turn(campaign: Campaign, agents: Range<u32>, per_second: u32) -> Result<Self, String> {
+        let mut turn = agents.clone();
+        Self::choosing(campaign, per_second, move || {
+            turn.next().unwrap_or_else(|| {
+                turn = agents.clone();
+                turn.next().unwrap_or(agents.start)
+            })
+        })
+    }
+
+    fn choosing(
+        mut campaign: Campaign,
+        per_second: u32,
+        mut choose: impl FnMut() -> u32 + Send + 'static,
+    ) -> Result<Self, String> {
         let over = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&over);
         let work = move || {
@@ -30,7 +52,7 @@ impl Backends {
                 if asked.load(Ordering::Acquire) {
                     Next::End
                 } else if pace.is_due() {
-                    Next::Call(fastrand::u32(agents.clone()))
+                    Next::Call(choose())
                 } else {
                     Next::Wait
                 }
@@ -71,8 +93,8 @@ impl Pace {
 
     fn is_due_at(&mut self, secs: f64) -> bool {
         let due = secs * self.per_second;
-        // Who was held up for longer than a tenth of a second does not hurry after it.
-        self.spent = self.spent.max(due - self.per_second / 10.0);
+        // Who was held up for longer than a tenth of a second, or than one takes, does not hurry after it.
+        self.spent = self.spent.max(due - (self.per_second / 10.0).max(1.0));
         let is_due = self.spent + 1.0 <= due;
         if is_due {
             self.spent += 1.0;
@@ -91,5 +113,8 @@ mod tests {
         let mut at = |secs: f64| (0..1000).filter(|_| pace.is_due_at(secs)).count();
         assert_eq!((at(0.0), at(0.05), at(0.05), at(0.1)), (0, 5, 0, 5));
         assert_eq!(at(10.0), 10, "a tenth of a second's worth, not ten seconds' worth");
+        let mut slow = Pace::new(2);
+        let mut at = |secs: f64| (0..1000).filter(|_| slow.is_due_at(secs)).count();
+        assert_eq!((at(0.4), at(0.5), at(0.9), at(1.0), at(9.0)), (0, 1, 0, 1, 1));
     }
 }

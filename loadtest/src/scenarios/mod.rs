@@ -10,6 +10,7 @@ pub mod echo;
 pub mod fanout;
 pub mod idle;
 pub mod million;
+pub mod newcomers;
 pub mod slow;
 pub mod soak;
 pub mod storm;
@@ -17,9 +18,11 @@ pub mod storm;
 mod backends;
 mod calling;
 mod crews;
+mod faults;
 mod heartbeat;
 mod run;
 mod trend;
+mod visiting;
 mod warm;
 
 #[cfg(test)]

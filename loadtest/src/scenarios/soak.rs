@@ -1,4 +1,5 @@
-//! A mix for hours: small and large calls, agents that leave and come back; every answer is checked, and memory must stay flat.
+//! A mix for hours: small and large calls, agents that leave and come back, and faults where they are asked for; every answer is checked, and
+//! memory must stay flat.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::backends::Backends;
+use super::faults::Faults;
 use super::run::{Common, DESCRIPTORS, Outcomes, RESTLESS, Run, witnessed};
 use super::trend::slope;
 use crate::campaign::{Campaign, Plan};
@@ -47,6 +49,15 @@ pub struct Options {
     /// Agents that leave and come back each second.
     #[arg(long, default_value_t = 20)]
     leave_per_second: u32,
+    /// Faults are injected, one kind after the other.
+    #[arg(long)]
+    faults: bool,
+    /// How often.
+    #[arg(long, requires = "faults", default_value = "1m", value_parser = humantime::parse_duration)]
+    fault_every: Duration,
+    /// Decides the order of the faults, and their bytes.
+    #[arg(long, requires = "faults", default_value_t = 1)]
+    fault_seed: u64,
 }
 
 /// Runs it.
@@ -67,15 +78,27 @@ pub fn run(options: &Options) -> Result<RunResult, String> {
     let small = backends(&run, &witness, Kind::Small, options.calls_per_second - large)?;
     let large = backends(&run, &witness, Kind::Large, large.max(1))?;
     crew.churn(options.leave_per_second);
+    let mut faults = options.faults.then(|| Faults::new(options.fault_seed, options.fault_every));
+    if options.faults {
+        run.draft
+            .parameter("a fault every, secs", options.fault_every.as_secs_f64())
+            .parameter("seed of the faults", options.fault_seed);
+    }
 
     let stage = Stage::of("soak", options.time.as_secs());
     let began = Instant::now();
     while began.elapsed() < options.time && !run.left().is_zero() {
         run.pass(Duration::from_millis(200).min(options.time.saturating_sub(began.elapsed())));
+        if let Some(faults) = &mut faults {
+            faults.tend(&mut run, &crew, options.leave_per_second)?;
+        }
         stage.at(began.elapsed().as_secs());
         stage.say(&format!("{} calls taken", crew.taken()));
     }
     crew.churn(0);
+    if let Some(faults) = faults {
+        faults.finish(&mut run)?;
+    }
     let end = run.draft.began().elapsed().as_secs_f64();
     stage.done(&format!(
         "{} calls taken, {} left and came back",

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use super::super::algorithm::KeyKind;
-use super::super::limits::{LABEL_BYTES_MAX, LABELS_MAX};
+use super::super::claims::read_methods;
+use super::super::limits::{LABEL_BYTES_MAX, LABELS_MAX, METHODS_MAX};
 use super::*;
 
 const NOW: u64 = 1_800_000_000;
@@ -37,6 +38,7 @@ fn claims() -> Claims {
         agent: "web-1".into(),
         tenant: "acme".into(),
         labels: vec![("arch".into(), "arm64".into()), ("zone".into(), "eu".into())],
+        methods: None,
         expires_unix: NOW + 3600,
         issued_unix: None,
         token_id: None,
@@ -198,6 +200,45 @@ fn each_refusal_of_the_claims() {
     for (payload, expected) in cases {
         let token = saying(payload);
         assert_eq!(check.verify(&token, NOW), Err(expected), "{payload}");
+    }
+}
+
+/// Absent is all, empty is none, and what is malformed lets nobody in: not even `null`, whoever wrote that may have meant none.
+#[test]
+fn the_methods_of_a_token_are_listed_or_it_is_refused() {
+    let check = verifier(&[hs("k")]);
+    let saying = |methods: &str| saying(&format!(r#"{{"sub":"a","exp":9e9{methods}}}"#));
+    let many = |n: usize| (0..n).map(|i| format!(r#""m{i}""#)).collect::<Vec<_>>().join(",");
+    let long = |n: usize| format!(r#","methods":["{}*"]"#, "m".repeat(n));
+    for (claim, expected) in [
+        ("", None),
+        (r#","methods":[]"#, Some("")),
+        (r#","methods":["*"]"#, Some("*")),
+        (r#","methods":["ping","disk.*","ping","\u0061"]"#, Some("a ping disk.*")),
+    ] {
+        let methods = check.verify(&saying(claim), NOW).unwrap().methods;
+        let text = |methods: Vec<_>| methods.iter().map(ToString::to_string).collect::<Vec<String>>().join(" ");
+        assert_eq!(methods.map(text).as_deref(), expected, "{claim}");
+    }
+    for claim in [long(256), format!(r#","methods":[{}]"#, many(METHODS_MAX))] {
+        assert!(check.verify(&saying(&claim), NOW).is_ok(), "{claim}");
+    }
+    for claim in [
+        r#","methods":null"#,
+        r#","methods":"*""#,
+        r#","methods":{}"#,
+        r#","methods":true"#,
+        r#","methods":[7]"#,
+        r#","methods":[null]"#,
+        r#","methods":[["a"]]"#,
+        r#","methods":[""]"#,
+        r#","methods":["a*b"]"#,
+        r#","methods":["ok","**"]"#,
+        r#","methods":["a"],"methods":["a"]"#,
+        &long(257),
+        &format!(r#","methods":[{}]"#, many(METHODS_MAX + 1)),
+    ] {
+        assert_eq!(check.verify(&saying(claim), NOW), Err(Refused::Claims), "{claim}");
     }
 }
 
@@ -541,11 +582,14 @@ proptest! {
         agent in name(),
         tenant in name(),
         labels in proptest::collection::btree_map("\\PC{1,32}", "\\PC{0,32}", 0..8),
+        patterns in proptest::option::of(proptest::collection::btree_set("[^*]{1,32}\\*?", 0..8)),
         expires_unix in NOW + 1..u64::MAX,
         issued_unix in proptest::option::of(0..u64::MAX),
         token_id in proptest::option::of("\\PC{1,32}"),
     ) {
-        let claims = Claims { agent, tenant, labels: labels.into_iter().collect(), expires_unix, issued_unix, token_id };
+        let labels = labels.into_iter().collect();
+        let methods = patterns.map(|patterns| read_methods(&patterns.into_iter().collect::<Vec<_>>()).unwrap());
+        let claims = Claims { agent, tenant, labels, methods, expires_unix, issued_unix, token_id };
         let token = mint(&hs("k"), None, &claims).unwrap();
         prop_assert_eq!(verifier(&[hs("k")]).verify(&token, NOW), Ok(claims));
     }

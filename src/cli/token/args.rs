@@ -10,8 +10,9 @@ use super::super::settings_file::SettingsFile;
 use crate::auth::claims::TENANT_WHEN_ABSENT;
 use crate::auth::permissions::{Methods, Right};
 use crate::auth::token::Algorithm;
-use crate::kit::ids::is_name;
+use crate::kit::ids::{NAME_RULE, is_name};
 use crate::kit::labels;
+use crate::kit::secret::Secret;
 
 /// Arguments of `holdfast token`.
 #[derive(Args, Debug)]
@@ -44,6 +45,12 @@ pub struct MintArgs {
     /// A label; may be given more than once.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
     pub label: Vec<(String, String)>,
+    /// A method that backends may call the agent with, or `disk.*` for all that begin so; may be given more than once. All, where none is.
+    #[arg(long, value_name = "METHOD", value_parser = Methods::from_str, conflicts_with = "no_method")]
+    pub method: Vec<Methods>,
+    /// No method at all: the agent cannot be called.
+    #[arg(long)]
+    pub no_method: bool,
     /// How long the token is good, from now: 90s, 15m, 24h, 30d.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_ttl)]
     pub ttl: Duration,
@@ -75,7 +82,7 @@ pub struct MintArgs {
 pub struct VerifyArgs {
     /// The token, or `-` to read it from standard input (which keeps it out of the shell's history).
     #[arg(value_name = "TOKEN|-")]
-    pub token: String,
+    pub token: Secret,
     /// Which settings count.
     #[command(flatten)]
     pub settings: SettingsFile,
@@ -102,7 +109,7 @@ pub struct ApiKeyArgs {
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
-    if is_name(text) { Ok(text.to_owned()) } else { Err("must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ -".into()) }
+    if is_name(text) { Ok(text.to_owned()) } else { Err(format!("must be {NAME_RULE}")) }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

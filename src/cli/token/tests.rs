@@ -54,7 +54,7 @@ fn minted(line: &str, keys: &[KeySource]) -> Result<String, String> {
 }
 
 fn verified(token: &str, keys: &[KeySource], now: u64) -> Result<serde_json::Value, String> {
-    let args = VerifyArgs { token: token.into(), settings: SettingsFile::default() };
+    let args = VerifyArgs { token: token.to_owned().into(), settings: SettingsFile::default() };
     verify(&args, &settings(keys), now).map(|json| serde_json::from_str(&json).unwrap())
 }
 
@@ -99,6 +99,18 @@ fn a_minted_token_verifies_and_shows_its_claims() {
     assert!(verified(&padded, &[hs("k")], NOW + 90 + 29).is_ok());
     let late = verified(&token, &[hs("k")], NOW + 90 + 31).unwrap_err();
     assert_eq!(late, "the token is refused (expired): it expired 1 s ago (leeway included)");
+}
+
+#[test]
+fn a_token_may_name_the_methods_that_its_agent_is_called_with() {
+    for (line, expected) in [
+        ("--agent a", serde_json::Value::Null),
+        ("--agent a --method ping --method disk.* --method ping", serde_json::json!(["ping", "disk.*"])),
+        ("--agent a --no-method", serde_json::json!([])),
+    ] {
+        let token = minted(line, &[hs("k")]).unwrap();
+        assert_eq!(verified(&token, &[hs("k")], NOW).unwrap()["methods"], expected, "{line}");
+    }
 }
 
 #[test]
@@ -298,7 +310,7 @@ fn a_token_of_an_issuer_is_checked_with_its_keys() {
     let told = |iss: &str| {
         let part = |text: String| URL_SAFE_NO_PAD.encode(text);
         let token = format!("{}.{}.AAAA", part(r#"{"alg":"EdDSA"}"#.into()), part(format!(r#"{{"iss":"{iss}"}}"#)));
-        let args = VerifyArgs { token, settings: SettingsFile::default() };
+        let args = VerifyArgs { token: token.into(), settings: SettingsFile::default() };
         verify(&args, &settings, NOW).unwrap_err()
     };
     assert!(told("good").contains("signature is wrong"), "{}", told("good"));

@@ -99,6 +99,31 @@ fn what_serves_and_should_be_looked_at_is_told() {
     assert!(warnings[0].contains("a.pem has expired") && warnings[1].contains("chmod o= a.key"), "{warnings:?}");
 }
 
+/// `openssl req -x509` makes one of an authority unless it is told otherwise.
+#[test]
+fn a_certificate_of_an_authority_is_told() {
+    use rcgen::{BasicConstraints, IsCa};
+    let folder = Folder::new("authority");
+    let kinds = [
+        (IsCa::NoCa, false),
+        (IsCa::ExplicitNoCa, false),
+        (IsCa::Ca(BasicConstraints::Unconstrained), true),
+        (IsCa::Ca(BasicConstraints::Constrained(3)), true),
+    ];
+    for (is_ca, is_told) in kinds {
+        let mut params = rcgen::CertificateParams::new(vec!["b.test".to_owned()]).expect("a name");
+        params.is_ca = is_ca;
+        let key = rcgen::KeyPair::generate().expect("a key");
+        folder.put("a.pem", &params.self_signed(&key).expect("signed").pem());
+        folder.put("a.key", &key.serialize_pem());
+        fs::set_permissions(folder.0.join("a.key"), fs::Permissions::from_mode(0o600)).expect("it is ours");
+        let loaded = folder.load(&format!("[server]\ntls = \"required\"\n{KEYS}")).expect("valid");
+        let warnings = loaded.settings.secure.as_ref().map(|secure| secure.warnings.clone()).unwrap_or_default();
+        let told = warnings.iter().any(|warning| warning.contains("a.pem is a certificate of an authority"));
+        assert_eq!((told, warnings.len()), (is_told, usize::from(is_told)), "{is_ca:?}: {warnings:?}");
+    }
+}
+
 #[test]
 fn tickets_of_its_own_outlive_a_reload_and_links_are_followed() {
     let folder = Folder::new("again");

@@ -20,7 +20,7 @@ use crate::auth::token::Verifier;
 use crate::calls::Calls;
 use crate::directory::{Directory, NewAgent, TenantLimits};
 use crate::kit::budget::{Budget, BudgetLimit};
-use crate::kit::ids::{CallId, ConnId};
+use crate::kit::ids::{CallId, ConnId, Generations};
 use crate::kit::overload::Ladder;
 use crate::kit::tick::{Clock, Now};
 use crate::net::arrivals::{ArrivalLimits, Arrivals};
@@ -108,14 +108,16 @@ pub fn start(access: Access, limits: Limits) -> Node {
     let (ring, bell) = unbounded();
     let (mailbox, letters) = Mailbox::new(MAILBOX, Arc::new(Bell(ring)));
     let directory = Directory::new(TenantLimits { calls: 100, agents: 100 }, 10);
-    let joined = directory.join(&NewAgent {
+    let agent = NewAgent {
         tenant: directory.tenant("default"),
         id: "web-1",
         labels: &[("region".to_owned(), "eu".to_owned())],
+        methods: None,
         conn: ConnId::new(0, 1, 1),
         encoding: Encoding::Json,
         token: crate::directory::TokenMark::NONE,
-    });
+    };
+    let joined = directory.join(&agent, &Generations::default());
     assert!(joined.is_ok());
     let status = Arc::new(LoopStatus { connections: AtomicU32::new(1), ..LoopStatus::default() });
     let dispatch = Arc::new(Dispatch::new(DispatchParts {
@@ -197,8 +199,10 @@ fn obey(dispatch: &Arc<Dispatch>, order: Order, tell: &Sender<Told>) {
             let _ = tell.send(Told::Close(text(&frame)));
         }
         Order::Describe { on_described, .. } => on_described.answer(Ok(Described {
+            agent: crate::kit::ids::AgentSlot::NONE,
             since: Now(0),
             peer: None,
+            held_to: None,
             round_trip_ms: None,
             bytes_in: 1,
             bytes_out: 2,

@@ -123,11 +123,12 @@ fn why_an_agent_is_gone_is_told_to_who_reaches_all_agents_alone() {
         tenant,
         id: "gone",
         labels: &labels,
+        methods: None,
         conn,
         encoding: Encoding::Json,
         token: crate::directory::TokenMark::NONE,
     };
-    let joined = directory.join(&agent).unwrap();
+    let joined = directory.join(&agent, node.dispatch.arrivals().generations()).unwrap();
     assert!(directory.leave(joined.slot, conn, LastClose { reason: Reason::PeerClosed, at: Now(1) }));
     let look = |node: &Node| node.ask(&with("GET /v1/agents/gone HTTP/1.1", KEY), "").json();
     assert_eq!(look(&node)["last_close"]["reason"], "peer_closed");

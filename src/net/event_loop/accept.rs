@@ -130,8 +130,8 @@ impl<I: Io> EventLoop<I> {
             self.meter.turned_away.increment(1);
             return;
         }
-        self.generation = self.generation.wrapping_add(1);
-        let mut conn = Conn::new(stream, door, self.generation, self.now);
+        let generation = self.arrivals.generations().next();
+        let mut conn = Conn::new(stream, door, generation, self.now);
         if turn_away {
             conn.session.owner_marks |= mark::TURNED_AWAY;
             self.turned_away += 1;
@@ -143,7 +143,7 @@ impl<I: Io> EventLoop<I> {
         }
         self.sweep.busy = true;
         let slot = self.conns.insert(conn);
-        let token = Token { slot, generation: self.generation };
+        let token = Token { slot, generation };
         self.half_open += u32::from(door == Door::Agents);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;

@@ -2,13 +2,12 @@
 //!
 //! Owns what `accept`, `read` and `carry_out` do about addresses. The counts are [`Arrivals`](crate::net::arrivals::Arrivals)'.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use metrics::counter;
 
 use crate::kit::metric;
-use crate::kit::retry_after::retry_after_secs;
-use crate::net::arrivals::Shed;
+use crate::net::arrivals::{Header, Shed};
 use crate::net::conn::mark;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
@@ -85,15 +84,23 @@ impl<I: Io> EventLoop<I> {
         self.sources.get(token.slot).or_else(|| self.io.peer(&conn.stream))
     }
 
+    /// The address that limits hold a connection to account by, of which `peer` is where it comes from. `None` where its balancer speaks
+    /// for itself or does not know: the balancer's own address is that of all who come through it.
+    pub(super) fn held_to(&self, token: Token, peer: Option<SocketAddr>) -> Option<IpAddr> {
+        let conn = self.conns.get(token.slot).filter(|conn| conn.generation == token.generation)?;
+        let is_unsaid = self.arrivals.header(conn.door()) == Header::First && self.sources.get(token.slot).is_none();
+        peer.filter(|_| !is_unsaid).map(|peer| peer.ip())
+    }
+
     /// Asks the workers who this is, unless too many have failed to prove it where it comes from.
     pub(super) fn knock(&mut self, token: Token, mut greeting: Box<Greeting>) {
         greeting.peer = self.peer(token);
+        greeting.held_to = self.held_to(token, greeting.peer);
         greeting.certified = self.secured.take_name(token.slot);
-        let wait = greeting.peer.and_then(|peer| self.arrivals.login_wait(self.now, peer.ip()));
+        let wait = greeting.held_to.and_then(|source| self.arrivals.login_wait(self.now, source));
         if let Some(wait) = wait {
             self.shed(Shed::FailedLogins, greeting.peer);
-            let retry_after_secs = retry_after_secs(wait, token.generation.into());
-            let refusal = Refusal::TooManyFailures { retry_after_secs };
+            let refusal = Refusal::TooManyFailures { wait };
             self.with_session(token, |session, _, lent| session.refuse(refusal, lent));
         } else {
             let conn = self.conn_id(token);

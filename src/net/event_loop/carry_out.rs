@@ -44,6 +44,7 @@ impl<I: Io> EventLoop<I> {
             unix_secs: self.unix_secs,
             rules: &self.rules,
             door,
+            seed: token.generation.into(),
             pool: &mut self.pool,
             inflater: &mut self.inflater,
             effects: &mut effects,

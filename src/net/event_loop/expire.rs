@@ -26,6 +26,9 @@ const SLICE: (u32, u32) = (128, 16_384);
 const DUE_AT_ONCE: usize = 6;
 /// A loop that is never quiet gives memory back once in so many sweeps.
 const SWEEPS_BUSY_MAX: u32 = 10;
+/// A quiet loop gives memory back once more after so many sweeps: others free late what they had from it. The control thread drains
+/// samples every few seconds.
+const SWEEPS_TO_LATE_FREES: u32 = 10;
 
 /// Where the sweep stands.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Sweep {
     pub(super) busy: bool,
     /// Sweeps with something else beside them since memory was last given back.
     sweeps_busy: u32,
+    /// Sweeps until memory is given back once more; zero when that has been done.
+    sweeps_to_late_frees: u32,
     /// Bytes of outboxes that this sweep has seen, and those that the last one saw: a sweep looks at every connection anyway.
     outbox_bytes_seen: usize,
     pub(super) outbox_bytes: usize,
@@ -53,6 +58,7 @@ impl Default for Sweep {
             due_at: None,
             busy: false,
             sweeps_busy: 0,
+            sweeps_to_late_frees: 0,
             outbox_bytes_seen: 0,
             outbox_bytes: 0,
         }
@@ -62,9 +68,38 @@ impl Default for Sweep {
 impl Sweep {
     /// When the next slice is due; `None` while there is nobody to look at and no memory to give back.
     pub(super) fn next<S>(&self, conns: &Slots<Conn<S>>) -> Option<Now> {
-        let nothing_to_give_back = !self.busy && self.sweeps_busy == 0;
+        let nothing_to_give_back = !self.busy && self.sweeps_busy == 0 && self.sweeps_to_late_frees == 0;
         (!conns.is_empty() || !nothing_to_give_back).then(|| self.due_at.unwrap_or_default())
     }
+
+    /// What to give back now that the whole table was looked at: all after a burst, in the first sweep without one or after
+    /// [`SWEEPS_BUSY_MAX`], and what came late [`SWEEPS_TO_LATE_FREES`] after that.
+    fn due_back(&mut self) -> DueBack {
+        let busy = std::mem::take(&mut self.busy);
+        self.sweeps_busy += u32::from(busy);
+        if self.sweeps_busy == SWEEPS_BUSY_MAX || (self.sweeps_busy > 0 && !busy) {
+            self.sweeps_busy = 0;
+            self.sweeps_to_late_frees = SWEEPS_TO_LATE_FREES;
+            return DueBack::Everything;
+        }
+        match self.sweeps_to_late_frees {
+            0 => DueBack::Nothing,
+            left => {
+                self.sweeps_to_late_frees = left - 1;
+                if left == 1 { DueBack::LateFrees } else { DueBack::Nothing }
+            }
+        }
+    }
+}
+
+/// What a loop gives back after a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DueBack {
+    Nothing,
+    /// What the allocator has of this thread; the loop has spares no more.
+    LateFrees,
+    /// Spares, and what the allocator has.
+    Everything,
 }
 
 impl<I: Io> EventLoop<I> {
@@ -157,14 +192,13 @@ impl<I: Io> EventLoop<I> {
         (shortest / 4).min(self.sweep_ms_max()).clamp(WHOLE_MS.0, WHOLE_MS.1)
     }
 
-    /// After a burst, in the first second without one or after [`SWEEPS_BUSY_MAX`]: what it left behind goes back to the system.
+    /// What a burst left behind goes back to the system.
     fn rest_after_burst(&mut self) {
-        let busy = std::mem::take(&mut self.sweep.busy);
-        self.sweep.sweeps_busy += u32::from(busy);
-        if self.sweep.sweeps_busy == 0 || (busy && self.sweep.sweeps_busy < SWEEPS_BUSY_MAX) {
-            return;
+        match self.sweep.due_back() {
+            DueBack::Nothing => return,
+            DueBack::LateFrees => return memory::quiet(),
+            DueBack::Everything => {}
         }
-        self.sweep.sweeps_busy = 0;
         self.pool.trim();
         self.inflater.rest();
         self.deflater.rest();
@@ -218,5 +252,25 @@ mod tests {
         ] {
             assert_eq!(next_slice(slice, due), next, "{slice} {due}");
         }
+    }
+
+    /// What is given back after each of so many sweeps, of which `busy` ones had a burst: sweeps and what, where it is something.
+    fn given_back(busy: impl Fn(u32) -> bool, sweeps: u32) -> Vec<(u32, DueBack)> {
+        let mut sweep = Sweep::default();
+        let given = (0..sweeps).map(|at| {
+            sweep.busy = busy(at);
+            (at, sweep.due_back())
+        });
+        given.filter(|(_, due)| *due != DueBack::Nothing).collect()
+    }
+
+    #[test]
+    fn memory_goes_back_after_a_burst_and_once_more_when_others_have_freed_what_they_had() {
+        use DueBack::{Everything, LateFrees};
+        assert_eq!(given_back(|_| false, 50), []);
+        assert_eq!(given_back(|at| at < 3, 50), [(3, Everything), (13, LateFrees)]);
+        // Another burst before that puts it off.
+        assert_eq!(given_back(|at| at == 0 || at == 5, 50), [(1, Everything), (6, Everything), (16, LateFrees)]);
+        assert_eq!(given_back(|_| true, 25), [(9, Everything), (19, Everything)]);
     }
 }

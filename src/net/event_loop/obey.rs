@@ -8,11 +8,12 @@ use crate::kit::planted;
 use crate::kit::tick::Now;
 use crate::net::intake::Event;
 use crate::net::io::{Io, Token};
-use crate::net::mailbox::{Admission, Described, Order, Undescribed};
+use crate::net::mailbox::{Admission, Described, Order, Renewal, Undescribed};
 use crate::net::outbox::Segment;
 use crate::session::phase::Phase;
 use crate::session::reason::Reason;
 use crate::session::rules::Door;
+use crate::wire::envelope::{self, Outbound, Payload};
 
 use super::EventLoop;
 use super::carry_out::live;
@@ -65,10 +66,7 @@ impl<I: Io> EventLoop<I> {
                 last_words.into_iter().for_each(|frame| self.send(token(conn), frame));
                 self.with_session(token(conn), |session, _, lent| session.close(reason, lent));
             }
-            Order::Renew { conn, expiry } => {
-                let expiry = self.secured.no_later(conn.slot(), expiry);
-                self.with_session(token(conn), |session, _, _| session.renew(expiry));
-            }
+            Order::Renew(renewal) => self.renew(*renewal),
             Order::Describe { conn, on_described } => {
                 on_described.answer(self.describe(token(conn)).ok_or(Undescribed::Gone));
             }
@@ -137,12 +135,28 @@ impl<I: Io> EventLoop<I> {
         }
     }
 
+    /// A newer token counts from now on, as long as the client's certificate does too; the agent is told how long that is.
+    fn renew(&mut self, renewal: Renewal) {
+        let Renewal { conn, expiry, encoding, id, held } = renewal;
+        let (token, expiry) = (token(conn), self.secured.no_later(conn.slot(), expiry));
+        self.with_session(token, |session, _, _| session.renew(expiry));
+        drop(held);
+        let left_secs = expiry.left_secs(self.io.unix_secs(self.now));
+        let left_ms = left_secs.map_or_else(|| "null".to_owned(), |secs| secs.saturating_mul(1000).to_string());
+        let result = format!("{{\"expires_in_ms\":{left_ms}}}");
+        let result = Payload { bytes: result.as_bytes(), json: true };
+        self.send(token, envelope::encode(encoding, &Outbound::Answer { id: &id, result }));
+    }
+
     fn describe(&mut self, token: Token) -> Option<Described> {
         let (now, peer) = (self.now, self.peer(token));
+        let held_to = self.held_to(token, peer);
         let conn = live(&mut self.conns, token)?;
         Some(Described {
+            agent: conn.agent,
             since: Now(u64::from(conn.since_secs) * 1000),
             peer,
+            held_to,
             round_trip_ms: conn.session.round_trip_ms(),
             bytes_in: conn.bytes_in,
             bytes_out: conn.bytes_out,

@@ -1,9 +1,10 @@
 //! How far the TLS of each connection is, and where what it has lies: four bytes a slot.
 //!
-//! Owns a chunked table by slot, of which a chunk exists only while one of its slots has a handle. It knows no rustls.
+//! Owns a chunked table by slot, of which a chunk, but for the first, exists only while one of its slots has a handle. It knows no rustls.
 
-/// Places in a chunk.
-const CHUNK: usize = 1024;
+/// Places in a chunk: 128 KiB, which an allocator keeps apart from small things. A chunk lives as long as its connections; among the
+/// buffers of handshakes, which are gone in a moment, each one would hold 64 KiB of theirs that can't be given back.
+const CHUNK: usize = 32 * 1024;
 
 const KIND_SHIFT: u32 = 28;
 const CLOSED: u32 = 1 << 27;
@@ -77,8 +78,11 @@ impl Handle {
 }
 
 struct Chunk {
-    places: Box<[Handle]>,
+    /// [`Handle`]s as numbers, so that they are taken from the system as zeros: what was never written has no memory yet.
+    places: Box<[u32]>,
     held: usize,
+    /// Places up to the last one that was ever written.
+    touched: usize,
 }
 
 /// Handles by slot.
@@ -91,7 +95,7 @@ impl Handles {
     /// The handle of a slot.
     pub(super) fn get(&self, slot: u32) -> Handle {
         let chunk = self.chunks.get(slot as usize / CHUNK).and_then(Option::as_ref);
-        chunk.map_or(Handle::NONE, |chunk| chunk.places[slot as usize % CHUNK])
+        chunk.map_or(Handle::NONE, |chunk| Handle(chunk.places[slot as usize % CHUNK]))
     }
 
     /// Changes the handle of a slot.
@@ -104,11 +108,13 @@ impl Handles {
             self.chunks.resize_with(index + 1, || None);
         }
         let chunk =
-            self.chunks[index].get_or_insert_with(|| Chunk { places: vec![Handle::NONE; CHUNK].into(), held: 0 });
-        let was = std::mem::replace(&mut chunk.places[place], handle);
+            self.chunks[index].get_or_insert_with(|| Chunk { places: vec![0; CHUNK].into(), held: 0, touched: 0 });
+        let was = Handle(std::mem::replace(&mut chunk.places[place], handle.0));
+        chunk.touched = chunk.touched.max(place + 1);
         chunk.held += usize::from(handle != Handle::NONE);
         chunk.held -= usize::from(was != Handle::NONE);
-        if chunk.held == 0 {
+        // Slots are filled from the lowest: the first chunk would be taken and freed by whoever comes to an empty loop and goes.
+        if chunk.held == 0 && index > 0 {
             self.chunks[index] = None;
         }
     }
@@ -119,10 +125,10 @@ impl Handles {
         self.chunks.iter().flatten().map(|chunk| chunk.held).sum()
     }
 
-    /// Bytes of all of it.
+    /// Bytes of all of it that were ever written.
     pub(super) fn bytes(&self) -> usize {
-        let chunks = self.chunks.iter().flatten().count();
-        chunks * CHUNK * size_of::<Handle>() + self.chunks.capacity() * size_of::<Option<Chunk>>()
+        let touched: usize = self.chunks.iter().flatten().map(|chunk| chunk.touched).sum();
+        touched * size_of::<Handle>() + self.chunks.capacity() * size_of::<Option<Chunk>>()
     }
 }
 
@@ -148,18 +154,19 @@ mod tests {
     }
 
     #[test]
-    fn chunks_go_with_their_last_handle() {
+    fn chunks_but_the_first_go_with_their_last_handle() {
         let mut handles = Handles::default();
         handles.put(9, Handle::NONE);
         assert_eq!(handles.bytes(), 0);
-        for slot in [0, 1, 5000, 5000] {
+        let far = CHUNK as u32 + 5000;
+        for slot in [0, 1, far, far] {
             handles.put(slot, Handle::new(Kind::Short, slot));
             assert_eq!(handles.get(slot).index(), slot);
         }
-        assert_eq!((handles.held(), handles.get(4999), handles.get(u32::MAX)), (3, Handle::NONE, Handle::NONE));
+        assert_eq!((handles.held(), handles.get(far - 1), handles.get(u32::MAX)), (3, Handle::NONE, Handle::NONE));
         let full = handles.bytes();
-        handles.put(5000, Handle::NONE);
-        assert_eq!(full - handles.bytes(), CHUNK * 4);
+        handles.put(far, Handle::NONE);
+        assert_eq!(full - handles.bytes(), 5001 * 4);
         [0, 1, 1].into_iter().for_each(|slot| handles.put(slot, Handle::NONE));
         assert_eq!(handles.held(), 0);
     }

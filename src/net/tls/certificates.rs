@@ -51,6 +51,11 @@ impl Certificates {
         owners.map(|owner| owner.map(|owner| (owner.not_before, owner.not_after)))
     }
 
+    /// Whether each of them is one of an authority, which many clients do not take from a server, in the order in which they were given.
+    pub fn authorities(&self) -> impl Iterator<Item = bool> {
+        self.all.iter().map(|certified| certified.cert.first().is_some_and(|first| is_of_authority(first)))
+    }
+
     /// When the first of them ends its life, in seconds since 1970: to warn of it in time.
     #[must_use]
     pub fn first_end(&self) -> Option<u64> {
@@ -69,6 +74,20 @@ impl Certificates {
         };
         self.names.get(&name).or_else(wildcard).map_or(FIRST, Vec::as_slice)
     }
+}
+
+/// Whether the extension basicConstraints (RFC 5280 section 4.2.1.9) says so: an OCTET STRING with a SEQUENCE, which begins with TRUE.
+/// It is looked for and not parsed: a warning hangs on it, and nothing else.
+fn is_of_authority(certificate: &[u8]) -> bool {
+    /// OBJECT IDENTIFIER 2.5.29.19.
+    const BASIC_CONSTRAINTS: [u8; 5] = [0x06, 0x03, 0x55, 0x1D, 0x13];
+    const CRITICAL: [u8; 3] = [0x01, 0x01, 0xFF];
+    let place = certificate.windows(BASIC_CONSTRAINTS.len()).position(|window| window == BASIC_CONSTRAINTS);
+    let Some(behind) = place.and_then(|place| certificate.get(place + BASIC_CONSTRAINTS.len()..)) else {
+        return false;
+    };
+    let value = behind.strip_prefix(&CRITICAL).unwrap_or(behind);
+    matches!(value, [0x04, _, 0x30, _, 0x01, 0x01, 0xFF, ..])
 }
 
 /// The DNS names of a certificate, in lower case.

@@ -82,6 +82,14 @@ impl Client {
         opening.drain(out);
         Ok(opening)
     }
+
+    /// A connection of rustls alone with these settings, for a peer that is to break rules, or to change its keys.
+    ///
+    /// # Errors
+    /// The settings do not serve.
+    pub fn connection(&self) -> Result<ClientConnection, Failure> {
+        Ok(ClientConnection::new(Arc::new(self.config.clone()), self.name.clone())?)
+    }
 }
 
 impl std::fmt::Debug for Client {

@@ -20,6 +20,7 @@ use super::server::{Oldest, Parts, Server};
 use super::suite::Suite;
 
 mod files;
+mod groups;
 mod handshakes;
 mod hostile;
 mod keys;

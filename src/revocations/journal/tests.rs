@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{Ban, Target};
+use super::super::{Ban, Moment, Target};
 use super::*;
 
 /// A disk of a given size in memory; it remembers what was synced.
@@ -50,6 +50,25 @@ impl Medium for &mut Small {
     }
 }
 
+/// Another process begins.
+const START: Moment = Moment { unix_secs: 0, running_secs: 0 };
+
+#[test]
+fn how_long_the_gateway_has_run_is_the_most_that_any_line_says() {
+    let mut medium = Small::of(1 << 20);
+    let (mut journal, _) = Journal::on(&mut medium, b"").unwrap();
+    let changes = [Change::Ran(300), Change::Add(revocation(400)), Change::Ran(350), Change::Drop(400)];
+    for (count, expected) in [(1, 300), (2, 400), (3, 400), (4, 400)] {
+        journal.append(&changes[count - 1..count]).unwrap();
+        let text = journal.medium.bytes.clone();
+        assert_eq!(read(&text).unwrap().0.ran(Moment { running_secs: 7, ..START }), expected + 7, "{count}");
+    }
+    // Lines of files that are older than the count.
+    let old: Change =
+        serde_json::from_str(r#"{"add":{"id":1,"created_unix":5,"tenant":"t","target":"tenant"}}"#).unwrap();
+    assert!(matches!(old, Change::Add(Revocation { created_ran: 0, .. })));
+}
+
 fn revocation(id: u64) -> Revocation {
     let ban = Ban {
         tenant: "acme".into(),
@@ -58,7 +77,7 @@ fn revocation(id: u64) -> Revocation {
         reason: "stolen \"laptop\"".into(),
         expires_unix: None,
     };
-    Revocation { id, created_unix: 1_800_000_000 + id, ban }
+    Revocation { id, created_unix: 1_800_000_000 + id, created_ran: id, ban }
 }
 
 fn ids(set: &Set) -> Vec<u64> {
@@ -165,13 +184,15 @@ fn a_file_that_is_mostly_out_of_date_is_written_anew() {
     journal.append(&[Change::Add(keeper.clone())]).unwrap();
     set.insert(keeper);
     let before = journal.bytes;
-    journal.tidy(&set).unwrap();
-    assert!(journal.bytes < before / 100 && journal.lines == 1);
+    journal.tidy(&set, 77_777).unwrap();
+    assert!(journal.bytes < before / 100 && journal.lines == 2);
     journal.append(&[Change::Add(revocation(10_000))]).unwrap();
     let after = journal.bytes;
-    journal.tidy(&set).unwrap();
+    journal.tidy(&set, 88_888).unwrap();
     assert_eq!(journal.bytes, after);
-    assert_eq!(ids(&read(&medium.bytes).unwrap().0), [9999, 10_000]);
+    let again = read(&medium.bytes).unwrap().0;
+    assert_eq!(ids(&again), [9999, 10_000]);
+    assert_eq!(again.ran(START), 77_777, "how long the gateway has run is in the new file");
 }
 
 #[test]
@@ -180,11 +201,11 @@ fn a_number_is_given_once_also_where_its_revocation_was_tidied_away() {
     let (mut journal, _) = Journal::on(&mut medium, b"").unwrap();
     let mut set = Set::of([1, 2, 3].map(revocation));
     set.remove(3);
-    journal.rewrite(&set).unwrap();
+    journal.rewrite(&set, 0).unwrap();
     assert_eq!(journal.lines, 3);
     let (again, lines, _) = read(&medium.bytes).unwrap();
     assert_eq!((ids(&again), lines), (vec![1, 2], 3));
-    assert_eq!(again.draft(revocation(1).ban, 0, 10).unwrap().id, 4);
+    assert_eq!(again.draft(revocation(1).ban, START, 10).unwrap().id, 4);
 }
 
 #[test]
@@ -196,7 +217,7 @@ fn a_link_to_the_file_stays_one_and_its_target_is_written_anew() {
     drop(Disk::open(&target).unwrap());
     std::os::unix::fs::symlink(&target, &link).unwrap();
     let (mut journal, _) = Disk::open(&link).unwrap();
-    journal.rewrite(&Set::of([revocation(1)])).unwrap();
+    journal.rewrite(&Set::of([revocation(1)]), 0).unwrap();
     journal.append(&[Change::Add(revocation(2))]).unwrap();
     drop(journal);
     assert!(link.symlink_metadata().unwrap().is_symlink());
@@ -214,7 +235,7 @@ fn a_file_on_a_disk_outlives_its_journal_and_belongs_to_one() {
     journal.append(&[Change::Add(revocation(1))]).unwrap();
     assert!(matches!(Disk::open(&path), Err(JournalError::InUse)));
     // Written anew, it is still locked and still the one that is written.
-    journal.rewrite(&Set::of([revocation(1), revocation(2)])).unwrap();
+    journal.rewrite(&Set::of([revocation(1), revocation(2)]), 0).unwrap();
     assert!(matches!(Disk::open(&path), Err(JournalError::InUse)));
     journal.append(&[Change::Add(revocation(3))]).unwrap();
     drop(journal);

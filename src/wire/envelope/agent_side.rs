@@ -74,8 +74,8 @@ pub enum FromGateway<'a> {
     Other,
 }
 
-/// What an agent says about a call.
-#[derive(Clone, Copy, Debug)]
+/// What an agent says about a call. It has no `Debug`, since it may hold a token.
+#[derive(Clone, Copy)]
 pub enum FromAgent<'a> {
     /// It ran.
     Result {

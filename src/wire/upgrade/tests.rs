@@ -1,5 +1,7 @@
 //! Requests, good and bad, whole and cut.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -236,10 +238,9 @@ fn responses_are_whole() {
         (UpgradeRequired, "Sec-WebSocket-Version: 13"),
         (HeadTooLarge, "HTTP/1.1 431 Request Header Fields Too Large"),
         (Version, "HTTP/1.1 505 HTTP Version Not Supported"),
-        (Unavailable, "Retry-After: 5"),
         (Timeout, "HTTP/1.1 408 Request Timeout"),
     ] {
-        let response = refusal.response();
+        let response = refusal.response(7);
         let text = std::str::from_utf8(&response).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let lines: Vec<&str> = head.split("\r\n").collect();
@@ -248,6 +249,27 @@ fn responses_are_whole() {
         assert!(lines.contains(&"Connection: close"), "{text}");
         assert!(lines.contains(&format!("Content-Length: {}", body.len()).as_str()));
         assert!(!body.trim().is_empty());
+    }
+}
+
+/// RFC 9110 section 10.2.3.
+#[test]
+fn those_who_are_sent_away_for_a_while_are_told_different_times() {
+    let secs = Duration::from_secs;
+    for (refusal, told) in [
+        (Refusal::Unavailable, 5..=7),
+        (Refusal::TooManyFailures { wait: secs(10) }, 10..=15),
+        (Refusal::TenantFull { wait: secs(30) }, 30..=45),
+    ] {
+        let found: BTreeSet<u32> = (0..500)
+            .map(|seed| {
+                let response = refusal.response(seed);
+                let text = std::str::from_utf8(&response).unwrap();
+                let field = text.lines().find_map(|line| line.strip_prefix("Retry-After: ")).unwrap();
+                field.parse().unwrap()
+            })
+            .collect();
+        assert_eq!(found, told.collect(), "{refusal:?}");
     }
 }
 

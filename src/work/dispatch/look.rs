@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use crate::audit::Act;
-use crate::directory::{Filter, Labels, LastClose, Located, Page};
+use crate::directory::{Callable, Filter, Labels, LastClose, Located, Page};
 use crate::kit::tick::Now;
 use crate::net::mailbox::{Described, Full, OnDescribed, Order, Undescribed};
 use crate::session::reason::Reason;
@@ -20,6 +20,8 @@ use super::Dispatch;
 pub struct AgentView {
     /// Its labels.
     pub labels: Labels,
+    /// What it may be called with.
+    pub callable: Callable,
     /// How its envelopes are written.
     pub encoding: Encoding,
     /// When it connected.
@@ -79,7 +81,7 @@ impl Dispatch {
 
     /// Asks for what is known about an agent; `on_look` runs exactly once, maybe on a loop's thread, and must not block.
     pub fn describe(&self, by: &Caller, agent: &str, on_look: Box<dyn FnOnce(Look) + Send>) {
-        let Ok((Located { conn, encoding }, labels)) = self.look_up(by, agent) else {
+        let Ok((Located { conn, encoding }, labels, callable)) = self.look_up(by, agent) else {
             return on_look(Look::NotConnected);
         };
         let calls_in_flight = self.calls.in_flight(conn);
@@ -87,6 +89,7 @@ impl Dispatch {
             on_look(match described {
                 Ok(told) => Look::Seen(AgentView {
                     labels,
+                    callable,
                     encoding,
                     since: told.since,
                     peer: told.peer,

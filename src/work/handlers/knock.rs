@@ -6,10 +6,9 @@ use metrics::counter;
 
 use crate::audit;
 use crate::auth::token::{self, Claims, Login, Refused, TOKEN_BYTES_MAX};
-use crate::directory::{LastClose, NewAgent};
-use crate::kit::ids::ConnId;
+use crate::directory::{LastClose, NewAgent, NotJoined};
+use crate::kit::ids::{AgentSlot, ConnId};
 use crate::kit::metric;
-use crate::kit::retry_after::retry_after_secs;
 use crate::kit::tick::Now;
 use crate::net::mailbox::{Admission, Order};
 use crate::session::effect::Greeting;
@@ -20,8 +19,9 @@ use crate::wire::envelope::Encoding;
 use crate::wire::upgrade::{self, Offer, Refusal};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
-use crate::work::gate;
-use crate::work::webhook::{Asked, Asker, Decision};
+use crate::work::gate::{self, Gate};
+use crate::work::pending_logins::Pending;
+use crate::work::webhook::{Asker, Decision};
 
 use super::link;
 
@@ -46,10 +46,35 @@ pub(in crate::work) fn apply(dispatch: &Dispatch, answers: &mut Answers, conn: C
     }
     // The wall may have been set since anybody looked.
     clock.follow_wall();
+    judge_pending(dispatch, &gate, now);
+    // Before the token is looked at: keys that come meanwhile are a reason to look again.
+    let fetches = gate.verifier.fetches();
     match gate.identify(greeting, clock.unix_ms(now) / 1000) {
         Ok(login) => admit(dispatch, answers, (conn, greeting), &login, now),
         Err(Refused::Unverified) => ask(dispatch, answers, (conn, greeting), now),
-        Err(refused) => refuse(dispatch, answers, (conn, greeting), refused, now),
+        Err(refused) => {
+            if let (Refused::Pending, Some(token), Some(held_to)) = (refused, &greeting.token, greeting.held_to) {
+                let pending = Pending { token: token.clone(), peer: greeting.peer, held_to };
+                dispatch.pending_logins().keep(pending, fetches);
+            }
+            refuse(dispatch, answers, (conn, greeting), refused, now);
+        }
+    }
+}
+
+/// Keys have been fetched: those tokens that were shown before are judged by them, and who showed a forged one has failed to log in. Where
+/// a webhook may vouch for it, only that could say, and it is asked when somebody comes with it.
+fn judge_pending(dispatch: &Dispatch, gate: &Gate, now: Now) {
+    let (now_unix, fetches) = (dispatch.moment(now).unix_secs, gate.verifier.fetches());
+    for pending in dispatch.pending_logins().take(|| fetches) {
+        match gate.vouch(&pending.token, now_unix) {
+            Err(Refused::Pending) => dispatch.pending_logins().keep(pending, fetches),
+            Err(why @ Refused::Unverified) if dispatch.webhook().is_none() => {
+                let login = audit::Login::of_a_stranger(door(Door::Agents), why.label(), pending.peer);
+                dispatch.login_refused(now, why, Some(pending.held_to), login);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -59,10 +84,11 @@ fn ask(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_
     let Some(webhook) = dispatch.webhook().filter(|_| token.len() <= TOKEN_BYTES_MAX) else {
         return refuse(dispatch, answers, (conn, greeting), Refused::Unverified, now);
     };
-    match webhook.ask(token, now, || Asker::Knock(conn, Box::new(greeting.clone()))) {
-        Asked::Underway => {}
-        Asked::Known(decision) => decided(dispatch, answers, (conn, greeting), Some(decision), now),
-        Asked::Shed => decided(dispatch, answers, (conn, greeting), None, now),
+    if let Some(decision) = webhook.remembered(token, now) {
+        return decided(dispatch, answers, (conn, greeting), Some(decision), now);
+    }
+    if webhook.ask(Asker::Knock(conn, Box::new(greeting.clone())), now).is_err() {
+        decided(dispatch, answers, (conn, greeting), None, now);
     }
 }
 
@@ -99,10 +125,8 @@ fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking
     // Who the token names is believed where its signature was right, and nowhere else.
     let token = greeting.token.as_deref().filter(|_| greeting.door == Door::Agents && refused.is_of_a_signed_token());
     let agent = token.and_then(token::claimed_agent);
-    // What may be good a little later is no failed login: it does not count against the network that it comes from.
-    let peer = greeting.peer.filter(|_| refused != Refused::Pending);
-    let login = audit::Login { agent, ..audit::Login::of_a_stranger(door(greeting.door), refused.label(), peer) };
-    dispatch.login_refused(now, login);
+    let login = audit::Login::of_a_stranger(door(greeting.door), refused.label(), greeting.peer);
+    dispatch.login_refused(now, refused, greeting.held_to, audit::Login { agent, ..login });
     let refusal = match refused {
         Refused::Origin => Refusal::Forbidden,
         // It may be good a little later: an agent that was told 401 would not come back.
@@ -139,8 +163,7 @@ fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knock
         ..audit::Login::of_a_stranger(door(greeting.door), TENANT_AGENTS, greeting.peer)
     };
     dispatch.audit().login_refused(now, login);
-    let retry_after_secs = retry_after_secs(TENANT_FULL_WAIT, conn.bits());
-    answers.push(conn, Order::Refuse { conn, refusal: Refusal::TenantFull { retry_after_secs } });
+    answers.push(conn, Order::Refuse { conn, refusal: Refusal::TenantFull { wait: TENANT_FULL_WAIT } });
 }
 
 fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, login: &Login, now: Now) {
@@ -149,37 +172,57 @@ fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<
         Offer::Ours(encoding) => encoding,
     };
     let Login { claims, ends_unix } = login;
-    let (revocations, now_unix) = (dispatch.revocations(), dispatch.clock().unix_ms(now) / 1000);
+    let (revocations, moment) = (dispatch.revocations(), dispatch.moment(now));
     // What a webhook said is kept for a while, and may have ended since.
-    if ends_unix.is_some_and(|ends| ends <= now_unix) {
+    if ends_unix.is_some_and(|ends| ends <= moment.unix_secs) {
         return refuse(dispatch, answers, (conn, greeting), Refused::Expired, now);
     }
-    if revocations.means(claims, now_unix) {
+    if revocations.means(claims, moment) {
         return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
     }
     let tenant = dispatch.directory.tenant(&claims.tenant);
     let token = revocations.mark(claims);
-    let agent = NewAgent { tenant, id: &claims.agent, labels: &claims.labels, conn, encoding, token };
-    let Ok(joined) = dispatch.directory.join(&agent) else {
-        return turn_away(dispatch, answers, (conn, greeting), claims, now);
+    let (id, labels, methods) = (claims.agent.as_str(), claims.labels.as_slice(), claims.methods.as_deref());
+    let agent = NewAgent { tenant, id, labels, methods, conn, encoding, token };
+    // As long as the token would let it in again, it may stay.
+    let admission = |agent| {
+        let mut response = upgrade::switching(greeting.accept, greeting.offer, greeting.deflate).to_vec();
+        response.extend_from_slice(&dispatch.welcome(conn, encoding));
+        Order::Admit(Box::new(Admission {
+            conn,
+            agent,
+            encoding,
+            expiry: Expiry::at(*ends_unix),
+            response: response.into(),
+        }))
+    };
+    let joined = match dispatch.directory.join(&agent, dispatch.arrivals().generations()) {
+        Ok(joined) => joined,
+        Err(NotJoined::TenantFull) => return turn_away(dispatch, answers, (conn, greeting), claims, now),
+        Err(NotJoined::Older { than }) => {
+            // It was asked about for longer than the one that came after it: it is told what it would have been told by now.
+            replaced(claims, conn, than);
+            answers.push(conn, admission(AgentSlot::NONE));
+            return answers.push(conn, Order::Close { conn, reason: Reason::Replaced, last_words: None });
+        }
     };
     if let Some(old) = joined.replaced {
-        counter!(metric::REPLACED).increment(1);
-        tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, conn = ?old, by = ?conn, "agent replaced");
+        replaced(claims, old, conn);
         answers.push(old, Order::Close { conn: old, reason: Reason::Replaced, last_words: None });
     }
     // Who revokes looks into the directory after the revocation is in force, and this looks at the revocations after the agent is in
     // the directory: one of the two sees the other.
-    if revocations.means(claims, now_unix) {
+    if revocations.means(claims, moment) {
         dispatch.directory.leave(joined.slot, conn, LastClose { reason: Reason::Revoked, at: now });
         return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
     }
     let peer = greeting.peer.map(tracing::field::display);
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, peer, "agent connected");
-    let mut response = upgrade::switching(greeting.accept, greeting.offer, greeting.deflate).to_vec();
-    response.extend_from_slice(&dispatch.welcome(conn, encoding));
-    // As long as the token would let it in again, it may stay.
-    let expiry = Expiry::at(*ends_unix);
-    let admission = Admission { conn, agent: joined.slot, encoding, expiry, response: response.into() };
-    answers.push(conn, Order::Admit(Box::new(admission)));
+    answers.push(conn, admission(joined.slot));
+}
+
+/// One connection of an agent makes way for another.
+fn replaced(claims: &Claims, conn: ConnId, by: ConnId) {
+    counter!(metric::REPLACED).increment(1);
+    tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, ?by, "agent replaced");
 }

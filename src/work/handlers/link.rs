@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::counter;
 
-use crate::auth::permissions::Right;
 use crate::auth::token::Refused;
 use crate::calls::Outcome;
 use crate::kit::ids::{AgentSlot, ConnId};
@@ -127,9 +126,12 @@ fn apply_one<'a>(
                 return Some((id, Fault::Params));
             }
             let request = CallRequest { by: caller, agent: &agent, method: &method, params, timeout };
-            let Ok(permitted) = request.permit() else {
-                dispatch.forbidden(now, caller, Right::Call, Some(&agent), Some(&method));
-                return Some((id, Fault::Forbidden));
+            let permitted = match dispatch.permit(request) {
+                Ok(permitted) => permitted,
+                Err(forbidden) => {
+                    dispatch.call_forbidden(now, &request, forbidden);
+                    return Some((id, Fault::Forbidden));
+                }
             };
             let place = dispatch.may_call(caller.key, now).ok().and_then(|()| link.begin(id, &agent));
             let Some(ticket) = place else {
@@ -157,6 +159,9 @@ fn apply_one<'a>(
 
 /// A link has ended: its calls in flight are taken back, as those of an HTTP caller that went away.
 pub(in crate::work) fn ended(dispatch: &Dispatch, answers: &mut Answers, conn: ConnId, reason: Reason, now: Now) {
-    tracing::debug!(?conn, reason = reason.row().label, "link closed");
+    // An agent that was replaced before it came in, and went away before it could be told, has no place in the directory either.
+    if dispatch.links.get(conn).is_some() {
+        tracing::debug!(?conn, reason = reason.row().label, "link closed");
+    }
     dispatch.cancel_all(dispatch.links.close(conn), answers, now);
 }

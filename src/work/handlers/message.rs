@@ -13,7 +13,6 @@ use crate::net::mailbox::Order;
 use crate::wire::envelope::{self, Encoding, Fault, Inbound, Outbound, Payload};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
-use crate::work::put_off::Shown;
 
 use super::refresh;
 
@@ -59,12 +58,8 @@ fn apply_one<'a>(
         }
         Inbound::Stray => false,
         Inbound::Request { id, method, payload } if method == refresh::METHOD => {
-            let token = match refresh::token_of(payload) {
-                Ok(token) => token,
-                Err(fault) => return Some((id, fault)),
-            };
-            let has_room = answers.1.push(Shown { conn, encoding, id: id.to_vec(), token });
-            return (!has_room).then_some((id, Fault::Later));
+            let put_off = refresh::put_off(dispatch, answers, (conn, encoding, id), payload, now);
+            return put_off.err().map(|fault| (id, fault));
         }
         Inbound::Request { id, .. } => return Some((id, Fault::Method)),
         Inbound::Notification { .. } => true,

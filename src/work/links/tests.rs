@@ -95,6 +95,7 @@ impl Bench {
         let greeting = Greeting {
             door,
             peer: None,
+            held_to: None,
             token: None,
             agent,
             certified: None,
@@ -326,7 +327,7 @@ fn a_call_that_ends_before_its_link_has_its_id_is_told_with_it() {
     let timeout = Duration::from_secs(1);
     let caller = link.caller();
     let request = CallRequest { by: &caller, agent: "web-1", method: "m", params: payload, timeout };
-    let permitted = request.permit().unwrap();
+    let permitted = bench.dispatch.permit(request).unwrap();
     let (call, _order) = bench.dispatch.open_call(Now(0), &permitted, link.on_end(ticket, Now(0))).unwrap();
     // The alarm, or the end of the agent's connection on another thread, comes in between.
     bench.dispatch.expire(Now(1_000));

@@ -2,11 +2,11 @@
 //!
 //! Owns the form. A clear no is an answer; anything that is neither yes nor no is none.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::Decision;
-use crate::auth::claims::TENANT_WHEN_ABSENT;
+use crate::auth::claims::{TENANT_WHEN_ABSENT, read_methods};
 use crate::auth::token::{Claims, Login};
 
 /// The members of an answer; others are passed over.
@@ -17,10 +17,18 @@ struct Json {
     tenant: Option<String>,
     #[serde(default)]
     labels: Map<String, Value>,
+    /// `null` is no list, as in a token.
+    #[serde(default, deserialize_with = "present")]
+    methods: Option<Vec<String>>,
     /// Seconds since the UNIX epoch.
     expires_at: Option<u64>,
     issued_at: Option<u64>,
     token_id: Option<String>,
+}
+
+/// A member that may be absent, and may not be `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Vec::deserialize(deserializer).map(Some)
 }
 
 /// The decision of an answer: 200 with `{"allow":…}`, or 401 or 403 whatever it says.
@@ -45,10 +53,13 @@ pub(in crate::work) fn read(status: u16, body: &[u8], now_unix: u64) -> Result<D
         labels.push((key, value));
     }
     labels.sort_unstable();
+    let methods = json.methods.map(|names| read_methods(&names)).transpose();
+    let methods = methods.map_err(|fault| format!("its answer: {fault}"))?;
     let claims = Claims {
         agent: json.agent.ok_or("it allows and names no agent")?,
         tenant: json.tenant.unwrap_or_else(|| TENANT_WHEN_ABSENT.to_owned()),
         labels,
+        methods,
         expires_unix: json.expires_at.unwrap_or(u64::MAX),
         issued_unix: json.issued_at,
         token_id: json.token_id.filter(|id| !id.is_empty()),
@@ -84,7 +95,10 @@ mod tests {
         assert_eq!(claims.labels, [("a".into(), "1".into()), ("b".into(), "2".into())]);
         assert_eq!(claims.token_id.as_deref(), Some("j"));
         let least = allowed(r#"{"allow":true,"agent":"a"}"#);
-        assert_eq!((least.claims.tenant.as_str(), least.ends_unix), ("default", None));
+        assert_eq!((least.claims.tenant.as_str(), least.ends_unix, least.claims.methods), ("default", None, None));
+        let bound = allowed(r#"{"allow":true,"agent":"a","methods":["ping","disk.*","ping"]}"#).claims.methods.unwrap();
+        assert_eq!(bound.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ping", "disk.*"]);
+        assert_eq!(allowed(r#"{"allow":true,"agent":"a","methods":[]}"#).claims.methods, Some(Vec::new()));
     }
 
     #[test]
@@ -112,6 +126,9 @@ mod tests {
             (200, r#"{"allow":true,"agent":"a b"}"#),
             (200, r#"{"allow":true,"agent":"a","tenant":"/"}"#),
             (200, r#"{"allow":true,"agent":"a","labels":{"k":1}}"#),
+            (200, r#"{"allow":true,"agent":"a","methods":null}"#),
+            (200, r#"{"allow":true,"agent":"a","methods":"*"}"#),
+            (200, r#"{"allow":true,"agent":"a","methods":["a*b"]}"#),
             (200, r#"{"allow":true,"agent":"a","expires_at":"soon"}"#),
             (200, r#"{"allow":true,"allow":false,"agent":"a"}"#),
             (200, r#"{"allow":true,"agent":"a"} x"#),

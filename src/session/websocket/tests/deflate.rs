@@ -73,6 +73,7 @@ fn the_echo_answers_for_itself_and_links_are_left_as_they_are() {
         unix_secs: 0,
         rules: &rules,
         door: Door::Links,
+        seed: 0,
         pool: &mut pool,
         inflater: &mut inflater,
         effects: &mut effects,

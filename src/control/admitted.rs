@@ -23,7 +23,7 @@ pub struct Arrived<'a> {
 }
 
 /// A request that may come in.
-pub struct Asked<'a> {
+pub struct Admitted<'a> {
     /// Who asks.
     pub by: Caller,
     /// The segment of the path that names an agent, or a revocation, as it was written.
