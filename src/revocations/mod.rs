@@ -52,7 +52,7 @@ pub struct Revocation {
     pub id: u64,
     /// When it was made, in seconds since the UNIX epoch.
     pub created_unix: u64,
-    /// The same, in seconds that the gateway had run by then, by [`Moment::ran_secs`]. 0 in files that are older than that count.
+    /// The same, in seconds that the gateway had run by then, by [`Moment::running_secs`]. 0 in files that are older than that count.
     #[serde(default)]
     pub created_ran: u64,
     /// What it revokes.

@@ -132,8 +132,12 @@ fn budget(rng: &mut Rng, connections_max: u32) -> Arc<Budget> {
     }
     // So much that what the tests' own process takes is nothing beside it.
     let kernel_bytes_per_connection = 1 << 40;
-    let bytes_max = u64::from(rng.u32(2..=connections_max)) * kernel_bytes_per_connection;
-    let marks = [1000, rng.u64(1000..1200), rng.u64(1200..1500)].map(|enter| Mark { enter, leave: enter - 50 });
+    // And half of one more: at the limit itself, what that process takes would decide.
+    let bytes_max =
+        u64::from(rng.u32(2..=connections_max)) * kernel_bytes_per_connection + kernel_bytes_per_connection / 2;
+    let first = rng.u64(700..=1000);
+    let marks = [first, first + rng.u64(0..200), first + rng.u64(200..500)];
+    let marks = marks.map(|enter| Mark { enter, leave: enter - 50 });
     let fall = Duration::from_millis(rng.u64(0..1000));
     Budget::new(BudgetLimit { bytes_max, kernel_bytes_per_connection }, Ladder { marks, rise: Duration::ZERO, fall })
 }

@@ -33,6 +33,7 @@ fn told(letters: &Letters) -> Vec<&'static str> {
             Order::Refuse { .. } => told.push("refuse"),
             Order::Renew(_) => told.push("renew"),
             Order::Send { .. } => told.push("send"),
+            Order::Describe { .. } => told.push("describe"),
             _ => told.push("else"),
         }
     }
@@ -59,11 +60,12 @@ fn a_newer_token_must_be_of_this_very_agent_and_good_still() {
     super::knock(&dispatch, conn, None);
     assert_eq!(told(&letters), ["admit"]);
     for (tenant, agent, ends_in, expected) in [
-        (DEV_TENANT, "web-2", Some(60), "send"),
-        ("globex", "web-1", Some(60), "send"),
-        (DEV_TENANT, "web-1", Some(0), "send"),
-        (DEV_TENANT, "web-1", Some(60), "renew"),
-        (DEV_TENANT, "web-1", None, "renew"),
+        // Who is refused is a refused login, and its loop is asked where that came from.
+        (DEV_TENANT, "web-2", Some(60), &["send", "describe"][..]),
+        ("globex", "web-1", Some(60), &["send", "describe"]),
+        (DEV_TENANT, "web-1", Some(0), &["send", "describe"]),
+        (DEV_TENANT, "web-1", Some(60), &["renew"]),
+        (DEV_TENANT, "web-1", None, &["renew"]),
     ] {
         let decision = Decision::Allowed(login(&dispatch, tenant, agent, ends_in));
         let mut answers = Answers::default();
@@ -76,6 +78,6 @@ fn a_newer_token_must_be_of_this_very_agent_and_good_still() {
         };
         refresh::decided(&dispatch, &mut answers, shown, Some(decision), Now(0));
         pool::settle(&dispatch, &mut answers);
-        assert_eq!(told(&letters), [expected], "{tenant}/{agent} {ends_in:?}");
+        assert_eq!(told(&letters), expected, "{tenant}/{agent} {ends_in:?}");
     }
 }
