@@ -33,7 +33,6 @@ fn closed(target: Target, issued_before: Option<u64>) -> Vec<usize> {
             id,
             labels: &[],
             methods: None,
-            methods: None,
             conn: ConnId::new(0, place as u32, 1),
             encoding: Encoding::Json,
             token: TokenMark::new(token, issued),
