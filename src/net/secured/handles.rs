@@ -1,6 +1,6 @@
 //! How far the TLS of each connection is, and where what it has lies: four bytes a slot.
 //!
-//! Owns a chunked table by slot, of which a chunk exists only while one of its slots has a handle. It knows no rustls.
+//! Owns a chunked table by slot, of which a chunk, but for the first, exists only while one of its slots has a handle. It knows no rustls.
 
 /// Places in a chunk: 128 KiB, which an allocator keeps apart from small things. A chunk lives as long as its connections; among the
 /// buffers of handshakes, which are gone in a moment, each one would hold 64 KiB of theirs that can't be given back.
@@ -113,7 +113,8 @@ impl Handles {
         chunk.touched = chunk.touched.max(place + 1);
         chunk.held += usize::from(handle != Handle::NONE);
         chunk.held -= usize::from(was != Handle::NONE);
-        if chunk.held == 0 {
+        // Slots are filled from the lowest: the first chunk would be taken and freed by whoever comes to an empty loop and goes.
+        if chunk.held == 0 && index > 0 {
             self.chunks[index] = None;
         }
     }
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_go_with_their_last_handle() {
+    fn chunks_but_the_first_go_with_their_last_handle() {
         let mut handles = Handles::default();
         handles.put(9, Handle::NONE);
         assert_eq!(handles.bytes(), 0);
