@@ -69,12 +69,14 @@ impl Site {
         self.gateway.metric("holdfast_auth_failures_total", &format!("cause=\"{cause}\""))
     }
 
-    /// Lines of the audit log about a cause at a door, all of which say where from.
+    /// Lines of the audit log about a cause at a door, all of which say where from, and who it is where a good signature says so.
     fn lines(&self, door: &str, cause: &str) -> usize {
+        let is_named = door == "refresh" || NAMED.contains(&cause);
         let is_meant = |line: &Value| {
             line["event"] == "login_refused"
                 && (line["door"].as_str(), line["cause"].as_str()) == (Some(door), Some(cause))
                 && line["remote"].as_str().is_some_and(|remote| remote.starts_with("127.0.0.1:"))
+                && line["agent"].is_string() == is_named
         };
         lines(&self.audit).iter().filter(|line| is_meant(line)).count()
     }
@@ -84,6 +86,9 @@ fn lines(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
+
+/// Causes of which the audit log says who it was.
+const NAMED: [&str; 5] = ["expired", "not_yet", "audience", "claims", "revoked"];
 
 /// The status of an upgrade with these fields.
 fn knock(gateway: &Gateway, at: std::net::SocketAddr, path: &str, fields: &[(&str, String)]) -> u16 {

@@ -117,14 +117,24 @@ pub(in crate::work) fn decided(
 pub(in crate::work) type Knocking<'a> = (ConnId, &'a Greeting);
 
 fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, refused: Refused, now: Now) {
+    // Who the token names is believed where its signature was right, and nowhere else.
+    let token = greeting.token.as_deref().filter(|_| greeting.door == Door::Agents && refused.is_of_a_signed_token());
+    refuse_named(dispatch, answers, (conn, greeting), (refused, token.and_then(token::claimed_agent)), now);
+}
+
+/// The same, where it is known who it is, as `tenant/agent`.
+fn refuse_named(
+    dispatch: &Dispatch,
+    answers: &mut Answers,
+    (conn, greeting): Knocking<'_>,
+    (refused, agent): (Refused, Option<String>),
+    now: Now,
+) {
     // The cause is for the operator alone; every peer reads the same 401. A browser knows which page it shows.
     if let Some(left_out) = dispatch.may_log_refusal(now) {
         let peer = greeting.peer.map(tracing::field::display);
         tracing::info!(?conn, peer, cause = ?refused, left_out, "upgrade refused");
     }
-    // Who the token names is believed where its signature was right, and nowhere else.
-    let token = greeting.token.as_deref().filter(|_| greeting.door == Door::Agents && refused.is_of_a_signed_token());
-    let agent = token.and_then(token::claimed_agent);
     let login = audit::Login::of_a_stranger(door(greeting.door), refused.label(), greeting.peer);
     dispatch.login_refused(now, refused, greeting.held_to, audit::Login { agent, ..login });
     let refusal = match refused {
@@ -144,6 +154,11 @@ fn door(door: Door) -> &'static str {
     }
 }
 
+/// An agent's name, in the audit log.
+fn name(claims: &Claims) -> String {
+    format!("{}/{}", claims.tenant, claims.agent)
+}
+
 /// The tenant has as many agents as it may.
 fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, claims: &Claims, now: Now) {
     if let Some(left_out) = dispatch.may_log_refusal(now) {
@@ -159,7 +174,7 @@ fn turn_away(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knock
     }
     counter!(metric::SHED, "limit" => TENANT_AGENTS).increment(1);
     let login = audit::Login {
-        agent: Some(format!("{}/{}", claims.tenant, claims.agent)),
+        agent: Some(name(claims)),
         ..audit::Login::of_a_stranger(door(greeting.door), TENANT_AGENTS, greeting.peer)
     };
     dispatch.audit().login_refused(now, login);
@@ -175,10 +190,10 @@ fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<
     let (revocations, moment) = (dispatch.revocations(), dispatch.moment(now));
     // What a webhook said is kept for a while, and may have ended since.
     if ends_unix.is_some_and(|ends| ends <= moment.unix_secs) {
-        return refuse(dispatch, answers, (conn, greeting), Refused::Expired, now);
+        return refuse_named(dispatch, answers, (conn, greeting), (Refused::Expired, Some(name(claims))), now);
     }
     if revocations.means(claims, moment) {
-        return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
+        return refuse_named(dispatch, answers, (conn, greeting), (Refused::Revoked, Some(name(claims))), now);
     }
     let tenant = dispatch.directory.tenant(&claims.tenant);
     let token = revocations.mark(claims);
@@ -214,7 +229,7 @@ fn admit(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<
     // the directory: one of the two sees the other.
     if revocations.means(claims, moment) {
         dispatch.directory.leave(joined.slot, conn, LastClose { reason: Reason::Revoked, at: now });
-        return refuse(dispatch, answers, (conn, greeting), Refused::Revoked, now);
+        return refuse_named(dispatch, answers, (conn, greeting), (Refused::Revoked, Some(name(claims))), now);
     }
     let peer = greeting.peer.map(tracing::field::display);
     tracing::debug!(tenant = %claims.tenant, agent = %claims.agent, ?conn, peer, "agent connected");
