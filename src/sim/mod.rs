@@ -74,8 +74,7 @@ fn seeds() {
     println!("{outcomes:?}, {secured} TLS connections, messages compressed {packed:?}, calls shed {shed:?}");
     assert!(secured > 500, "TLS has its share: {secured} connections");
     assert!(packed.iter().all(|messages| *messages > 2000), "compression has its share, in and out: {packed:?}");
-    // How they are dealt to plain queues and those of TLS differs from process to process, with the keys of its hash tables.
-    assert!(shed[0] + shed[1] > 5, "queues are cut, plain ones and those of TLS: {shed:?}");
+    assert!(shed.iter().all(|calls| *calls > 5), "queues are cut, plain ones and those of TLS: {shed:?}");
     assert_eq!(outcomes.len(), 20, "every outcome is reached, over HTTP and over links");
 }
 
