@@ -86,6 +86,8 @@ pub struct Secured {
     parts: HashMap<u32, Part, RandomState>,
     /// What certificates say of clients that have not asked for their upgrade yet.
     names: HashMap<u32, Box<Certified>, RandomState>,
+    /// Tickets that are sealed already and go out before all else that a connection says, with its answer.
+    tickets: HashMap<u32, Box<[u8]>, RandomState>,
     /// When the certificates of clients end that were let in with one, in seconds since 1970.
     ends: HashMap<u32, u64, RandomState>,
     ciphers: Option<Ciphers>,
@@ -101,6 +103,7 @@ impl Default for Secured {
             live: Slots::default(),
             parts: HashMap::default(),
             names: HashMap::default(),
+            tickets: HashMap::default(),
             ends: HashMap::default(),
             ciphers: None,
         }
@@ -229,6 +232,17 @@ impl Secured {
         }
     }
 
+    /// Keeps a ticket that is sealed until the connection in a slot says something. Its record has the first number, so that nothing may
+    /// be said without it.
+    pub fn keep_ticket(&mut self, slot: u32, ticket: &[u8]) {
+        self.tickets.insert(slot, ticket.into());
+    }
+
+    /// Takes the ticket of the connection in a slot, where one is kept, to go before what it says.
+    pub fn take_ticket(&mut self, slot: u32) -> Option<Box<[u8]>> {
+        if self.tickets.is_empty() { None } else { self.tickets.remove(&slot) }
+    }
+
     /// Notes what the client's certificate says, until it asks for its upgrade.
     pub fn name(&mut self, slot: u32, certified: Certified) {
         self.names.insert(slot, Box::new(certified));
@@ -264,6 +278,9 @@ impl Secured {
         if !self.names.is_empty() {
             self.names.remove(&slot);
         }
+        if !self.tickets.is_empty() {
+            self.tickets.remove(&slot);
+        }
         if !self.ends.is_empty() {
             self.ends.remove(&slot);
         }
@@ -292,7 +309,7 @@ impl Secured {
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         let tables = self.handshakes.len() + self.short.len() + self.long.len() + self.live.len();
-        tables + self.parts.len() + self.names.len() + self.ends.len() + self.handles.held() == 0
+        tables + self.parts.len() + self.names.len() + self.tickets.len() + self.ends.len() + self.handles.held() == 0
     }
 
     /// Forgets ready ciphers: no secret outlives its connection for long.
@@ -306,6 +323,7 @@ impl Secured {
     pub fn trim(&mut self) {
         self.parts.shrink_to_fit();
         self.names.shrink_to_fit();
+        self.tickets.shrink_to_fit();
         self.ends.shrink_to_fit();
     }
 
@@ -314,10 +332,12 @@ impl Secured {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let tables = [self.handshakes.bytes(), self.short.bytes(), self.long.bytes(), self.live.bytes()];
-        let maps = self.parts.allocation_size() + self.names.allocation_size() + self.ends.allocation_size();
+        let maps = [self.parts.allocation_size(), self.names.allocation_size(), self.ends.allocation_size()];
+        let tickets: usize =
+            self.tickets.allocation_size() + self.tickets.values().map(|ticket| ticket.len()).sum::<usize>();
         let ciphers = if self.ciphers.is_some() { CIPHERS * CIPHER_BYTES } else { 0 };
         let rustls = self.handshakes.len() * HANDSHAKE_BYTES + self.live.len() * LIVE_BYTES;
-        tables.iter().sum::<usize>() + self.handles.bytes() + maps + ciphers + rustls
+        tables.iter().chain(&maps).sum::<usize>() + self.handles.bytes() + tickets + ciphers + rustls
     }
 
     /// Bytes that were asked for and never used.

@@ -61,6 +61,9 @@ impl<I: Io> EventLoop<I> {
                     wire = std::mem::take(&mut self.sealing);
                 }
                 let speaks = self.secured.speaks(token.slot);
+                if let Some(ticket) = self.secured.take_ticket(token.slot) {
+                    wire.extend_from_slice(&ticket);
+                }
                 let sealed = match self.secured.records(token.slot).filter(|_| speaks) {
                     Some(parts) => seal(outbox, parts, if ends { Last::Word } else { Last::No }, &mut wire),
                     // Before a handshake is done, and after a failure, there is nothing to say it in.

@@ -155,8 +155,11 @@ impl<I: Io> EventLoop<I> {
             Ok(()) => self.feed(token, &mut wire),
             Err(failure) => Ended::Failed(failure),
         };
-        let cost = if wire.is_empty() { Cost::Cheap } else { Cost::Dear };
-        if !wire.is_empty() {
+        let last = self.last_step(token, &ended);
+        let cost = last.unwrap_or(if wire.is_empty() { Cost::Cheap } else { Cost::Dear });
+        if last.is_some() && !wire.is_empty() {
+            self.secured.keep_ticket(token.slot, &wire);
+        } else if !wire.is_empty() {
             self.stir(token);
             if let Some(outbox) = live(&mut self.conns, token).and_then(|conn| conn.outbox.as_mut()) {
                 outbox.push_wire(&wire);
@@ -175,6 +178,14 @@ impl<I: Io> EventLoop<I> {
             }
         }
         cost
+    }
+
+    /// What the last step of a TLS 1.3 handshake has cost; `None` for every other one. All that it leaves to be sent is a ticket, for
+    /// which no client waits: that goes with the answer to what it asks next. Who has shown a certificate has had it checked.
+    fn last_step(&mut self, token: Token, ended: &Ended) -> Option<Cost> {
+        let is_done = matches!(ended, Ended::Done(_));
+        let handshake = self.secured.handshake(token.slot).filter(|handshake| is_done && !handshake.is_tls12())?;
+        Some(if handshake.client().certificates.is_empty() { Cost::Cheap } else { Cost::Dear })
     }
 
     fn begin(&mut self, token: Token, terms: &Arc<Terms>) -> Result<(), Failure> {

@@ -170,7 +170,7 @@ impl<I: Io> EventLoop<I> {
     fn refuse_records(&mut self, token: Token, alert: Alert) {
         let id = self.conn_id(token);
         tracing::debug!(conn = ?id, alert = alert.label(), "a TLS record is refused");
-        let mut bytes = Vec::new();
+        let mut bytes = self.secured.take_ticket(token.slot).map(Vec::from).unwrap_or_default();
         if let Some((records, ciphers)) = self.secured.records(token.slot) {
             records.fail(ciphers, alert, &mut bytes);
         }

@@ -152,26 +152,28 @@ type KeyAndIv = (Zeroizing<[u8; KEY_BYTES_MAX]>, [u8; IV_BYTES]);
 
 fn derive(suite: Suite, secret: &[u8]) -> Result<KeyAndIv, Unspecified> {
     let prk = Prk::new_less_safe(suite.hash(), secret);
-    let mut key = Zeroizing::new([0; KEY_BYTES_MAX]);
     let mut iv = [0; IV_BYTES];
-    expand(&prk, b"tls13 key", &mut key[..suite.aead().key_len()])?;
     expand(&prk, b"tls13 iv", &mut iv)?;
-    Ok((key, iv))
+    Ok((derive_key(suite, &prk)?, iv))
 }
 
-/// Whether the keys that rustls gave out are those that this secret leads to.
+fn derive_key(suite: Suite, prk: &Prk) -> Result<Zeroizing<[u8; KEY_BYTES_MAX]>, Unspecified> {
+    let mut key = Zeroizing::new([0; KEY_BYTES_MAX]);
+    expand(prk, b"tls13 key", &mut key[..suite.aead().key_len()])?;
+    Ok(key)
+}
+
+/// Whether the key that rustls gave out is the one that this secret leads to. Then the secret is the one that rustls has, and its IV
+/// follows from it too.
 pub(super) fn agrees(suite: Suite, secret: &[u8], given: &ConnectionTrafficSecrets) -> bool {
-    let (given_suite, given_key, given_iv) = match given {
-        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Suite::Aes128Gcm, key, iv),
-        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Suite::Aes256Gcm, key, iv),
-        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (Suite::ChaCha20Poly1305, key, iv),
+    let (given_suite, given_key) = match given {
+        ConnectionTrafficSecrets::Aes128Gcm { key, .. } => (Suite::Aes128Gcm, key),
+        ConnectionTrafficSecrets::Aes256Gcm { key, .. } => (Suite::Aes256Gcm, key),
+        ConnectionTrafficSecrets::Chacha20Poly1305 { key, .. } => (Suite::ChaCha20Poly1305, key),
         _ => return false,
     };
-    let Ok((key, iv)) = derive(suite, secret) else {
+    let Ok(key) = derive_key(suite, &Prk::new_less_safe(suite.hash(), secret)) else {
         return false;
     };
-    let key = &key[..suite.aead().key_len()];
-    given_suite == suite
-        && verify_slices_are_equal(key, given_key.as_ref()).is_ok()
-        && verify_slices_are_equal(&iv, given_iv.as_ref()).is_ok()
+    given_suite == suite && verify_slices_are_equal(&key[..suite.aead().key_len()], given_key.as_ref()).is_ok()
 }
