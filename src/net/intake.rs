@@ -82,7 +82,8 @@ impl Event {
         size_of::<Self>() + held
     }
 
-    /// Whether a call may be waiting for it. Newcomers and those who have gone can wait for a few turns.
+    /// Whether it is to reach its worker in this turn. Newcomers can wait for a few turns, and so can those who have gone, though their calls
+    /// end with them.
     fn is_pressing(&self) -> bool {
         !matches!(self, Self::Knock { .. } | Self::Ended { .. })
     }
@@ -264,7 +265,7 @@ impl Intake {
         self.hatches.iter().any(|hatch| hatch.unfinished.load(Ordering::Relaxed) > 0)
     }
 
-    /// Whether something was pushed since the last offer that a call may be waiting for.
+    /// Whether something was pushed since the last offer that is to reach its worker in this turn.
     #[must_use]
     pub fn is_pressed(&self) -> bool {
         self.is_pressed

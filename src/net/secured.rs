@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use zeroize::Zeroize;
 
 use crate::kit::buffer_pool::{BufferPool, Lease, Purpose};
 use crate::kit::slots::Slots;
@@ -270,8 +271,8 @@ impl Secured {
         match handle.kind() {
             Kind::Newcomer | Kind::Over => {}
             Kind::Shaking => drop(self.handshakes.remove(index)),
-            Kind::Short => drop(self.short.remove(index)),
-            Kind::Long => drop(self.long.remove(index)),
+            Kind::Short => wipe(&mut self.short, index),
+            Kind::Long => wipe(&mut self.long, index),
             Kind::Live => drop(self.live.remove(index)),
         }
         self.handles.put(slot, Handle::NONE);
@@ -350,6 +351,14 @@ impl Secured {
     }
 }
 
+/// Frees a place in a table of secrets. They are overwritten first, since a free place keeps the bytes of who had it last.
+fn wipe<T: Zeroize>(table: &mut Slots<T>, index: u32) {
+    if let Some(rest) = table.get_mut(index) {
+        rest.zeroize();
+    }
+    drop(table.remove(index));
+}
+
 /// Joins what records hold: the first piece stays where it was opened, so that one that comes alone is not moved.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Joined {
@@ -398,6 +407,26 @@ mod tests {
         let mut joined = Joined::behind(4);
         joined.add(&mut scratch, 7..9);
         assert_eq!(&scratch[joined.range()], b"keptab");
+    }
+
+    /// Something that must not be moved before it is wiped.
+    struct Told<'a>(&'a std::cell::Cell<u32>);
+
+    impl Zeroize for Told<'_> {
+        fn zeroize(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    #[test]
+    fn a_place_is_wiped_before_it_is_free() {
+        let wiped = std::cell::Cell::new(0);
+        let mut table = Slots::default();
+        let index = table.insert(Told(&wiped));
+        wipe(&mut table, index + 1);
+        assert_eq!((wiped.get(), table.len()), (0, 1));
+        wipe(&mut table, index);
+        assert_eq!((wiped.get(), table.len()), (1, 0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A seed decides everything: peers, callers, faults, and who goes on next. `docs/testing.md` says how to run one.
 
 mod agent;
+mod asking;
 mod audit;
 mod backend;
 mod budgets;

@@ -118,7 +118,12 @@ fn arrival_limits(rng: &mut Rng) -> ArrivalLimits {
 
 /// Whose headers are believed: half of the time nobody's, and never everybody's.
 fn balancers(rng: &mut Rng) -> Balancers {
-    [rng.bool(), rng.bool()].map(|proxied| proxied.then(|| Networks(network("10.0.0.0/15").into_iter().collect())))
+    [rng.bool(), rng.bool()].map(|proxied| proxied.then(known_balancers))
+}
+
+/// Three of four sockets come from there.
+fn known_balancers() -> Networks {
+    Networks(network("10.0.0.0/15").into_iter().collect())
 }
 
 fn network(text: &str) -> Option<Network> {
@@ -229,7 +234,7 @@ pub(super) fn one_loop(kernel: &SharedKernel, change: impl FnOnce(&mut Rules)) -
     secured_loop(kernel, [None, None], change)
 }
 
-/// The same, with TLS where a door has terms of it.
+/// The same, with TLS where a door has terms of it, and behind a balancer where the kernel says so.
 pub(super) fn secured_loop(kernel: &SharedKernel, tls: DoorTerms, change: impl FnOnce(&mut Rules)) -> OneLoop {
     let mut rng = Rng::with_seed(3);
     let mut rules = rules(&mut rng);
@@ -245,6 +250,7 @@ pub(super) fn secured_loop(kernel: &SharedKernel, tls: DoorTerms, change: impl F
         ..limits(&mut rng)
     };
     let waker = Arc::new(SimWake(Arc::clone(&kernel.borrow().doors[0].woken)));
+    let balancers = kernel.borrow().proxied.map(|proxied| proxied.then(known_balancers));
     let (mailbox, letters) = Mailbox::new(9, waker);
     let (hatch, tray) = queue(QueueLimits { batches_max: 9, bytes_max: 1 << 20 });
     let (budget, status) = (Budget::new(BudgetLimit::NONE, Ladder::NONE), Arc::new(LoopStatus::default()));
@@ -258,7 +264,7 @@ pub(super) fn secured_loop(kernel: &SharedKernel, tls: DoorTerms, change: impl F
         status: Arc::clone(&status),
         room: Quota::new(50),
         budget: Arc::clone(&budget),
-        arrivals: Arc::new(Arrivals::new([None, None], ArrivalLimits::none())),
+        arrivals: Arc::new(Arrivals::new(balancers, ArrivalLimits::none())),
         tls,
     });
     OneLoop { body, mailbox, tray, rules, limits, budget, status }

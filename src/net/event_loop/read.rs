@@ -128,7 +128,11 @@ impl<I: Io> EventLoop<I> {
             budget = budget.saturating_sub(bytes.count);
             let flow = self.receive(token, bytes, room);
             if self.is_shaking(token) {
-                // A balancer's header was all that it could be read for here.
+                // A balancer's header was all that it could be read for here. No edge will tell of an end that was told of already: a
+                // balancer that asks whether somebody is there says no more than its header.
+                if until == Until::Refused {
+                    self.line_up(token);
+                }
                 return;
             }
             if flow == Some(Flow::Budget) || budget == 0 || behind == Behind::MoreLater {
@@ -260,7 +264,8 @@ impl<I: Io> EventLoop<I> {
             _ if kept > 0 => (kept, Behind::More),
             _ => match self.rules.kept_bytes_max.saturating_sub(self.pool.lent_bytes(Purpose::Kept)) {
                 SCRATCH_BYTES.. => (SCRATCH_BYTES, Behind::More),
-                // No more than can be heard at once, or kept. A peer that goes on sending is held back by TCP then.
+                // No more than can be heard at once, or kept. A peer that goes on sending is held back by TCP then. Under TLS a record is
+                // opened whole, so one that comes to its end here may bring more than that: it is heard to its end, whatever the budget.
                 room => {
                     let room = if room < LEASE_BYTES { 0 } else { room };
                     ((part + conn.session.sure_bytes(&self.rules).max(room)).min(SCRATCH_BYTES), Behind::MoreLater)

@@ -67,6 +67,18 @@ impl<const N: usize> Drop for Direction<N> {
     }
 }
 
+impl<const N: usize> Zeroize for AtRest<N> {
+    /// Overwrites both secrets where they lie, before the connection is taken out of a table: that moves it, and what is dropped then is
+    /// the copy. Nothing can be opened or sealed afterwards.
+    fn zeroize(&mut self) {
+        for direction in [&mut self.rx, &mut self.tx] {
+            direction.secret.zeroize();
+        }
+        self.rx.counter.mark(ENDED, ENDED);
+        self.tx.counter.mark(CLOSED | OWED, CLOSED);
+    }
+}
+
 /// A connection at rest, with traffic secrets of `N` bytes: 32 for the suites with SHA-256, 48 for that with SHA-384.
 pub struct AtRest<const N: usize> {
     rx: Direction<N>,
@@ -283,5 +295,22 @@ impl<const N: usize> std::fmt::Debug for AtRest<N> {
             .field("rx", &self.rx.counter)
             .field("tx", &self.tx.counter)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_one_that_was_wiped() {
+        let mut rest = AtRest::<32>::new(Suite::Aes128Gcm, (&[7; 32], 3), (&[8; 32], 4)).expect("secrets that fit");
+        rest.zeroize();
+        assert_eq!([rest.rx.secret, rest.tx.secret], [[0; 32]; 2]);
+        let (mut ciphers, mut out) = (Ciphers::new(1), Vec::new());
+        assert_eq!(rest.seal(&mut ciphers, &[b"x"], &mut out), Err(Spent));
+        rest.close(&mut ciphers, &mut out);
+        assert!(out.is_empty(), "nothing is sealed with a key that everybody knows");
+        assert_eq!(rest.open(&mut ciphers, &mut [23, 3, 3, 0, 1, 0]), Opened::Closed);
     }
 }

@@ -52,11 +52,11 @@ impl Ciphers {
         let first = secret.first_chunk().ok_or(Unspecified)?;
         let at = (u64::from_le_bytes(*first) % self.places.len() as u64) as usize;
         let place = &mut self.places[at];
-        let ready = match place.take() {
-            Some(ready) if ready.is_of(suite, secret) => ready,
-            _ => Ready::new(suite, secret)?,
-        };
-        Ok(&place.insert(ready).cipher)
+        // In its place: what is moved leaves a copy of its keys behind.
+        if !place.as_ref().is_some_and(|ready| ready.is_of(suite, secret)) {
+            *place = Some(Ready::new(suite, secret)?);
+        }
+        place.as_ref().map(|ready| &ready.cipher).ok_or(Unspecified)
     }
 }
 

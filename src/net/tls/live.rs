@@ -8,7 +8,7 @@ use rustls::{Error, ServerConnection};
 
 use super::alert::Alert;
 use super::ciphers::Ciphers;
-use super::record::{Front, front};
+use super::record::{APPLICATION_DATA, Front, front};
 use super::records::{Opened, Records, Spent};
 
 /// A connection of TLS 1.2.
@@ -64,6 +64,16 @@ impl Live {
     }
 }
 
+/// Whether the last of some records carries application data: in TLS 1.2 the head says what is in a record.
+fn ends_with_data(records: &[u8]) -> bool {
+    let (mut at, mut last) = (0, None);
+    while let Front::Whole(whole) = front(&records[at..]) {
+        last = Some(records[at]);
+        at += whole;
+    }
+    last == Some(APPLICATION_DATA)
+}
+
 /// The alert that rustls answers an error with has its number in no public table; this is what is told to logs.
 fn alert(error: &Error) -> Alert {
     match error {
@@ -105,6 +115,8 @@ impl Records for Live {
         if self.closed {
             return Err(Spent);
         }
+        let before = out.len();
+        let has_data = fragments.iter().any(|fragment| !fragment.is_empty());
         let mut slices: Vec<IoSlice<'_>> = fragments.iter().map(|fragment| IoSlice::new(fragment)).collect();
         let mut left = slices.as_mut_slice();
         IoSlice::advance_slices(&mut left, 0);
@@ -116,6 +128,13 @@ impl Records for Live {
             IoSlice::advance_slices(&mut left, written);
         }
         self.drain(out);
+        // Keys of TLS 1.2 serve so many records (2^24 with AES-GCM) and have no successors. After that rustls says that it has taken what it
+        // drops, and closes: nobody may be told that it was sealed.
+        if has_data && !ends_with_data(&out[before..]) {
+            out.truncate(before);
+            self.closed = true;
+            return Err(Spent);
+        }
         Ok(())
     }
 
