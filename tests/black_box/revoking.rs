@@ -331,3 +331,16 @@ fn revocations_end_with_the_tokens_that_they_mean() {
     let page = site.acme.get(&format!("/v1/revocations?limit=2&cursor={next}"));
     assert_eq!((page.body["revocations"].as_array().map(Vec::len), &page.body["next"]), (Some(1), &Value::Null));
 }
+
+/// The webhook is asked until the next start, whatever the file says: whom it lets in, no bound of tokens' lives is for.
+#[test]
+fn a_revocation_outlives_a_webhook_that_the_file_does_not_name_any_more() {
+    let lifetime = "[auth]\nlifetime_max = \"1h\"\n";
+    let webhook = "[webhook]\nurl = \"http://127.0.0.1:9/\"\n";
+    let site = Site::start(&format!("{webhook}{lifetime}"));
+    let end = |id: &str| revoke(&site.acme, &json!({ "token_id": id })).body["expires_at"].clone();
+    assert_eq!(end("before"), Value::Null);
+    site.gateway.configure(&site.config.replace(webhook, ""));
+    assert!(site.gateway.reload().contains("webhook.url"), "it needs a restart");
+    assert_eq!(end("after"), Value::Null);
+}
