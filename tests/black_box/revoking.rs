@@ -316,10 +316,12 @@ fn revocations_end_with_the_tokens_that_they_mean() {
     assert!((now + 3620..now + 3640).contains(&ends), "{answer:?}");
     let answer = revoke(&site.acme, &json!({"agent": "a"}));
     assert_eq!(answer.body["expires_at"], Value::Null, "a ban stays: {answer:?}");
-    let answer = revoke(&site.acme, &json!({"agent": "b", "expires_at": now + 2}));
+    let answer = revoke(&site.acme, &json!({"agent": "b", "expires_at": now + 6}));
     assert_eq!(answer.status, 201);
-    let token = site.token("b", "acme", &json!({"iat": now}));
+    // By one clock: a token that is made a second later would live for a second too long.
+    let token = site.token("b", "acme", &json!({"iat": now, "exp": now + 3600}));
     assert_eq!(site.knock(&token), 401);
+    assert_eq!(site.gateway.metric("holdfast_auth_failures_total", "cause=\"revoked\""), 1);
     crate::gateway::until(|| site.knock(&token) == 101, "it is in force no more");
     // Tokens that live for longer, or do not say, are none here.
     assert_eq!(site.knock(&site.token("c", "acme", &json!({}))), 401);
