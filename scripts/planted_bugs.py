@@ -15,7 +15,6 @@ class Bug(NamedTuple):
 
 
 TLS = ("net::tls",)
-SIM = ("sim::",)
 
 BUGS = [
     # ---- the event loop, and what meets there ----
@@ -85,8 +84,6 @@ BUGS = [
     Bug("tls-bad-record-not-answered", "src/net/event_loop/unseal.rs", "‹records.fail(ciphers, alert, &mut bytes);⇒let _ = ciphers;›", ("sim::records",)),
     Bug("tls-update-owed-and-never-paid", "src/net/event_loop/unseal.rs", "Then::Owes => «self.stir(token)⇒()»,", ("sim::records",)),
     Bug("tls-no-goodbye-to-who-closes", "src/net/event_loop/unseal.rs", "Opened::Closed => «then = Then::Closed⇒()»,", ("sim::records",)),
-    Bug("handshakes-above-the-cap", "src/net/event_loop/shake.rs",
-        "‹self.secured.shaking() < self.limits.handshakes_max as usize⇒true›", SIM),
     Bug("handshakes-all-in-one-turn", "src/net/event_loop/shake.rs", "if «self.step(token) == Cost::Dear⇒self.step(token) == Cost::Dear && self.stopping» {", ("sim::line",)),
 
     # ---- who may come in, and what they may do ----

@@ -182,6 +182,8 @@ pub struct EventLoop<I: Io> {
     /// Some worker took no more in this turn.
     starved: bool,
     backed_up: bool,
+    /// Turns since the workers were last offered what was heard, where nothing of it is pressing.
+    turns_together: u32,
     /// At the end of the last turn a worker was not done with what it had been given in earlier ones.
     workers_behind: bool,
     stopping: bool,
@@ -241,6 +243,7 @@ impl<I: Io> EventLoop<I> {
             early: Vec::new(),
             starved: false,
             backed_up: false,
+            turns_together: 0,
             workers_behind: false,
             stopping: false,
             ends_logged: Pace::new(ENDS_LOGGED_A_SECOND),

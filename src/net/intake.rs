@@ -81,6 +81,11 @@ impl Event {
         };
         size_of::<Self>() + held
     }
+
+    /// Whether a call may be waiting for it. Newcomers and those who have gone can wait for a few turns.
+    fn is_pressing(&self) -> bool {
+        !matches!(self, Self::Knock { .. } | Self::Ended { .. })
+    }
 }
 
 /// Events of one turn for one worker.
@@ -217,6 +222,7 @@ impl Tray {
 pub struct Intake {
     hatches: Vec<Hatch>,
     waiting: Vec<Waiting>,
+    is_pressed: bool,
 }
 
 /// What one worker has not been offered yet, or did not take.
@@ -231,12 +237,13 @@ impl Intake {
     #[must_use]
     pub fn new(hatches: Vec<Hatch>) -> Self {
         let waiting = hatches.iter().map(|_| Waiting::default()).collect();
-        Self { hatches, waiting }
+        Self { hatches, waiting, is_pressed: false }
     }
 
     /// Puts an event about `conn` into the batch of its worker.
     pub fn push(&mut self, conn: ConnId, event: Event) {
         let worker = self.worker(conn);
+        self.is_pressed |= event.is_pressing();
         self.waiting[worker].bytes += event.weight();
         self.waiting[worker].batch.push(event);
     }
@@ -257,8 +264,15 @@ impl Intake {
         self.hatches.iter().any(|hatch| hatch.unfinished.load(Ordering::Relaxed) > 0)
     }
 
+    /// Whether something was pushed since the last offer that a call may be waiting for.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.is_pressed
+    }
+
     /// Offers every batch to its worker; false when some had to be kept.
     pub fn offer(&mut self) -> bool {
+        self.is_pressed = false;
         let mut all = true;
         for (hatch, waiting) in self.hatches.iter().zip(&mut self.waiting) {
             if waiting.batch.is_empty() {
@@ -294,6 +308,27 @@ mod tests {
 
     fn ended(slot: u32) -> Event {
         Event::Ended { conn: ConnId::new(0, slot, 1), agent: AgentSlot::NONE, reason: Reason::PeerClosed }
+    }
+
+    #[test]
+    fn what_a_call_may_wait_for_is_pressing_until_it_is_offered() {
+        let (hatch, _tray) = queue(QueueLimits { batches_max: 8, bytes_max: 1 << 20 });
+        let mut intake = Intake::new(vec![hatch]);
+        let conn = ConnId::new(0, 0, 1);
+        intake.push(conn, ended(0));
+        assert!(!intake.is_pressed());
+        for event in [
+            Event::NoRoom { call: CallId(1) },
+            Event::NotWritten { call: CallId(1) },
+            Event::Message { conn, encoding: Encoding::Json, body: Bytes::new() },
+            Event::LinkMessage { conn, encoding: Encoding::Json, body: Bytes::new() },
+            Event::LinkEnded { conn, reason: Reason::PeerClosed },
+        ] {
+            intake.push(conn, event);
+            intake.push(conn, ended(0));
+            assert!(intake.is_pressed());
+            assert!(intake.offer() && !intake.is_pressed());
+        }
     }
 
     #[test]

@@ -52,7 +52,6 @@ const ROUNDS: [Round; 7] = [
             ("recvfrom", "EINTR", "1+2"),
             ("sendto", "EINTR", "1+2"),
             ("writev", "EINTR", "1+2"),
-            ("epoll_wait", "EINTR", "1+3"),
         ],
     ),
     ("no files, nothing can be watched", In::All, &[("accept4", "ENFILE", "1+2"), ("epoll_ctl", "ENOSPC", "1+4")]),
@@ -88,9 +87,12 @@ const ROUNDS: [Round; 7] = [
         ],
     ),
     (
-        "nothing ready after all",
+        // Of loops alone: a wait that strace has begun to fail when it lets go ends with ENOSYS, which the runtime of the control
+        // thread takes for the end of the world.
+        "nothing ready after all, waits that are interrupted",
         In::Loops,
         &[
+            ("epoll_wait", "EINTR", "1+3"),
             ("accept4", "EAGAIN", "1+3"),
             ("recvfrom", "EAGAIN", "3+5"),
             ("sendto", "EAGAIN", "1+2"),

@@ -19,7 +19,6 @@ use super::captured::Captured;
 use super::failure::Failure;
 use super::record::{Front, front};
 use super::rest::Rest;
-use super::suite::{Suite, agrees};
 use crate::kit::lock::lock;
 
 /// Tickets that clients with the same settings keep for each other.
@@ -198,16 +197,9 @@ impl Opening {
     /// It has not come so far, or the secrets that were caught are not those that rustls uses.
     pub fn into_rest(self: Box<Self>) -> Result<Rest, Failure> {
         let Self { connection, captured, .. } = *self;
-        let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
-        let suite = suite.and_then(Suite::of).ok_or_else(Failure::not_at_rest)?;
-        let extracted = connection.dangerous_extract_secrets()?;
+        let (suite, extracted) = (connection.negotiated_cipher_suite(), connection.dangerous_extract_secrets()?);
         let secrets = captured.take();
-        let (rx_number, rx_keys) = &extracted.rx;
-        let (tx_number, tx_keys) = &extracted.tx;
-        if !agrees(suite, &secrets.server, rx_keys) || !agrees(suite, &secrets.client, tx_keys) {
-            return Err(Failure::not_at_rest());
-        }
-        Rest::new(suite, (&secrets.server, *rx_number), (&secrets.client, *tx_number)).ok_or_else(Failure::not_at_rest)
+        Rest::of_handshake(suite, &extracted, (&secrets.server, &secrets.client))
     }
 }
 

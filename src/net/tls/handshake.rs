@@ -15,7 +15,6 @@ use super::live::Live;
 use super::record::{BODY_BYTES_MAX, Front, HEAD_BYTES, front};
 use super::rest::Rest;
 use super::server::Server;
-use super::suite::{Suite, agrees};
 
 /// Most bytes that a client may send before its handshake is done: a hello takes up to some 4 kB, half of it for a post-quantum
 /// key. rustls keeps a message until it is whole, so this bounds what half a handshake costs.
@@ -221,16 +220,9 @@ impl Handshake {
         if let Some(failure) = failed {
             return Err(failure);
         }
-        let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
-        let suite = suite.and_then(Suite::of).ok_or_else(Failure::not_at_rest)?;
-        let extracted = connection.dangerous_extract_secrets()?;
+        let (suite, extracted) = (connection.negotiated_cipher_suite(), connection.dangerous_extract_secrets()?);
         let secrets = captured.take();
-        let (rx_number, rx_keys) = &extracted.rx;
-        let (tx_number, tx_keys) = &extracted.tx;
-        if !agrees(suite, &secrets.client, rx_keys) || !agrees(suite, &secrets.server, tx_keys) {
-            return Err(Failure::not_at_rest());
-        }
-        Rest::new(suite, (&secrets.client, *rx_number), (&secrets.server, *tx_number)).ok_or_else(Failure::not_at_rest)
+        Rest::of_handshake(suite, &extracted, (&secrets.client, &secrets.server))
     }
 }
 

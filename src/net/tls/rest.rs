@@ -1,10 +1,13 @@
 //! A connection at rest, whichever its suite. Owns the choice between the two sizes of secrets, and nothing else.
 
+use rustls::{ExtractedSecrets, SupportedCipherSuite};
+
 use super::alert::Alert;
 use super::at_rest::AtRest;
 use super::ciphers::Ciphers;
+use super::failure::Failure;
 use super::records::{Opened, Records, Spent};
-use super::suite::Suite;
+use super::suite::{Suite, agrees};
 
 /// A connection at rest as the handshake leaves it. A loop that keeps many puts the two kinds into tables of their own, so
 /// that the small ones stay small.
@@ -22,6 +25,24 @@ impl Rest {
             Suite::Aes128Gcm | Suite::ChaCha20Poly1305 => AtRest::new(suite, rx, tx).map(Self::Short),
             Suite::Aes256Gcm => AtRest::new(suite, rx, tx).map(Self::Long),
         }
+    }
+
+    /// What a finished handshake leaves: `heard` and `own` are the secrets that were caught, of the peer and of this side.
+    ///
+    /// # Errors
+    ///
+    /// The suite is none of TLS 1.3, or the secrets that were caught are not those that rustls' own keys follow from.
+    pub(super) fn of_handshake(
+        suite: Option<SupportedCipherSuite>,
+        extracted: &ExtractedSecrets,
+        (heard, own): (&[u8], &[u8]),
+    ) -> Result<Self, Failure> {
+        let suite = suite.and_then(|suite| Suite::of(suite.suite())).ok_or_else(Failure::not_at_rest)?;
+        let ((rx_number, rx_keys), (tx_number, tx_keys)) = (&extracted.rx, &extracted.tx);
+        if !agrees(suite, heard, rx_keys) || !agrees(suite, own, tx_keys) {
+            return Err(Failure::not_at_rest());
+        }
+        Self::new(suite, (heard, *rx_number), (own, *tx_number)).ok_or_else(Failure::not_at_rest)
     }
 
     /// The records of it.
