@@ -40,6 +40,8 @@ pub struct Agent<H, N> {
     desk: Desk,
     news: N,
     rng: fastrand::Rng,
+    /// A token that has run out.
+    spent: Option<String>,
 }
 
 impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
@@ -56,6 +58,7 @@ impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
             desk: Desk { give, take, waker },
             news,
             rng,
+            spent: None,
         })
     }
 
@@ -72,6 +75,7 @@ impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
         loop {
             number += 1;
             let served = self.once(number);
+            self.spent = served.spent.or(self.spent.take());
             if let Some(welcomed) = served.welcomed {
                 backoff.opened(welcomed);
             }
@@ -93,10 +97,11 @@ impl<H: Handler, N: FnMut(News<'_>)> Agent<H, N> {
     }
 
     fn once(&mut self, number: u64) -> Served {
-        let opened = Serving::open(&mut self.events, &self.options, &self.desk, &mut self.news, number);
+        let attempt = (number, self.spent.as_deref());
+        let opened = Serving::open(&mut self.events, &self.options, &self.desk, &mut self.news, attempt);
         match opened {
             Ok(serving) => serving.run(),
-            Err(ending) => Served { ending, welcomed: None },
+            Err(ending) => Served { ending, welcomed: None, spent: None },
         }
     }
 

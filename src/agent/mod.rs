@@ -60,11 +60,15 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The token to show now; `None` in development, and where a certificate says it.
-    fn token(&self) -> Result<Option<String>, Ending> {
+    /// The token to show now; `None` in development, and where a certificate says it. The one that is `spent` would be refused for good,
+    /// so a newer one is waited for where there may be one.
+    fn token(&self, spent: Option<&str>) -> Result<Option<String>, Ending> {
         match self {
             Self::Token(token) => Ok(Some(token.clone())),
-            Self::Renewed(source) => source.newest().map(Some).map_err(Ending::NoToken),
+            Self::Renewed(source) => match source.newest() {
+                Ok(token) if Some(&*token) == spent => Err(Ending::NoToken("the newest one has run out".to_owned())),
+                newest => newest.map(Some).map_err(Ending::NoToken),
+            },
             Self::Certificate | Self::Dev(_) => Ok(None),
         }
     }

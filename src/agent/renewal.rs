@@ -80,6 +80,11 @@ impl Renewal {
         }
     }
 
+    /// What was shown last.
+    pub fn into_shown(self) -> String {
+        self.shown
+    }
+
     /// When to look again.
     pub fn wake_at(&self) -> Option<Now> {
         self.look_at

@@ -32,6 +32,9 @@ pub(super) struct Desk {
     pub waker: Waker,
 }
 
+/// The close code of a connection whose token has run out.
+const TOKEN_EXPIRED: u16 = 4002;
+
 enum Phase {
     /// Upgraded, not yet welcomed.
     Greeting { until: Now },
@@ -49,6 +52,8 @@ pub(super) struct Served {
     pub ending: Ending,
     /// When it was welcomed, if it was.
     pub welcomed: Option<Now>,
+    /// The token that was shown last, and has run out since.
+    pub spent: Option<String>,
 }
 
 /// A connection and its open calls.
@@ -77,9 +82,9 @@ impl<'a, H: Handler> Serving<'a, H> {
         options: &'a Options,
         desk: &'a Desk,
         news: &'a mut dyn FnMut(News<'_>),
-        number: u64,
+        (number, spent): (u64, Option<&str>),
     ) -> Result<Self, Ending> {
-        let token = options.credentials.token()?;
+        let token = options.credentials.token(spent)?;
         let socket = connect::dial(events, options, token.as_deref())?;
         let now = events.clock.now();
         Ok(Self {
@@ -113,7 +118,8 @@ impl<'a, H: Handler> Serving<'a, H> {
         for call in mem::take(&mut self.open).into_keys() {
             self.events.handler.abandon(call, now);
         }
-        Served { ending, welcomed: self.welcomed }
+        let has_run_out = matches!(ending, Ending::Closed { code: TOKEN_EXPIRED, .. });
+        Served { ending, welcomed: self.welcomed, spent: has_run_out.then(|| self.renewal.into_shown()) }
     }
 
     /// One turn; returns until when to wait for more.

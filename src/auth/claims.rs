@@ -99,7 +99,7 @@ pub(super) struct Rules {
 
 impl Rules {
     /// The tenant of a token that names none: that of an issuer which has but one.
-    fn tenant_when_absent(&self) -> &str {
+    pub(super) fn tenant_when_absent(&self) -> &str {
         if let [only] = self.tenants.as_slice() { only } else { TENANT_WHEN_ABSENT }
     }
 }

@@ -146,6 +146,26 @@ impl Verifier {
         }
     }
 
+    /// Who a token says that it is for, as `tenant/agent`; `None` where it names nobody that could be one. Only for a token whose signature
+    /// was found good: nothing is checked here.
+    #[must_use]
+    pub fn claimed_agent(&self, token: &str) -> Option<String> {
+        /// The two claims that name somebody.
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow)]
+            sub: Option<Text<'a>>,
+            #[serde(borrow)]
+            tenant: Option<Text<'a>>,
+        }
+        let payload = URL_SAFE_NO_PAD.decode(Parts::cut(token).ok()?.payload).ok()?;
+        let named: Named<'_> = serde_json::from_slice(&payload).ok()?;
+        let rules = self.issuer_of(&payload).map_or(&self.rules, |issuer| &issuer.rules);
+        let tenant = named.tenant.map_or(Cow::Borrowed(rules.tenant_when_absent()), |tenant| tenant.0);
+        let agent = named.sub?.0;
+        (is_name(&tenant) && is_name(&agent)).then(|| format!("{tenant}/{agent}"))
+    }
+
     /// The issuer that the token says it is from. What it says is not verified yet; it chooses the keys that have to verify it.
     fn issuer_of(&self, payload: &[u8]) -> Option<&Issuer> {
         if self.issuers.is_empty() {
@@ -154,25 +174,6 @@ impl Verifier {
         let named = serde_json::from_slice::<Named<'_>>(payload).ok()?.iss?;
         self.issuers.iter().find(|issuer| issuer.iss == named.0)
     }
-}
-
-/// Who a token says that it is for, as `tenant/agent`; `None` where it names nobody that could be one. Only for a token whose signature
-/// was found good: nothing is checked here.
-#[must_use]
-pub fn claimed_agent(token: &str) -> Option<String> {
-    /// The two claims that name somebody.
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow)]
-        sub: Option<Text<'a>>,
-        #[serde(borrow)]
-        tenant: Option<Text<'a>>,
-    }
-    let payload = URL_SAFE_NO_PAD.decode(Parts::cut(token).ok()?.payload).ok()?;
-    let named: Named<'_> = serde_json::from_slice(&payload).ok()?;
-    let tenant = named.tenant.map_or(Cow::Borrowed(claims::TENANT_WHEN_ABSENT), |tenant| tenant.0);
-    let agent = named.sub?.0;
-    (is_name(&tenant) && is_name(&agent)).then(|| format!("{tenant}/{agent}"))
 }
 
 /// Signs a token (for `holdfast token mint` and tests). `key.material` is the secret or the private key in PEM; an

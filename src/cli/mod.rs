@@ -82,12 +82,13 @@ fn run_token(args: &token::TokenArgs) -> ExitCode {
     let load = |file: Option<&Path>| {
         let sources = Sources::of_process(file.map(Path::to_owned), Vec::new());
         let settings = config::load(&sources).map_err(|problems| problems.to_string())?.settings;
+        let lifetime_max_secs = settings.lifetime_max_secs();
         let (auth, jwks) = (settings.auth, settings.jwks);
         Ok(token::TokenSettings {
             keys: auth.keys.0,
             audience: (!auth.audience.is_empty()).then_some(auth.audience),
             leeway_secs: auth.leeway.as_secs(),
-            lifetime_max_secs: Some(auth.lifetime_max.as_secs()).filter(|secs| *secs > 0),
+            lifetime_max_secs,
             issuers: token::TokenIssuers {
                 issuers: auth.issuers.0,
                 limits: SetLimits { bytes_max: jwks.bytes_max, keys_max: jwks.keys_max },

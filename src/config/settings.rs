@@ -374,6 +374,14 @@ impl Settings {
         by_token || !self.tls.client_identity.is_empty()
     }
 
+    /// The longest that a token may live (`auth.lifetime_max`), in whole seconds; `None` where that has no bound. A part of a second is no
+    /// bound that tokens could keep, and must not become none at all.
+    #[must_use]
+    pub fn lifetime_max_secs(&self) -> Option<u64> {
+        let longest = self.auth.lifetime_max;
+        (!longest.is_zero()).then(|| longest.as_secs().max(1))
+    }
+
     /// Parses every value; each problem is noted. `None` when a default is no value, which a test rules out.
     pub(super) fn resolve(
         raw: &Raw,

@@ -526,3 +526,14 @@ fn an_audit_log_has_a_file() {
     let told = refusal("[audit]\ncalls = \"yes\"\n", &[]);
     assert!(told.contains("must be one of \"on\", \"off\""), "{told}");
 }
+
+/// A bound of less than a second must not be taken for none.
+#[test]
+fn a_bound_on_the_life_of_tokens_is_one_however_short_it_is() {
+    for (typed, expected) in
+        [("0s", None), ("1ms", Some(1)), ("999ms", Some(1)), ("1500ms", Some(1)), ("1h", Some(3600))]
+    {
+        let settings = accepted(&format!("[auth]\nlifetime_max = \"{typed}\"\n"), &[]);
+        assert_eq!(settings.lifetime_max_secs(), expected, "{typed}");
+    }
+}

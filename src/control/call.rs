@@ -47,16 +47,17 @@ pub async fn post(
     patience.wait_for(Wait::Us, asked.now);
     let call = call_body::parse(&bytes, limits.timeouts())?;
     let request = request(&asked, &agent, &call);
-    let permitted = shared.dispatch.permit(request).map_err(|forbidden| {
-        shared.dispatch.call_forbidden(asked.now, &request, forbidden);
-        Problem::new(Kind::Forbidden).detail(match forbidden {
-            Forbidden::ByKey => "This API key may not call this method.",
-            Forbidden::ByToken => "This agent's token does not allow calls of this method.",
-        })
-    })?;
-    if let Some(key) = key {
-        return keyed_call::send(shared, limits.idempotency, key, &bytes, &permitted).await;
-    }
+    let permitted = match (shared.dispatch.permit(request), key) {
+        (Ok(permitted), Some(key)) => {
+            return keyed_call::send(shared, limits.idempotency, key, &bytes, &permitted).await;
+        }
+        (Ok(permitted), None) => permitted,
+        (Err(Forbidden::ByToken), Some(key)) => {
+            let repeated = keyed_call::repeat(shared, key, &bytes, &request).await;
+            return repeated.unwrap_or_else(|| Err(forbidden(shared, &asked, &request, Forbidden::ByToken)));
+        }
+        (Err(why), _) => return Err(forbidden(shared, &asked, &request, why)),
+    };
     Ok(send(shared, &permitted).await)
 }
 
@@ -83,6 +84,14 @@ async fn send(shared: &Arc<Shared>, permitted: &Permitted<'_>) -> Answer {
         // The contract is one outcome for each call, so this is a defect of ours, and is said as one.
         Err(_) => Problem::new(Kind::Internal).agent(agent).call(call).into_answer(),
     }
+}
+
+fn forbidden(shared: &Shared, asked: &Admitted<'_>, request: &CallRequest<'_>, why: Forbidden) -> Problem {
+    shared.dispatch.call_forbidden(asked.now, request, why);
+    Problem::new(Kind::Forbidden).detail(match why {
+        Forbidden::ByKey => "This API key may not call this method.",
+        Forbidden::ByToken => "This agent's token does not allow calls of this method.",
+    })
 }
 
 fn request<'a>(asked: &'a Admitted<'_>, agent: &'a str, call: &'a CallBody<'_>) -> CallRequest<'a> {

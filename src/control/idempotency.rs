@@ -140,6 +140,15 @@ impl<W> Idempotency<W> {
         Begun::First(Seat { key, flight, seat: 0 })
     }
 
+    /// As [`Idempotency::begin`], for a call that must not be sent: what became of the one that was sent under this key, which no change
+    /// since makes undone. `None` where there was none; the waiter is dropped then.
+    pub fn repeat(&mut self, now: Now, key: &Key, body: BodyDigest, waiter: W) -> Option<Begun> {
+        self.forget_expired(now);
+        let key = self.entries.get_key_value(key).map(|(key, _)| Arc::clone(key))?;
+        let entry = self.entries.get_mut(&key)?;
+        Some(entry.join(key, body, waiter))
+    }
+
     /// The call was sent under this id. Nothing happens when it has ended already.
     pub fn sent(&mut self, seat: &Seat, id: CallId) {
         if let Some(State::InFlight { call, .. }) = self.state_of(seat) {

@@ -18,7 +18,7 @@ use crate::calls::{End, Outcome};
 use crate::kit::ids::CallId;
 use crate::kit::lock::lock;
 use crate::kit::tick::millis;
-use crate::work::dispatch::Permitted;
+use crate::work::dispatch::{CallRequest, Permitted};
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -35,18 +35,43 @@ pub async fn send(
     permitted: &Permitted<'_>,
 ) -> Result<Answer, Problem> {
     let request = permitted.request();
-    let (tenant, owner) = (request.tenant(), request.by.key);
-    let key = Key { tenant, owner, agent: request.agent.to_owned(), key: key.to_vec() };
     let (end, ended) = oneshot::channel();
     let now = shared.clock.now();
-    let begun = shared.idempotency().begin(now, bounds, key, digest_of(body), end);
-    let refused = |kind| Err(Problem::new(kind).agent(request.agent));
+    let begun = shared.idempotency().begin(now, bounds, key_of(request, key), digest_of(body), end);
+    if let Begun::First(seat) = &begun {
+        dispatch(shared, bounds, seat, permitted);
+    }
+    answer(shared, begun, ended, request.agent).await
+}
+
+/// The answer of the call that was sent under this key, where one was: a token that the agent has shown since does not make it unsent.
+///
+/// # Errors
+/// As for [`send`].
+pub async fn repeat(
+    shared: &Arc<Shared>,
+    key: &[u8],
+    body: &[u8],
+    request: &CallRequest<'_>,
+) -> Option<Result<Answer, Problem>> {
+    let (end, ended) = oneshot::channel();
+    let begun = shared.idempotency().repeat(shared.clock.now(), &key_of(request, key), digest_of(body), end)?;
+    Some(answer(shared, begun, ended, request.agent).await)
+}
+
+fn key_of(request: &CallRequest<'_>, key: &[u8]) -> Key {
+    Key { tenant: request.tenant(), owner: request.by.key, agent: request.agent.to_owned(), key: key.to_vec() }
+}
+
+async fn answer(
+    shared: &Shared,
+    begun: Begun,
+    ended: oneshot::Receiver<Answer>,
+    agent: &str,
+) -> Result<Answer, Problem> {
+    let refused = |kind| Err(Problem::new(kind).agent(agent));
     let seat = match begun {
-        Begun::First(seat) => {
-            dispatch(shared, bounds, &seat, permitted);
-            seat
-        }
-        Begun::Joined(seat) => seat,
+        Begun::First(seat) | Begun::Joined(seat) => seat,
         Begun::Answered(answer) => {
             return Ok(answer.with(Some((REPLAYED, HeaderValue::from_static("true")))));
         }
@@ -56,7 +81,7 @@ pub async fn send(
     };
     // Kept until the answer is here: leaving a call that has ended changes nothing.
     let _leave = Leave { shared, seat: &seat };
-    ended.await.map_err(|_| Problem::new(Kind::Internal).agent(request.agent))
+    ended.await.map_err(|_| Problem::new(Kind::Internal).agent(agent))
 }
 
 fn dispatch(shared: &Arc<Shared>, bounds: Bounds, seat: &Seat, permitted: &Permitted<'_>) {

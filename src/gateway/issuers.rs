@@ -1,7 +1,7 @@
 //! From the settings of issuers to issuers with their keys.
 //!
-//! Owns which keys outlive a reload: those of an issuer whose source and algorithms are the same stay in force, whatever its source
-//! says meanwhile.
+//! Owns which keys outlive a reload: those of an issuer whose URL and algorithms are the same stay in force, whatever is said there
+//! meanwhile. A file is read again.
 
 use std::fs;
 use std::sync::Arc;
@@ -28,12 +28,16 @@ pub(super) fn make(settings: &Settings, bell: &Sender<()>, before: &[Arc<Ring>])
     let mut made = Made { issuers: Vec::new(), rings: Vec::new() };
     for issuer in settings.auth.issuers.iter() {
         let fresh = Arc::new(ring(settings, issuer, bell));
-        let ring = before.iter().find(|ring| ring.is_same(&fresh)).map_or(fresh, Arc::clone);
-        if let Source::File(path) = &ring.source {
-            let named = |why: String| GatewayError(format!("issuer {:?}: {}: {why}", issuer.name, path.display()));
-            let text = fs::read(path).map_err(|error| named(error.to_string()))?;
-            ring.put(&text).map_err(named)?;
-        }
+        let ring = match &fresh.source {
+            // Into a ring of its own: what else is wrong may yet leave everything as it was.
+            Source::File(path) => {
+                let named = |why: String| GatewayError(format!("issuer {:?}: {}: {why}", issuer.name, path.display()));
+                let text = fs::read(path).map_err(|error| named(error.to_string()))?;
+                fresh.put(&text).map_err(named)?;
+                fresh
+            }
+            Source::Url(_) => before.iter().find(|ring| ring.is_same(&fresh)).map_or(fresh, Arc::clone),
+        };
         let leeway = issuer.leeway.unwrap_or(settings.auth.leeway).as_secs();
         let (audiences, tenants) = (issuer.audiences.clone(), issuer.tenants.clone());
         made.issuers.push(Issuer::new(issuer.iss.clone(), Arc::clone(&ring), audiences, tenants, leeway));

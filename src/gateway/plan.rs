@@ -165,7 +165,7 @@ impl Plan {
     pub(super) fn gate(&self, settings: &Settings, issuers: Vec<Issuer>) -> Result<Gate, GatewayError> {
         let audience = Some(settings.auth.audience.as_str()).filter(|audience| !audience.is_empty());
         let leeway_secs = settings.auth.leeway.as_secs();
-        let lifetime_max_secs = Some(settings.auth.lifetime_max.as_secs()).filter(|secs| *secs > 0);
+        let lifetime_max_secs = settings.lifetime_max_secs();
         let verifier = Verifier::new(&settings.auth.keys.0, audience, leeway_secs)
             .map_err(GatewayError)?
             .with_issuers(issuers)

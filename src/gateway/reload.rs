@@ -63,6 +63,8 @@ fn try_reload(running: &mut Running) -> Result<Vec<String>, String> {
     let origins = std::mem::take(&mut settings.server.origins);
     settings.server = Server { origins, ..running.settings.server.clone() };
     settings.control.listen = running.settings.control.listen;
+    // It is asked as it was at the start: a revocation must not end because the file no longer names whom it may have to outlive.
+    settings.webhook = running.settings.webhook.clone();
     (settings.link.listen, settings.link.connections, settings.link.tls) =
         (running.settings.link.listen, running.settings.link.connections, running.settings.link.tls);
     let plan = Plan::of(&settings, running.dev, &derived::derive(&settings, &Host::read()));

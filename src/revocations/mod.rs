@@ -94,10 +94,8 @@ impl Revocation {
     }
 }
 
-impl Ban {
-    /// Whether a token that was issued then is meant. One that does not say when is.
-    #[must_use]
-    pub fn means_issued(&self, issued_unix: Option<u64>) -> bool {
-        self.issued_before.is_none_or(|before| issued_unix.is_none_or(|issued| issued < before))
-    }
+/// Whether a token that was issued then is meant by a revocation of those issued before a moment: one that does not say when is, and
+/// without a moment all are.
+fn is_before(issued_unix: Option<u64>, issued_before: Option<u64>) -> bool {
+    issued_before.is_none_or(|before| issued_unix.is_none_or(|issued| issued < before))
 }

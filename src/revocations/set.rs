@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use super::{Ban, Moment, Revocation, Shown, Target};
+use super::{Ban, Moment, Revocation, Shown, Target, is_before};
 
 /// There are as many revocations as there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +15,19 @@ pub struct Full;
 /// Whom revocations mean: a tenant and one of its targets.
 type Meant = (String, Target);
 
+/// One of those that mean the same, the newest last: what a login looks at first.
+#[derive(Debug)]
+struct Mark {
+    id: u64,
+    issued_before: Option<u64>,
+}
+
 /// The revocations of a node.
 #[derive(Debug, Default)]
 pub struct Set {
     by_id: BTreeMap<u64, Revocation>,
     // Keyed SipHash: ids of tokens and agents are chosen by strangers.
-    by_target: HashMap<Meant, Vec<u64>>,
+    by_target: HashMap<Meant, Vec<Mark>>,
     last_id: u64,
     /// Seconds that the gateway ran before this process, as far as the file tells.
     ran_before: u64,
@@ -80,7 +87,8 @@ impl Set {
     pub fn insert(&mut self, revocation: Revocation) {
         self.last_id = self.last_id.max(revocation.id);
         let meant = (revocation.ban.tenant.clone(), revocation.ban.target.clone());
-        self.by_target.entry(meant).or_default().push(revocation.id);
+        let mark = Mark { id: revocation.id, issued_before: revocation.ban.issued_before };
+        self.by_target.entry(meant).or_default().push(mark);
         self.by_id.insert(revocation.id, revocation);
     }
 
@@ -95,9 +103,11 @@ impl Set {
         self.last_id = self.last_id.max(id);
         let gone = self.by_id.remove(&id)?;
         let meant = (gone.ban.tenant.clone(), gone.ban.target.clone());
-        if let Some(ids) = self.by_target.get_mut(&meant) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
+        if let Some(marks) = self.by_target.get_mut(&meant) {
+            if let Some(at) = marks.iter().rposition(|mark| mark.id == id) {
+                marks.remove(at);
+            }
+            if marks.is_empty() {
                 self.by_target.remove(&meant);
             }
         }
@@ -142,9 +152,10 @@ impl Set {
         ];
         let ran = self.ran(now);
         targets.into_iter().flatten().any(|target| {
-            let ids = self.by_target.get(&(shown.tenant.to_owned(), target));
-            let mut meant = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
-            meant.any(|one| !one.is_over(now.unix_secs, ran) && one.ban.means_issued(shown.issued_unix))
+            let marks = self.by_target.get(&(shown.tenant.to_owned(), target));
+            let meant = marks.into_iter().flatten().filter(|mark| is_before(shown.issued_unix, mark.issued_before));
+            let mut meant = meant.filter_map(|mark| self.by_id.get(&mark.id));
+            meant.any(|one| !one.is_over(now.unix_secs, ran))
         })
     }
 }

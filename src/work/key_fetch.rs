@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use metrics::{counter, gauge};
 
 use crate::auth::ring::{Freshness, Ring, Source};
@@ -44,7 +44,7 @@ pub struct FetcherDoor {
 }
 
 impl FetcherDoor {
-    /// From now on these.
+    /// From now on these. Waits for nobody.
     pub fn set(&self, rounds: Rounds) {
         // It is gone only when the process is.
         let _ = self.rounds.send(rounds);
@@ -68,7 +68,8 @@ impl Fetcher {
     /// A fetcher with nothing to do, and its door.
     #[must_use]
     pub fn new(clock: Clock) -> (Self, FetcherDoor) {
-        let (give_rounds, rounds) = bounded(1);
+        // Whoever reads settings again waits for no source: it obeys signals too.
+        let (give_rounds, rounds) = unbounded();
         let (ring_bell, bell) = bounded(1);
         (Self { rounds, bell, clock }, FetcherDoor { rounds: give_rounds, bell: ring_bell })
     }
@@ -90,6 +91,7 @@ impl Fetcher {
             match self.wait(wait) {
                 Ok(None) => {}
                 Ok(Some(rounds)) => {
+                    let rounds = self.rounds.try_iter().last().unwrap_or(rounds);
                     terms = rounds.terms;
                     outside = self::outside(&rounds.rings, &terms);
                     watched = watch(rounds.rings, &watched, self.clock.now());

@@ -37,6 +37,8 @@ pub struct Keeper {
     max: usize,
     /// Seconds that the gateway had run when that was noted last.
     noted_ran: u64,
+    /// Seconds that this process had run when it last looked for what is over.
+    swept_at: u64,
 }
 
 impl Keeper {
@@ -45,10 +47,12 @@ impl Keeper {
     pub fn new(dispatch: &Arc<Dispatch>, journal: Journal<Disk>, set: Set, max: usize) -> Self {
         dispatch.directory.keep_token_marks();
         let clock = dispatch.clock();
-        let noted_ran = set.ran(dispatch.moment(clock.now()));
+        let now = dispatch.moment(clock.now());
+        let noted_ran = set.ran(now);
         dispatch.revocations().change(|empty| *empty = set);
         let requests = dispatch.revocations().open();
-        Self { dispatch: Arc::downgrade(dispatch), requests, journal, clock, max, noted_ran }
+        let swept_at = now.running_secs;
+        Self { dispatch: Arc::downgrade(dispatch), requests, journal, clock, max, noted_ran, swept_at }
     }
 
     /// Serves requests as long as the node lives.
@@ -62,15 +66,21 @@ impl Keeper {
             let Some(dispatch) = self.dispatch.upgrade() else {
                 return;
             };
-            let now = dispatch.moment(self.clock.now());
-            match first {
-                None => self.sweep(&dispatch, now),
-                Some(first) => {
-                    let more = self.requests.try_iter().take(TOGETHER_MAX - 1);
-                    let together = std::iter::once(first).chain(more).collect();
-                    self.serve(&dispatch, together, now);
-                }
-            }
+            let more = self.requests.try_iter().take(TOGETHER_MAX - 1);
+            let together = first.into_iter().chain(more).collect();
+            self.turn(&dispatch, together, dispatch.moment(self.clock.now()));
+        }
+    }
+
+    /// Takes out what is over where that is due, and then serves requests: also where they never cease to come, what is over must not
+    /// take the room of others.
+    fn turn(&mut self, dispatch: &Dispatch, requests: Vec<Request>, now: Moment) {
+        if requests.is_empty() || now.running_secs >= self.swept_at.saturating_add(SWEEP.as_secs()) {
+            self.swept_at = now.running_secs;
+            self.sweep(dispatch, now);
+        }
+        if !requests.is_empty() {
+            self.serve(dispatch, requests, now);
         }
     }
 
@@ -139,7 +149,8 @@ impl Keeper {
         self.noted_ran = ran;
         if !over.is_empty() {
             tracing::debug!(count = over.len(), "revocations are over");
-            dispatch.revocations().change(|set| over.iter().for_each(|id| drop(set.remove(*id))));
+            // The newest first, which stand at the end where many mean the same: logins wait meanwhile.
+            dispatch.revocations().change(|set| over.iter().rev().for_each(|id| drop(set.remove(*id))));
         }
         self.tidy(dispatch, now);
     }

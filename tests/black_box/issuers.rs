@@ -186,6 +186,31 @@ fn a_reload_brings_other_issuers_and_keeps_keys() {
     assert!(stays.peer.read().is_pong());
 }
 
+#[test]
+fn a_reload_that_fails_brings_no_key_of_the_files_that_were_good() {
+    let (old, new) = (Key::es256("old"), Key::es256("new"));
+    let listen = "[server]\nlisten = \"127.0.0.1:0\"\n[control]\nlisten = \"127.0.0.1:0\"\n";
+    let pace = "[jwks]\nrefresh = \"1h\"\nunknown_pause = \"1h\"\n";
+    let issuers = [("one", "i", "one.json"), ("two", "j", "two.json")]
+        .map(|(name, iss, file)| issuer(name, iss, &format!("jwks_file = \"{file}\""), ""));
+    let folder = crate::gateway::fresh_folder();
+    let put = |file: &str, text: &str| std::fs::write(folder.join(file), text).expect("a file");
+    put("one.json", &set(&[&old]));
+    put("two.json", &set(&[&old]));
+    let config = format!("{listen}{pace}{}", issuers.concat())
+        .replace("jwks_file = \"", &format!("jwks_file = \"{}/", folder.display()));
+    let gateway = Gateway::launch(&config, &[]);
+    let (by_old, by_new) = (token(&old, "i", json!({})), token(&new, "i", json!({})));
+    assert_eq!(knock(&gateway, &by_old), 101);
+    put("one.json", &set(&[&new]));
+    put("two.json", "{");
+    assert!(gateway.reload().contains("the old ones stay"));
+    assert_eq!(knock(&gateway, &by_old), 101);
+    put("two.json", &set(&[&old]));
+    assert!(!gateway.reload().contains("ERROR"));
+    assert_eq!((knock(&gateway, &by_old), knock(&gateway, &by_new)), (401, 101));
+}
+
 /// A web server that speaks TLS, with a certificate that no public authority has signed.
 const HTTPS: &str = "\
 import http.server, ssl

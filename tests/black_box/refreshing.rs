@@ -224,3 +224,25 @@ fn the_agent_program_sends_what_is_in_its_file() {
     let _ = program.kill();
     let _ = program.wait();
 }
+
+/// Whoever renews tokens may be late: the agent has lost its connection, and comes back once there is a newer one.
+#[test]
+fn the_agent_program_waits_for_a_newer_token() {
+    let site = Site::start("[auth]\nleeway = \"0s\"\nexpiry_notice = \"1s\"\n");
+    let file = site.gateway.file("token");
+    std::fs::write(&file, site.token("web-1", 3)).expect("a file");
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["agent", "--url", &format!("ws://{}", site.gateway.agents), "--token-file"])
+        .arg(&file)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    site.gateway.wait_closed_for("token_expired", 1);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(program.try_wait().expect("it is ours").is_none(), "it is still there");
+    assert_eq!(site.gateway.metric("holdfast_auth_failures_total", ""), 0, "it has not shown the old one again");
+    std::fs::write(&file, site.token("web-1", 600)).expect("a file");
+    until(|| site.gateway.metric("holdfast_agents", "") == 1, "it is back");
+    let _ = program.kill();
+    let _ = program.wait();
+}

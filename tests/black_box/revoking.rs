@@ -316,10 +316,12 @@ fn revocations_end_with_the_tokens_that_they_mean() {
     assert!((now + 3620..now + 3640).contains(&ends), "{answer:?}");
     let answer = revoke(&site.acme, &json!({"agent": "a"}));
     assert_eq!(answer.body["expires_at"], Value::Null, "a ban stays: {answer:?}");
-    let answer = revoke(&site.acme, &json!({"agent": "b", "expires_at": now + 2}));
+    let answer = revoke(&site.acme, &json!({"agent": "b", "expires_at": now + 6}));
     assert_eq!(answer.status, 201);
-    let token = site.token("b", "acme", &json!({"iat": now}));
+    // By one clock: a token that is made a second later would live for a second too long.
+    let token = site.token("b", "acme", &json!({"iat": now, "exp": now + 3600}));
     assert_eq!(site.knock(&token), 401);
+    assert_eq!(site.gateway.metric("holdfast_auth_failures_total", "cause=\"revoked\""), 1);
     crate::gateway::until(|| site.knock(&token) == 101, "it is in force no more");
     // Tokens that live for longer, or do not say, are none here.
     assert_eq!(site.knock(&site.token("c", "acme", &json!({}))), 401);
@@ -330,4 +332,17 @@ fn revocations_end_with_the_tokens_that_they_mean() {
     let next = page.body["next"].as_str().expect("there is more");
     let page = site.acme.get(&format!("/v1/revocations?limit=2&cursor={next}"));
     assert_eq!((page.body["revocations"].as_array().map(Vec::len), &page.body["next"]), (Some(1), &Value::Null));
+}
+
+/// The webhook is asked until the next start, whatever the file says: whom it lets in, no bound of tokens' lives is for.
+#[test]
+fn a_revocation_outlives_a_webhook_that_the_file_does_not_name_any_more() {
+    let lifetime = "[auth]\nlifetime_max = \"1h\"\n";
+    let webhook = "[webhook]\nurl = \"http://127.0.0.1:9/\"\n";
+    let site = Site::start(&format!("{webhook}{lifetime}"));
+    let end = |id: &str| revoke(&site.acme, &json!({ "token_id": id })).body["expires_at"].clone();
+    assert_eq!(end("before"), Value::Null);
+    site.gateway.configure(&site.config.replace(webhook, ""));
+    assert!(site.gateway.reload().contains("webhook.url"), "it needs a restart");
+    assert_eq!(end("after"), Value::Null);
 }

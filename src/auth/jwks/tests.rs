@@ -182,6 +182,13 @@ fn issuers_vouch_for_their_own_tokens_and_tenants_alone() {
     for iss in [json!(null), json!("nobody"), json!("https://id.example.com"), json!(7), json!([ISS])] {
         assert_eq!(tenant(say(&ours, json!({"iss": iss}))), Err(Fault::UnknownKey("k".into())), "{iss}");
     }
+    // Whoever is refused is written down as who it would have been let in as.
+    let named = |pair: &Pair, more: Value| {
+        check.claimed_agent(&token(pair, Algorithm::EdDsa, Some("k"), &with(&claims(), more)))
+    };
+    assert_eq!(named(&ours, json!({"tenant": null, "exp": 1})).as_deref(), Some("acme/web-1"));
+    assert_eq!(named(&theirs, json!({"iss": "other", "tenant": null})).as_deref(), Some("default/web-1"));
+    assert_eq!(named(&theirs, json!({"iss": "other", "tenant": "initech"})).as_deref(), Some("initech/web-1"));
     for aud in [json!(null), json!("other"), json!([])] {
         let fault = say(&ours, json!({"aud": aud})).unwrap_err();
         assert_eq!(fault.refused(), Refused::Audience, "{aud}");

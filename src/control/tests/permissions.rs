@@ -170,6 +170,39 @@ fn what_one_key_was_answered_is_not_told_to_another() {
     assert_eq!([ask(OTHER.0), ask(OTHER.0)], [(200, false), (200, true)], "its own call, and its own answer");
 }
 
+/// The call has run, whatever the agent's token says by now: who repeats it must not be told that nothing was sent.
+#[test]
+fn a_call_that_was_answered_is_repeated_also_where_the_agents_token_lists_it_no_more() {
+    let node = start(keys(), limits());
+    let ask = |field: &str| node.ask(&with(&format!("{CALLS}{field}"), KEY), r#"{"method":"echo"}"#);
+    let keyed = "\r\nIdempotency-Key: k";
+    let first = ask(keyed);
+    assert_eq!(first.status, 200, "{first:?}");
+    let labels = [("region".to_owned(), "eu".to_owned())];
+    let bound = NewAgent {
+        tenant: node.dispatch.tenant("default"),
+        id: "web-1",
+        labels: &labels,
+        methods: Some(&[]),
+        conn: ConnId::new(0, 1, 1),
+        encoding: Encoding::Json,
+        token: crate::directory::TokenMark::NONE,
+    };
+    assert!(node.dispatch.directory().renew(&bound));
+    let again = ask(keyed);
+    assert_eq!((again.status, &again.body), (200, &first.body));
+    assert!(again.head.contains("idempotency-replayed: true"), "{again:?}");
+    for field in ["", "\r\nIdempotency-Key: other"] {
+        let got = ask(field);
+        assert_eq!((got.status, &got.json()["type"]), (403, &json!("/problems/forbidden")), "{field}");
+    }
+    // What the key itself may not call any more is not told either.
+    let methods = Some(vec!["other".parse().unwrap()]);
+    let access = keys_that_may(Permissions::new(None, methods, Vec::new()));
+    node.shared.swap(Live { access, limits: limits(), metrics: MetricsAccess::Open });
+    assert_eq!(ask(keyed).status, 403);
+}
+
 #[test]
 fn a_network_that_fails_too_often_is_not_tried_for_a_while() {
     let node = start(keys(), limits());

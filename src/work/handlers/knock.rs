@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::counter;
 
 use crate::audit;
-use crate::auth::token::{self, Claims, Login, Refused, TOKEN_BYTES_MAX};
+use crate::auth::token::{Claims, Login, Refused, TOKEN_BYTES_MAX};
 use crate::directory::{LastClose, NewAgent, NotJoined};
 use crate::kit::ids::{AgentSlot, ConnId};
 use crate::kit::metric;
@@ -119,7 +119,8 @@ pub(in crate::work) type Knocking<'a> = (ConnId, &'a Greeting);
 fn refuse(dispatch: &Dispatch, answers: &mut Answers, (conn, greeting): Knocking<'_>, refused: Refused, now: Now) {
     // Who the token names is believed where its signature was right, and nowhere else.
     let token = greeting.token.as_deref().filter(|_| greeting.door == Door::Agents && refused.is_of_a_signed_token());
-    refuse_named(dispatch, answers, (conn, greeting), (refused, token.and_then(token::claimed_agent)), now);
+    let agent = token.and_then(|token| dispatch.gate().verifier.claimed_agent(token));
+    refuse_named(dispatch, answers, (conn, greeting), (refused, agent), now);
 }
 
 /// The same, where it is known who it is, as `tenant/agent`.

@@ -16,6 +16,7 @@ use crate::kit::tick::Now;
 use crate::net::mailbox::{Order, Renewal};
 use crate::session::expiry::Expiry;
 use crate::session::reason::Reason;
+use crate::wire::envelope::link_side::ID_BYTES_MAX;
 use crate::wire::envelope::{self, Encoding, Fault, Outbound, Payload};
 use crate::work::answers::Answers;
 use crate::work::dispatch::Dispatch;
@@ -54,6 +55,10 @@ pub(in crate::work) fn put_off(
     params: Payload<'_>,
     now: Now,
 ) -> Result<(), Fault> {
+    // It is kept until the token is checked, maybe by the webhook: a message may be made of nothing else.
+    if id.len() > ID_BYTES_MAX {
+        return Err(Fault::Invalid);
+    }
     let place = dispatch.checking().begin(conn).ok_or(Fault::Underway)?;
     let Params { token } = serde_json::from_slice(params.bytes).map_err(|_| Fault::Params)?;
     if token.len() > TOKEN_BYTES_MAX {

@@ -167,3 +167,40 @@ fn how_long_the_gateway_runs_is_noted_only_where_it_matters() {
     assert!(bytes() > noted);
     let _ = std::fs::remove_file(path);
 }
+
+/// Somebody who revokes at each logout never leaves the thread without work.
+#[test]
+fn what_is_over_makes_room_also_while_requests_never_cease() {
+    let path = path("busy");
+    let dispatch = Arc::new(node().0);
+    let (journal, set) = Disk::open(&path).unwrap();
+    let mut keeper = Keeper::new(&dispatch, journal, set, 8);
+    for n in 0..100 {
+        let now = at(NOW + n * 10, n * 10);
+        let ban = Ban {
+            tenant: "acme".to_owned(),
+            target: Target::TokenId(format!("j{n}")),
+            issued_before: None,
+            reason: String::new(),
+            expires_unix: Some(now.unix_secs + 40),
+        };
+        let done = Box::new(move |done: Result<_, _>| assert!(done.is_ok(), "{n}: {done:?}"));
+        keeper.turn(&dispatch, vec![Request::Add(ban, done)], now);
+    }
+    assert!(count(&dispatch) <= 8);
+    let _ = std::fs::remove_file(path);
+}
+
+#[test]
+fn many_that_mean_the_same_are_taken_out_and_those_of_the_others_stay() {
+    let path = path("same");
+    let (dispatch, mut keeper) = process(&path);
+    for n in 0..90 {
+        let expires_unix = (n % 3 > 0).then_some(NOW + HOUR);
+        revoke(&dispatch, &mut keeper, "web-1", expires_unix, at(NOW, 0));
+    }
+    keeper.sweep(&dispatch, at(NOW + HOUR, HOUR));
+    let left: Vec<u64> = dispatch.revocations().read().all().map(|revocation| revocation.id).collect();
+    assert_eq!(left, (0..30).map(|n| n * 3 + 1).collect::<Vec<u64>>());
+    let _ = std::fs::remove_file(path);
+}

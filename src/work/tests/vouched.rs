@@ -81,3 +81,30 @@ fn a_newer_token_must_be_of_this_very_agent_and_good_still() {
         assert_eq!(told(&letters), expected, "{tenant}/{agent} {ends_in:?}");
     }
 }
+
+/// What is put off is kept, so an id has a bound as on links: a message may be made of nothing else.
+#[test]
+fn a_newer_token_with_a_long_id_is_not_kept() {
+    let conn = ConnId::new(0, 1, 1);
+    for (bytes, expected) in [(62, None), (63, Some("-32600")), (1 << 20, Some("-32600"))] {
+        let (dispatch, letters) = node();
+        super::knock(&dispatch, conn, None);
+        assert_eq!(told(&letters), ["admit"]);
+        let id = "x".repeat(bytes);
+        let text = format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"refresh","params":{{"token":"opaque"}}}}"#);
+        let message = Event::Message { conn, encoding: Encoding::Json, body: Bytes::from(text) };
+        let mut answers = Answers::default();
+        pool::apply(&dispatch, &mut answers, message, Now(0));
+        let is_put_off = !answers.1.is_empty();
+        answers.1.take(1).clear();
+        assert!(dispatch.checking().begin(conn).is_some(), "nobody's token is being checked");
+        pool::settle(&dispatch, &mut answers);
+        let said = std::iter::from_fn(|| letters.take()).find_map(|order| match order {
+            Order::Send { frame, .. } => Some(String::from_utf8_lossy(&frame).into_owned()),
+            _ => None,
+        });
+        assert_eq!(is_put_off, expected.is_none(), "{bytes}");
+        assert_eq!(said.is_some(), expected.is_some(), "{bytes}");
+        assert!(expected.is_none_or(|code| said.as_ref().is_some_and(|said| said.contains(code))), "{bytes}");
+    }
+}
