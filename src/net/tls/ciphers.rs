@@ -1,8 +1,8 @@
 //! A loop's few ready ciphers, so that a busy connection does not pay for its keys with every record.
 //!
 //! Direct-mapped: a traffic secret is random, so its first bytes are the place. A key update or the end of a connection
-//! needs no word to this table: the secret in it is compared whole before its cipher serves. The loop clears it now and
-//! then, so that no secret outlives its connection for long. It never grows.
+//! needs no word to this table: the secret in it is compared whole before its cipher serves. The loop drops it now and
+//! then, so that no secret outlives its connection for long, and a quiet one has none. It never has more than its places.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::error::Unspecified;
@@ -12,8 +12,12 @@ use super::suite::{Cipher, SECRET_BYTES_MAX, Suite};
 
 /// Ready ciphers, shared by all connections of a loop.
 pub struct Ciphers {
-    places: Box<[Option<Ready>]>,
+    places: Box<[Option<Box<Ready>>]>,
+    held: usize,
 }
+
+/// What a ready one takes, with what aws-lc allocates for it (`cargo bench --bench tls`).
+const READY_BYTES: usize = 715;
 
 struct Ready {
     suite: Suite,
@@ -39,12 +43,13 @@ impl Ciphers {
     /// A table of so many places, but at least one.
     #[must_use]
     pub fn new(places: usize) -> Self {
-        Self { places: (0..places.max(1)).map(|_| None).collect() }
+        Self { places: (0..places.max(1)).map(|_| None).collect(), held: 0 }
     }
 
-    /// Forgets all of them.
-    pub fn clear(&mut self) {
-        self.places.fill_with(|| None);
+    /// Bytes of all of them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.places.len() * size_of::<Option<Box<Ready>>>() + self.held * READY_BYTES
     }
 
     /// The cipher of a secret: the ready one, or a new one in the place of whose it was.
@@ -54,7 +59,8 @@ impl Ciphers {
         let place = &mut self.places[at];
         // In its place: what is moved leaves a copy of its keys behind.
         if !place.as_ref().is_some_and(|ready| ready.is_of(suite, secret)) {
-            *place = Some(Ready::new(suite, secret)?);
+            self.held += usize::from(place.is_none());
+            *place = Some(Box::new(Ready::new(suite, secret)?));
         }
         place.as_ref().map(|ready| &ready.cipher).ok_or(Unspecified)
     }
